@@ -1,0 +1,40 @@
+"""Checkers: one invariant each, pure functions over a run (docs/reference/checkers.md).
+
+Importing this package registers them all.
+"""
+
+from __future__ import annotations
+
+from . import (
+    bounds,
+    confirmed,
+    conservation,
+    duplicates,
+    exhaustion,
+    fallback,
+    honest_status,
+    isolation,
+    logs,
+    metrics,
+    partition_hygiene,
+    recovery,
+    strictness,
+)
+
+DEFAULT_CHECKERS: tuple[str, ...] = (
+    confirmed.NAME,
+    strictness.NAME,
+    conservation.NAME,
+    duplicates.NAME,
+    honest_status.NAME,
+    isolation.NAME,
+    fallback.NAME,
+    recovery.NAME,
+    metrics.NAME,
+    logs.NAME,
+    bounds.NAME,
+    partition_hygiene.NAME,
+)
+"""What a scenario is judged by unless it says otherwise: all but ``exhaustion``, which needs an exhausted pool."""
+
+__all__ = ["DEFAULT_CHECKERS", "exhaustion"]

@@ -1,0 +1,168 @@
+"""What several checkers need of a run: its expectations, its scenario's wishes, its canary, its process lives."""
+
+from __future__ import annotations
+
+import bisect
+import enum
+import json
+import weakref
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from .. import events as ev
+from ..checking import CheckResult
+from ..oracle import Expectation, Oracle
+from ..rundata import FaultWindow, Operation, Run
+from ..values import Month
+
+CLIENT_SLACK_SECONDS = 0.25
+"""What the client's own scheduling may add to a measured latency."""
+SCRAPE_SLACK_SECONDS = 1.0
+"""How far the moment that a scrape describes may lie from the time noted for it."""
+LOG_SLACK_SECONDS = 0.5
+"""How far a log line's mapped time may lie from the run's clock."""
+LATENCY_MARGIN_SECONDS = 0.050
+"""A latency over its ratio counts only when it is more than this over as well."""
+MIN_LATENCY_SAMPLES = 2000
+"""Below this a quantile of a noisy machine says nothing."""
+
+Judged = tuple[Operation, Expectation]
+
+
+class _LastRun:
+    """The expectations of the run judged last: several checkers ask for the same ones, one after the other."""
+
+    def __init__(self) -> None:
+        self.run: weakref.ref[Run] | None = None
+        self.judged: tuple[Judged, ...] = ()
+
+
+_LAST = _LastRun()
+
+
+def expectations(run: Run) -> tuple[Judged, ...]:
+    """Every operation of the run with what the oracle says of it."""
+    if _LAST.run is None or _LAST.run() is not run:
+        oracle = Oracle(run)
+        _LAST.judged = tuple((operation, oracle.expect(operation)) for operation in run.operations)
+        _LAST.run = weakref.ref(run)
+    return _LAST.judged
+
+
+def nothing_sent(checker: str, run: Run) -> CheckResult | None:
+    """Return the UNKNOWN result of a run without operations, None when there is something to judge."""
+    if run.operations:
+        return None
+    return CheckResult(checker, unknowns=("No operation was sent, so nothing was judged.",))
+
+
+def event_ids(operations: Iterable[Operation]) -> tuple[str, ...]:
+    """Event ids in order, each once; an operation without an id of its own is named by its number."""
+    return tuple(dict.fromkeys(operation.event_id or f"operation {operation.op}" for operation in operations))
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the scenario asks of the checkers, read from its JSON; a missing key means the default."""
+
+    judge_latency: bool = False
+    min_strict_events: int = 200
+    strict_phases: tuple[str, ...] | None = None
+    faults: int = 0
+    """How many faults the schedule names."""
+
+
+def wishes(run: Run) -> Wishes:
+    """Read the wishes; a scenario that is no JSON object wishes nothing."""
+    try:
+        data = json.loads(run.started.scenario_json)
+    except ValueError:
+        data = None
+    if not isinstance(data, dict):
+        return Wishes()
+    schedule = data.get("schedule") or []
+    if isinstance(schedule, dict):
+        schedule = schedule.get("faults") or []
+    phases = data.get("strict_phases")
+    return Wishes(
+        judge_latency=data.get("judge_latency") is True,
+        min_strict_events=int(data.get("min_strict_events", 200)),
+        strict_phases=None if phases is None else tuple(str(phase) for phase in phases),
+        faults=len(schedule),
+    )
+
+
+class Calm(enum.Enum):
+    """What the canary says of a month around some moment."""
+
+    CALM = "calm"
+    STALLED = "stalled"
+    UNSEEN = "unseen"
+
+
+class Canary:
+    """The harness's own inserts: did the database itself stall?
+
+    A stall opens a breaker, which then stays open for a while, so a stall excuses what follows it within the
+    recovery time as well; excused means UNKNOWN, never PASS.
+    """
+
+    def __init__(self, run: Run) -> None:
+        """Index the samples by month."""
+        self._bound = run.limits.smallest_timeout_seconds / 2
+        self._memory = run.limits.recovery_seconds
+        self._spans: dict[str, list[float]] = {}
+        self._stalls: dict[str, list[tuple[float, float]]] = {}
+        for sample in run.of_kind(ev.CanarySample):
+            self._spans.setdefault(sample.month, []).append(sample.t)
+            if sample.seconds >= self._bound or sample.sqlstate:
+                span = (sample.t - sample.seconds, sample.t + sample.seconds)
+                self._stalls.setdefault(sample.month, []).append(span)
+        for times in self._spans.values():
+            times.sort()
+
+    def around(self, month: Month, start: float, end: float) -> Calm:
+        """Judge the month over [start, end], with 0.2 s either side."""
+        for first, last in self._stalls.get(month.label, []):
+            if first <= end + 0.2 and last >= start - self._memory:
+                return Calm.STALLED
+        times = self._spans.get(month.label, [])
+        index = bisect.bisect_left(times, start - 0.2)
+        seen = index < len(times) and times[index] <= end + 0.2
+        return Calm.CALM if seen else Calm.UNSEEN
+
+
+def recovery_edge(window: FaultWindow, run: Run) -> float:
+    """When the fault must have been forgotten; infinite while no probe showed the repair."""
+    return float("inf") if window.probed is None else window.probed + run.limits.recovery_seconds
+
+
+def covering(run: Run, month: Month) -> list[FaultWindow]:
+    """Windows whose radius reaches some day of the month."""
+    return [window for window in run.windows if reaches(window, month)]
+
+
+def reaches(window: FaultWindow, month: Month) -> bool:
+    """Tell whether the radius holds some day of the month."""
+    radius = window.radius
+    if radius.months is not None and month not in radius.months:
+        return False
+    return radius.dates is None or (radius.dates[0] < month.end and radius.dates[1] > month.first_day)
+
+
+def restarts(run: Run) -> list[float]:
+    """Times at which a new process of the service began, after its first start."""
+    return [mark.t for mark in run.of_kind(ev.ServiceMark) if mark.what == "started"][1:]
+
+
+def life_of(boundaries: Sequence[float], t: float) -> int:
+    """Number the process life that a moment lies in."""
+    return bisect.bisect_right(boundaries, t)
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """The value below which ``share`` of the values lie (nearest rank); raises ValueError for none."""
+    if not values:
+        raise ValueError("no values, no quantile")
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]

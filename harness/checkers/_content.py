@@ -1,0 +1,93 @@
+"""Equality of events as the contract means it: JSON values, numbers as exact decimals, timestamps as instants."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+FIELDS = (
+    "event_id",
+    "event_timestamp",
+    "version",
+    "event_type",
+    "event_category",
+    "event_action",
+    "event_outcome",
+    "correlation_id",
+    "event_data",
+)
+DEFAULT_VERSION = "1.0"
+
+
+@dataclass(frozen=True)
+class Content:
+    """One event's content in a comparable form; ``fields`` maps a field to its canonical text."""
+
+    fields: tuple[tuple[str, str], ...]
+    correlation_id: str = ""
+
+    def differing(self, other: Content) -> tuple[str, ...]:
+        """Names of the fields that differ; an event id that one side leaves to the service does not count."""
+        mine, theirs = dict(self.fields), dict(other.fields)
+        names = [*FIELDS, *sorted((mine.keys() | theirs.keys()) - set(FIELDS))]
+        return tuple(
+            name
+            for name in names
+            if mine.get(name) != theirs.get(name)
+            and not (name == "event_id" and (name not in mine or name not in theirs))
+        )
+
+
+def parse_content(text: str) -> Content:
+    """Read an event's JSON.  What is no JSON object is compared as the text it is."""
+    try:
+        data = json.loads(text, parse_float=Decimal, parse_int=Decimal)
+    except ValueError:
+        data = None
+    if not isinstance(data, dict):
+        return Content((("(not an event)", text),))
+    data.setdefault("version", DEFAULT_VERSION)
+    fields = tuple(sorted((name, _canonical_field(name, value)) for name, value in data.items()))
+    return Content(fields, str(data.get("correlation_id", "")))
+
+
+def _canonical_field(name: str, value: Any) -> str:
+    if name == "event_timestamp" and isinstance(value, str):
+        return _instant(value)
+    if name == "event_id" and isinstance(value, str):
+        return value.lower()
+    return canonical(value)
+
+
+def _instant(text: str) -> str:
+    try:
+        moment = datetime.fromisoformat(text.upper().replace("Z", "+00:00"))
+    except ValueError:
+        return text
+    return text if moment.tzinfo is None else moment.astimezone(UTC).isoformat()
+
+
+def canonical(value: Any) -> str:
+    """One text for all spellings of a JSON value: sorted keys, numbers without trailing zeros or exponents' forms."""
+    if isinstance(value, Decimal):
+        return _number(value)
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{json.dumps(key)}:{canonical(value[key])}" for key in sorted(value)) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(canonical(item) for item in value) + "]"
+    return json.dumps(value)
+
+
+def _number(value: Decimal) -> str:
+    if not value.is_finite():
+        return str(value)
+    sign, digits, exponent = value.as_tuple()
+    stripped = "".join(map(str, digits)).lstrip("0")
+    if not stripped:
+        return "0"
+    significant = stripped.rstrip("0")
+    power = int(exponent) + len(stripped) - len(significant)
+    return f"{'-' if sign else ''}{significant}e{power}"

@@ -1,0 +1,215 @@
+"""The S4 series: status, last write and write failures of each month, against faults and answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .. import events as ev
+from ..blast import Write
+from ..checking import Finding
+from ..oracle import CONFLICT, CREATED, NO_ANSWER, QUEUED, REJECTED
+from ..rundata import FaultWindow, Operation, Run
+from ..values import Month, Promise
+from ._common import SCRAPE_SLACK_SECONDS, covering, event_ids, reaches, recovery_edge
+from ._scraped import Scraped
+from ._series import Scrape
+
+FAILURES = "datastorage_partition_write_failures_total"
+LAST_WRITE = "datastorage_partition_last_write_timestamp"
+STATUS = "datastorage_partition_status"
+DEPTH = "datastorage_dlq_depth"
+STATES = ("healthy", "degraded", "unavailable")
+NOTICE_SLACK_SECONDS = 1.5
+CLOCK_SLACK_SECONDS = 5.0
+"""How far the service's wall clock and the run's clock may have drifted apart."""
+_LOOP_MAY_NOTICE = ("detach", "drop", "prevent")
+"""Faults of these names the maintenance loop can see in the catalog before any live write fails."""
+
+
+def partition_findings(scraped: Scraped) -> tuple[list[Finding], list[str]]:
+    """Judge the series of every month that was written."""
+    findings: list[Finding] = []
+    unknowns: list[str] = []
+    for month in scraped.run.months:
+        findings += _series(scraped, month)
+        findings += _noticed(scraped, month)
+        _healthy_in_peace(scraped, month, findings, unknowns)
+        _recovered(scraped, month, findings, unknowns)
+        findings += _failures(scraped, month)
+    findings += _depth(scraped)
+    return findings, unknowns
+
+
+def _series(scraped: Scraped, month: Month) -> Iterator[Finding]:
+    """From a month's first direct write on its series exist, one status is 1, and its last write is known."""
+    seen: dict[str, tuple[float, Operation]] = {}
+    for scrape in scraped.scrapes:
+        written = scraped.created_before(month, scrape.t)
+        if written is None:
+            continue
+        for said in (*_status_faults(scrape, month), *_last_write_faults(scraped, scrape, month, written)):
+            seen.setdefault(said, (scrape.t, written))
+        if scrape.get(FAILURES, partition=month.label) is None:
+            seen.setdefault(f"series {FAILURES} is missing for {month}", (scrape.t, written))
+    for said, (t, written) in seen.items():
+        yield Finding(Promise.TRUTH, f"{said[0].upper()}{said[1:]}.", (written.event_id,), t)
+
+
+def _status_faults(scrape: Scrape, month: Month) -> Iterator[str]:
+    values = [scrape.get(STATUS, partition=month.label, status=state) for state in STATES]
+    if None in values:
+        missing = ", ".join(state for state, value in zip(STATES, values, strict=True) if value is None)
+        yield f"series {STATUS} is missing for {month} ({missing})"
+    elif sorted(value or 0.0 for value in values) != [0.0, 0.0, 1.0]:
+        shown = ", ".join(f"{state} {value:g}" for state, value in zip(STATES, values, strict=True) if value)
+        yield f"not exactly one status of {month} is 1 ({shown or 'all are 0'})"
+
+
+def _last_write_faults(scraped: Scraped, scrape: Scrape, month: Month, written: Operation) -> Iterator[str]:
+    value = scrape.get(LAST_WRITE, partition=month.label)
+    if value is None:
+        yield f"series {LAST_WRITE} is missing for {month}"
+    elif value == 0:
+        yield f"{LAST_WRITE} of {month} is 0 although a write was answered 201"
+    elif scraped.epoch is not None:
+        earliest = scraped.epoch + written.invoked - CLOCK_SLACK_SECONDS
+        if value < earliest:
+            yield f"{LAST_WRITE} of {month} is older than a write that was answered 201"
+        elif value > scraped.epoch + scrape.t + CLOCK_SLACK_SECONDS:
+            yield f"{LAST_WRITE} of {month} lies in the future"
+
+
+def _healthy(scrape: Scrape, month: Month) -> bool | None:
+    value = scrape.get(STATUS, partition=month.label, status="healthy")
+    return None if value is None else value == 1
+
+
+def _noticed(scraped: Scraped, month: Month) -> Iterator[Finding]:
+    """A month that takes no write, and was asked to, is not shown healthy once the check interval is over."""
+    run = scraped.run
+    for window in run.windows:
+        narrow = window.radius.write is Write.NO and not window.radius.whole_database
+        if not narrow or window.confirmed is None or not reaches(window, month):
+            continue
+        due = window.confirmed + run.limits.partition_check_seconds + NOTICE_SLACK_SECONDS
+        healing = window.healing if window.healing is not None else run.end
+        sent = [
+            operation
+            for operation in run.operations
+            if operation.month == month
+            and window.radius.covers(operation.event_date)
+            and operation.kind is ev.OpKind.WRITE
+            and window.confirmed <= operation.invoked
+            and operation.completed <= due
+        ]
+        wrong = [
+            scrape
+            for scrape in scraped.scrapes
+            if due + SCRAPE_SLACK_SECONDS <= scrape.t < healing
+            and _healthy(scrape, month)
+            and not scraped.whole_database_ill(scrape.t)
+        ]
+        if sent and wrong:
+            said = f"{month} is shown healthy {wrong[0].t - window.confirmed:.1f} s after {window.name} was confirmed."
+            yield Finding(Promise.TRUTH, said, event_ids(sent), wrong[0].t)
+
+
+def _healthy_in_peace(scraped: Scraped, month: Month, findings: list[Finding], unknowns: list[str]) -> None:
+    """Away from faults and their edges a month that was written is healthy."""
+    wrong: list[float] = []
+    stalled: list[float] = []
+    for scrape in scraped.scrapes:
+        written = scraped.created_before(month, scrape.t)
+        if written is None or _healthy(scrape, month) is not False or scraped.disturbed(month, scrape.t):
+            continue
+        (stalled if scraped.stalled(month, scrape.t) else wrong).append(scrape.t)
+    if wrong:
+        said = f"{month} is not shown healthy in {len(wrong)} scrapes although no fault, nor an edge of one, is near."
+        findings.append(Finding(Promise.TRUTH, said, (), wrong[0]))
+    if stalled:
+        unknowns.append(f"{month} was not shown healthy in {len(stalled)} scrapes, but the canary stalled as well.")
+
+
+def _recovered(scraped: Scraped, month: Month, findings: list[Finding], unknowns: list[str]) -> None:
+    """The last scrape after the repair shows the month healthy again."""
+    run = scraped.run
+    windows = covering(run, month)
+    if not windows or any(window.probed is None for window in windows):
+        return
+    last = scraped.scrapes[-1]
+    if _healthy(last, month) is not False or not any(op.month == month and op.acknowledged for op in run.operations):
+        return
+    edge = max(recovery_edge(window, run) for window in windows)
+    if last.t <= edge + SCRAPE_SLACK_SECONDS:
+        unknowns.append(f"The last scrape shows {month} not healthy, but lies before the end of its recovery time.")
+    elif scraped.created_before(month, last.t) is None and not scraped.stalled(month, last.t):
+        said = f"{month} is still not shown healthy {last.t - edge:.1f} s after its recovery time."
+        findings.append(Finding(Promise.TRUTH, said, (), last.t))
+
+
+def growth(scraped: Scraped, month: Month) -> float | None:
+    """How far the write failures of a month grew over the run; None after a restart or when never shown."""
+    if scraped.restarted:
+        return None
+    values = [scrape.get(FAILURES, partition=month.label) for scrape in scraped.scrapes]
+    known = [value for value in values if value is not None]
+    if not known:
+        return None
+    return known[-1] - (values[0] or 0.0)
+
+
+def _failures(scraped: Scraped, month: Month) -> Iterator[Finding]:
+    """Write failures grow only by events that were not simply created, and grow when live writes met the fault."""
+    grown = growth(scraped, month)
+    if grown is None:
+        return
+    run = scraped.run
+    operations = [operation for operation in run.operations if operation.month == month]
+    windows = covering(run, month)
+    failed = [operation for operation in operations if _may_have_failed(operation, bool(windows))]
+    if grown > len(failed):
+        where = "a month that no fault covered" if not windows else "covered months"
+        said = f"{FAILURES} of {month} grew by {grown:g}, at most {len(failed)} can have failed ({where})."
+        yield Finding(Promise.TRUTH, said, event_ids(failed))
+    met = [operation for window in windows[:1] for operation in _met(run, window, operations)]
+    before = scraped.scrapes[0].t < min((window.injecting for window in windows), default=0.0)
+    if grown == 0 and met and before and scraped.scrapes[-1].t > met[0].completed + SCRAPE_SLACK_SECONDS:
+        said = f"{FAILURES} of {month} did not grow although live writes met {windows[0].name}."
+        yield Finding(Promise.TRUTH, said, event_ids(met), met[0].completed)
+
+
+def _may_have_failed(operation: Operation, covered: bool) -> bool:
+    if operation.kind is ev.OpKind.RESEND and covered:
+        return True
+    return operation.status not in (CREATED, REJECTED, CONFLICT) or operation.status == NO_ANSWER
+
+
+def _met(run: Run, window: FaultWindow, operations: list[Operation]) -> list[Operation]:
+    """Events queued while the first fault of the month was on, where only a failed live write could tell."""
+    noticed_otherwise = any(name in window.name for name in _LOOP_MAY_NOTICE) or "23514" in window.evidence
+    narrow = window.radius.write is Write.NO and not window.radius.whole_database
+    if noticed_otherwise or not narrow or window.confirmed is None or len(run.windows) > 1:
+        return []
+    healing = window.healing if window.healing is not None else run.end
+    return [
+        operation
+        for operation in operations
+        if operation.status == QUEUED
+        and operation.kind is ev.OpKind.WRITE
+        and window.radius.covers(operation.event_date)
+        and window.confirmed < operation.invoked
+        and operation.completed < healing
+    ]
+
+
+def _depth(scraped: Scraped) -> Iterator[Finding]:
+    """Once the queue was seen empty and nothing was queued since, the depth series sum to 0."""
+    last = scraped.scrapes[-1]
+    shown = last.total(DEPTH)
+    empty = [sample.t for sample in scraped.run.of_kind(ev.DlqSample) if sample.depth == 0]
+    queued = [op.invoked for op in scraped.run.operations if op.status in (QUEUED, NO_ANSWER)]
+    queued += [op.completed for op in scraped.run.operations if op.status in (QUEUED, NO_ANSWER)]
+    settled = max(queued, default=0.0)
+    seen_empty = any(settled < t <= last.t - SCRAPE_SLACK_SECONDS for t in empty)
+    if seen_empty and shown:
+        yield Finding(Promise.TRUTH, f"{DEPTH} sums to {shown:g} although the queue is empty.", (), last.t)

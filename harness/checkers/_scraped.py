@@ -1,0 +1,101 @@
+"""What the metrics checker knows of a run: scrapes by process life, and which months had to be healthy when."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterator
+from datetime import datetime
+from functools import cached_property
+
+from .. import events as ev
+from ..blast import Edge
+from ..rundata import FaultWindow, Operation, Run
+from ..values import Month
+from ._common import SCRAPE_SLACK_SECONDS, Calm, Canary, life_of, reaches, recovery_edge, restarts
+from ._series import Scrape
+
+
+class Scraped:
+    """The successful scrapes of a run, with the facts that the rules ask for again and again."""
+
+    def __init__(self, run: Run) -> None:
+        """Index scrapes, process lives and the first 201 of each month in each life."""
+        self.run = run
+        self.asked = len(run.of_kind(ev.MetricsSample))
+        self.scrapes = [Scrape.of(sample) for sample in run.of_kind(ev.MetricsSample) if not sample.error]
+        self.boundaries = restarts(run)
+        self.canary = Canary(run)
+        self._created: dict[tuple[Month, int], tuple[list[float], list[Operation]]] = {}
+        for operation in sorted(run.operations, key=lambda each: each.completed):
+            if operation.status == 201 and operation.kind is ev.OpKind.WRITE:
+                life = life_of(self.boundaries, operation.invoked)
+                if life == life_of(self.boundaries, operation.completed):
+                    times, written = self._created.setdefault((operation.month, life), ([], []))
+                    times.append(operation.completed)
+                    written.append(operation)
+
+    @property
+    def restarted(self) -> bool:
+        """True when the service process did not live through the whole run."""
+        return bool(self.boundaries)
+
+    def lives(self) -> Iterator[list[Scrape]]:
+        """The scrapes of each process life, in order."""
+        by_life: dict[int, list[Scrape]] = {}
+        for scrape in self.scrapes:
+            by_life.setdefault(life_of(self.boundaries, scrape.t), []).append(scrape)
+        yield from by_life.values()
+
+    def created_before(self, month: Month, t: float) -> Operation | None:
+        """The last direct write of the month that surely came before a scrape at ``t``, in the same life."""
+        times, written = self._created.get((month, life_of(self.boundaries, t)), ([], []))
+        index = bisect.bisect_left(times, t - SCRAPE_SLACK_SECONDS)
+        return written[index - 1] if index else None
+
+    def disturbed(self, month: Month, t: float) -> bool:
+        """Tell whether a fault, or an edge of one, may honestly show in the month's status at ``t``."""
+        return any(self._disturbs(window, month, t) for window in self.run.windows)
+
+    def _disturbs(self, window: FaultWindow, month: Month, t: float) -> bool:
+        if t < window.injecting - SCRAPE_SLACK_SECONDS:
+            return False
+        if t > recovery_edge(window, self.run) + SCRAPE_SLACK_SECONDS:
+            return False
+        if reaches(window, month):
+            return True
+        if window.confirmed is None or window.healing is None or t >= window.healing:
+            return True
+        settling = self.run.limits.lock_timeout_seconds + 0.5 + SCRAPE_SLACK_SECONDS
+        if window.radius.edge is not Edge.MONTHS and self._troubled(month, window.injecting, t):
+            settling += self.run.limits.recovery_seconds
+        return t <= window.confirmed + settling
+
+    def _troubled(self, month: Month, start: float, end: float) -> bool:
+        """Tell whether an event of the month got no 201: its breaker may then be open for a while."""
+        return any(
+            operation.month == month
+            and operation.status not in (201, 400, 409)
+            and start <= operation.completed
+            and operation.invoked <= end
+            for operation in self.run.operations
+        )
+
+    def whole_database_ill(self, t: float) -> bool:
+        """Tell whether a fault of all months may be on at ``t``: any status is honest then."""
+        return any(
+            window.radius.whole_database and window.injecting <= t <= recovery_edge(window, self.run) + 1.0
+            for window in self.run.windows
+        )
+
+    def stalled(self, month: Month, t: float) -> bool:
+        """Tell whether the canary says that the database itself stalled."""
+        return self.canary.around(month, t, t) is Calm.STALLED
+
+    @cached_property
+    def epoch(self) -> float | None:
+        """Unix seconds of the run's 0; None when the record does not say."""
+        try:
+            moment = datetime.fromisoformat(self.run.started.started_at)
+        except ValueError:
+            return None
+        return None if moment.tzinfo is None else moment.timestamp() - self.run.started.t

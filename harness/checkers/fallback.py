@@ -1,0 +1,172 @@
+"""Promise 4: every answer in time, the first 202 soon after the bite, and a quick 202 from then on."""
+
+from __future__ import annotations
+
+from .. import events as ev
+from ..blast import Dlq, ServiceState, Write
+from ..checking import CHECKERS, CheckResult, Finding
+from ..oracle import QUEUED
+from ..rundata import FaultWindow, Operation, Run
+from ..values import Month, Phase, Promise
+from ._common import (
+    CLIENT_SLACK_SECONDS,
+    LATENCY_MARGIN_SECONDS,
+    MIN_LATENCY_SAMPLES,
+    Calm,
+    Canary,
+    event_ids,
+    expectations,
+    nothing_sent,
+    quantile,
+    reaches,
+    wishes,
+)
+
+NAME = "fallback"
+MEDIAN_RATIO = 3.0
+MIN_QUEUED_SAMPLES = 200
+OPENING_ANSWERS = 5
+"""The breaker of a month counts as open from its fifth 202 in a window on; those five may wait for time-outs."""
+
+
+@CHECKERS.register(NAME)
+def fallback(run: Run) -> CheckResult:
+    """Judge answer times against the request deadline, and the switch to the queue."""
+    empty = nothing_sent(NAME, run)
+    if empty is not None:
+        return empty
+    findings = list(_late(run))
+    for window in run.windows:
+        if _queues(window):
+            findings += [found for month in run.months if (found := _first_queued(run, window, month))]
+    unknowns: tuple[str, ...] = ()
+    answered = [operation.seconds for operation in run.operations if operation.status]
+    facts = {"slowest_answer_seconds": max(answered, default=0.0)}
+    if wishes(run).judge_latency and any(_queues(window) for window in run.windows):
+        late, unknowns, figures = _median(run)
+        findings += late
+        facts.update(figures)
+    return CheckResult(NAME, tuple(findings), unknowns, facts=facts)
+
+
+def _queues(window: FaultWindow) -> bool:
+    """Tell whether the fault, alone and biting, must send its months to the queue."""
+    radius = window.radius
+    quiet = radius.dlq is Dlq.YES and radius.service is ServiceState.UP
+    return radius.write is Write.NO and quiet and window.confirmed is not None and window.injected is not None
+
+
+def _late(run: Run) -> list[Finding]:
+    """Answers after the deadline; an operation without any answer is judged by honest-status."""
+    bound = run.limits.request_deadline_seconds + CLIENT_SLACK_SECONDS
+    late = [
+        operation
+        for operation, expected in expectations(run)
+        if operation.status and operation.seconds > bound and expected.allowed != {0}
+    ]
+    late = [operation for operation in late if not _silenced(run, operation)]
+    if not late:
+        return []
+    slowest = max(operation.seconds for operation in late)
+    said = f"{len(late)} answers came after the deadline of {run.limits.request_deadline_seconds:g} s"
+    return [Finding(Promise.FALLBACK, f"{said}; the slowest took {slowest:.2f} s.", event_ids(late), late[0].invoked)]
+
+
+def _silenced(run: Run, operation: Operation) -> bool:
+    """Tell whether the operation overlapped a fault that stops the service itself."""
+    return any(
+        window.radius.service is not ServiceState.UP
+        and window.injecting <= operation.completed
+        and operation.invoked <= (window.probed if window.probed is not None else run.end)
+        for window in run.windows
+    )
+
+
+def _first_queued(run: Run, window: FaultWindow, month: Month) -> Finding | None:
+    """The first 202 of the month comes within the deadline of the bite, or of the first write after it."""
+    if not reaches(window, month) or window.injected is None or _mixed(run, window, month):
+        return None
+    healing = window.healing if window.healing is not None else run.end
+    writes = [
+        operation
+        for operation in run.operations
+        if operation.month == month
+        and operation.kind is ev.OpKind.WRITE
+        and window.radius.covers(operation.event_date)
+        and operation.completed >= window.injecting
+    ]
+    after_bite = [operation for operation in writes if window.injected <= operation.invoked < healing]
+    if not after_bite:
+        return None
+    opening = min(operation.invoked for operation in after_bite)
+    bound = opening + run.limits.request_deadline_seconds + CLIENT_SLACK_SECONDS
+    if bound >= healing or any(op.status == QUEUED and op.completed <= bound for op in writes):
+        return None
+    tried = [operation for operation in after_bite if operation.invoked <= bound]
+    deadline = run.limits.request_deadline_seconds
+    said = f"No event of {month} was queued (202) within {deadline:g} s of the bite of {window.name}."
+    return Finding(Promise.FALLBACK, said, event_ids(tried), window.injected)
+
+
+def _mixed(run: Run, window: FaultWindow, month: Month) -> bool:
+    """Tell whether another fault overlaps that takes the queue or the service away."""
+    return any(
+        other.fault != window.fault
+        and reaches(other, month)
+        and (other.radius.dlq is not Dlq.YES or other.radius.service is not ServiceState.UP)
+        and other.injecting <= (window.healing if window.healing is not None else run.end)
+        and (other.probed is None or other.probed >= window.injecting)
+        for other in run.windows
+    )
+
+
+def _median(run: Run) -> tuple[list[Finding], tuple[str, ...], dict[str, float]]:
+    """The median 202 with an open breaker takes at most 3 times the median healthy 201 of the same run."""
+    healthy = [
+        operation.seconds
+        for operation, expected in expectations(run)
+        if expected.phase is Phase.BEFORE and operation.status == 201 and operation.kind is ev.OpKind.WRITE
+    ]
+    queued = [operation for window in run.windows if _queues(window) for operation in _open_breaker(run, window)]
+    if len(healthy) < MIN_LATENCY_SAMPLES or len(queued) < MIN_QUEUED_SAMPLES:
+        counts = f"{len(healthy)} healthy 201 of {MIN_LATENCY_SAMPLES}, {len(queued)} queued 202 of {MIN_QUEUED_SAMPLES}"
+        return [], (f"The latency of queueing was not judged: {counts}.",), {}
+    median_201 = quantile(healthy, 0.5)
+    median_202 = quantile([operation.seconds for operation in queued], 0.5)
+    facts = {"median_201_seconds": median_201, "median_202_seconds": median_202}
+    bound = max(MEDIAN_RATIO * median_201, median_201 + LATENCY_MARGIN_SECONDS)
+    if median_202 <= bound:
+        return [], (), facts
+    said = f"The median 202 takes {median_202:.3f} s, the median healthy 201 {median_201:.3f} s; bound {bound:.3f} s"
+    canary, begin, end = Canary(run), queued[0].invoked, queued[-1].completed
+    if any(canary.around(month, begin, end) is Calm.STALLED for month in run.months if not _reached(run, month)):
+        return [], (f"{said}; but the canary stalled as well.",), facts
+    slow = [operation for operation in queued if operation.seconds > bound]
+    return [Finding(Promise.FALLBACK, f"{said}.", event_ids(slow), begin)], (), facts
+
+
+def _reached(run: Run, month: Month) -> bool:
+    return any(reaches(window, month) for window in run.windows)
+
+
+def _open_breaker(run: Run, window: FaultWindow) -> list[Operation]:
+    """Writes answered 202 that were invoked after their month's first five in the window, and before its heal."""
+    healing = window.healing if window.healing is not None else run.end
+    found: list[Operation] = []
+    for month in run.months:
+        answers = sorted(
+            (
+                operation
+                for operation in run.operations
+                if operation.month == month
+                and operation.status == QUEUED
+                and operation.kind is ev.OpKind.WRITE
+                and window.radius.covers(operation.event_date)
+                and window.injecting <= operation.completed < healing
+            ),
+            key=lambda operation: operation.completed,
+        )
+        if len(answers) > OPENING_ANSWERS:
+            opened = answers[OPENING_ANSWERS - 1].completed
+            found += [operation for operation in answers if operation.invoked >= opened]
+    return found

@@ -1,0 +1,43 @@
+"""Promise 2: every answer is one that the oracle allows in the state of its month."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from .. import events as ev
+from ..checking import CHECKERS, CheckResult, Finding
+from ..rundata import Run
+from ..values import Promise
+from ._common import event_ids, expectations, nothing_sent
+from ._deviations import Owner, deviations, grouped
+
+NAME = Owner.STATUS.value
+
+
+@CHECKERS.register(NAME)
+def honest_status(run: Run) -> CheckResult:
+    """Judge the operations that a fault covers, and those of fault-free times; no answer breaks promise 4."""
+    empty = nothing_sent(NAME, run)
+    if empty is not None:
+        return empty
+    findings, unknowns = grouped(deviations(run, Owner.STATUS))
+    answers = Counter(operation.status for operation in run.operations)
+    facts = {f"answers_{status or 'none'}": float(count) for status, count in sorted(answers.items())}
+    facts["judged_strictly"] = float(sum(expected.strict for _, expected in expectations(run)))
+    return CheckResult(NAME, (*findings, *_misplaced(run)), unknowns, facts=facts)
+
+
+def _misplaced(run: Run) -> tuple[Finding, ...]:
+    """An acceptance names the month of the event; a service that names none is not judged by it."""
+    wrong = [
+        operation
+        for operation in run.operations
+        if operation.kind is not ev.OpKind.INVALID
+        and operation.acknowledged
+        and operation.partition
+        and operation.partition != operation.month.label
+    ]
+    if not wrong:
+        return ()
+    said = f"{len(wrong)} x answer names partition {wrong[0].partition} for an event of {wrong[0].month}."
+    return (Finding(Promise.HONEST_STATUS, said, event_ids(wrong), wrong[0].invoked),)

@@ -1,0 +1,21 @@
+"""Run checkers over one run, so that a crash of one is UNKNOWN and never hides in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..checking import CHECKERS, CheckResult
+from ..rundata import Run
+
+
+def judge(run: Run, names: Iterable[str]) -> tuple[CheckResult, ...]:
+    """Return one result a name, in order; raises :class:`harness.errors.UsageError` for an unknown name."""
+    checkers = [(name, CHECKERS.get(name)) for name in names]
+    results: list[CheckResult] = []
+    for name, checker in checkers:
+        try:
+            results.append(checker(run))
+        except Exception as error:  # A checker that fails has judged nothing, whatever it failed of.
+            said = f"The checker {name} crashed, so its promise was not judged: {type(error).__name__}: {error}"
+            results.append(CheckResult(name, unknowns=(said,)))
+    return tuple(results)

@@ -1,0 +1,169 @@
+"""Promise 8, words: the log lines of failed writes and of the fallback tell what happened, when, and to whom."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterator
+
+from .. import events as ev
+from ..blast import Write
+from ..checking import CHECKERS, CheckResult, Finding
+from ..oracle import CREATED, QUEUED
+from ..rundata import FaultWindow, Operation, Run
+from ..values import Month, Promise
+from ._common import (
+    LOG_SLACK_SECONDS,
+    covering,
+    event_ids,
+    life_of,
+    nothing_sent,
+    reaches,
+    recovery_edge,
+    restarts,
+)
+from ._partition_series import FAILURES
+from ._scraped import Scraped
+
+NAME = "logs"
+FLUSH_SECONDS = 2.0
+"""Within this the closing line of a storm, with its suppressed count, must have come."""
+
+
+@CHECKERS.register(NAME)
+def logs(run: Run) -> CheckResult:
+    """Judge activated, ended and failed lines of every month that was written."""
+    empty = nothing_sent(NAME, run)
+    if empty is not None:
+        return empty
+    if not run.of_kind(ev.LogLine):
+        return CheckResult(NAME, not_checked="logs")
+    book = _Book(run)
+    findings: list[Finding] = []
+    unknowns: list[str] = []
+    facts: dict[str, float] = {}
+    for month in run.months:
+        findings += [*_activated(book, month), *_ended(book, month), *_unfounded(book, month)]
+        findings += _counted(book, month)
+        failed = sum(1 + line.suppressed for line in book.failed(month))
+        if failed:
+            facts[f"failed_writes_logged_{month}"] = float(failed)
+    return CheckResult(NAME, tuple(findings), tuple(unknowns), facts=facts)
+
+
+class _Book:
+    """The lines of a run by message."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.scraped = Scraped(run)
+        self.boundaries = restarts(run)
+        self._lines: dict[str, list[ev.LogLine]] = {}
+        for line in sorted(run.of_kind(ev.LogLine), key=lambda each: each.t):
+            self._lines.setdefault(line.message, []).append(line)
+
+    def activated(self, month: Month) -> list[ev.LogLine]:
+        return self._lines.get(f"DLQ fallback activated for partition {month}", [])
+
+    def ended(self, month: Month) -> list[ev.LogLine]:
+        return self._lines.get(f"DLQ fallback ended for partition {month}", [])
+
+    def failed(self, month: Month) -> list[ev.LogLine]:
+        return self._lines.get(f"Failed to write to partition audit_events_{month}", [])
+
+    def queued(self, month: Month) -> list[Operation]:
+        """Operations of the month that were answered 202, by completion."""
+        found = [op for op in self.run.operations if op.month == month and op.status == QUEUED]
+        return sorted(found, key=lambda op: op.completed)
+
+
+def _stops_writes(window: FaultWindow, month: Month) -> bool:
+    return window.radius.write is Write.NO and reaches(window, month) and window.confirmed is not None
+
+
+def _activated(book: _Book, month: Month) -> Iterator[Finding]:
+    """Once an episode: at least once for a window with 202s, and not more often than there are episodes."""
+    lines = book.activated(month)
+    for window in book.run.windows:
+        if not _stops_writes(window, month):
+            continue
+        healing = window.healing if window.healing is not None else book.run.end
+        queued = [op for op in book.queued(month) if window.injecting <= op.invoked and op.completed <= healing]
+        if not queued or any(_already_queueing(book, window, other, month) for other in book.run.windows):
+            continue
+        start, end = window.injecting - LOG_SLACK_SECONDS, healing + FLUSH_SECONDS
+        if not any(start <= line.t <= end for line in lines):
+            said = f"No line 'DLQ fallback activated for partition {month}' although {window.name} had events queued."
+            yield Finding(Promise.TRUTH, said, event_ids(queued), window.injected)
+    episodes = len(covering(book.run, month)) + 1
+    by_life: dict[int, list[ev.LogLine]] = {}
+    for line in lines:
+        by_life.setdefault(life_of(book.boundaries, line.t), []).append(line)
+    for life in by_life.values():
+        if covering(book.run, month) and sum(1 + line.suppressed for line in life) > episodes:
+            said = f"'DLQ fallback activated for partition {month}' came {len(life)} times for {episodes - 1} episodes."
+            yield Finding(Promise.TRUTH, said, (), life[-1].t)
+
+
+def _already_queueing(book: _Book, window: FaultWindow, other: FaultWindow, month: Month) -> bool:
+    """Tell whether an earlier fault's episode may have been going on when this one began."""
+    earlier = other.fault != window.fault and reaches(other, month) and other.injecting <= window.injecting
+    return earlier and window.injecting <= recovery_edge(other, book.run)
+
+
+def _ended(book: _Book, month: Month) -> Iterator[Finding]:
+    """The last activated episode ends after the repair, at the first write into the month."""
+    lines = book.activated(month)
+    windows = [window for window in book.run.windows if _stops_writes(window, month)]
+    if not lines or not windows or any(window.probed is None for window in windows):
+        return
+    opened = lines[-1].t
+    written = [
+        operation
+        for operation in book.run.operations
+        if operation.month == month
+        and operation.status == CREATED
+        and operation.kind is ev.OpKind.WRITE
+        and operation.invoked >= max(opened, max(window.probed or 0.0 for window in windows))
+        and operation.completed <= book.run.end - FLUSH_SECONDS
+    ]
+    same_life = life_of(book.boundaries, opened) == life_of(book.boundaries, book.run.end)
+    if written and same_life and not any(line.t >= opened - LOG_SLACK_SECONDS for line in book.ended(month)):
+        said = f"No line 'DLQ fallback ended for partition {month}' although direct writes had resumed."
+        yield Finding(Promise.TRUTH, said, event_ids(written[:1]), written[0].completed)
+
+
+def _unfounded(book: _Book, month: Month) -> Iterator[Finding]:
+    """No line speaks of trouble in a month that no fault covered, or before the first fault that covers it."""
+    begins = min((window.injecting for window in covering(book.run, month)), default=float("inf"))
+    answered = [
+        op.invoked for op in book.run.operations if op.month == month and op.status not in (CREATED, 400, 409)
+    ]
+    first_trouble = min(answered, default=float("inf"))
+    earliest = min(begins, first_trouble) - LOG_SLACK_SECONDS
+    for lines in (book.activated(month), book.failed(month)):
+        early = [line for line in lines if line.t < earliest]
+        if early:
+            when = "which no fault covered" if begins == float("inf") else "before its first fault"
+            said = f"{len(early)} x line '{early[0].message}' for a month {when}, while all its events were created."
+            yield Finding(Promise.TRUTH, said, (), early[0].t)
+
+
+def _counted(book: _Book, month: Month) -> Iterator[Finding]:
+    """Lines plus suppressed are the occurrences that the counter of failed writes counts."""
+    scraped = book.scraped
+    known = [s for s in scraped.scrapes if s.get(FAILURES, partition=month.label) is not None]
+    if scraped.restarted or len(known) < 2:
+        return
+    first, last = known[0], known[-1]
+    value = (last.get(FAILURES, partition=month.label) or 0.0) - (first.get(FAILURES, partition=month.label) or 0.0)
+    lines = book.failed(month)
+    times = [line.t for line in lines]
+    occurrences = [1 + line.suppressed for line in lines]
+    begin = bisect.bisect_left(times, first.t + FLUSH_SECONDS)
+    end = bisect.bisect_left(times, last.t - FLUSH_SECONDS)
+    surely = sum(occurrences[begin:end])
+    at_most = sum(occurrences[bisect.bisect_left(times, first.t - FLUSH_SECONDS) :])
+    if not surely <= value <= at_most:
+        bounds = f"{surely}" if surely == at_most else f"{surely} to {at_most}"
+        said = f"'Failed to write to partition audit_events_{month}' is logged {bounds} times, counted {value:g} times."
+        yield Finding(Promise.TRUTH, said, (), last.t)

@@ -1,0 +1,103 @@
+"""Promise 8, numbers: the S1 (pool) and S4 (partition) series exist, agree with each other and with the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from ..checking import CHECKERS, CheckResult, Finding
+from ..rundata import Run
+from ..values import Promise
+from ._common import nothing_sent
+from ._counted import count_findings
+from ._partition_series import partition_findings
+from ._scraped import Scraped
+from ._series import Scrape
+
+NAME = "metrics"
+OPEN = "datastorage_db_connections_open"
+IN_USE = "datastorage_db_connections_in_use"
+IDLE = "datastorage_db_connections_idle"
+MAX_OPEN = "datastorage_db_max_open_connections"
+WAIT = "datastorage_db_connection_wait_duration_seconds"
+_COUNTER_ENDINGS = ("_total", "_count", "_sum", "_bucket")
+
+Rule = Callable[[Scraped, Scrape], Iterator[tuple[Promise, str]]]
+
+
+@CHECKERS.register(NAME)
+def metrics(run: Run) -> CheckResult:
+    """Judge every successful scrape, each series over time, and the counters against the answers."""
+    empty = nothing_sent(NAME, run)
+    if empty is not None:
+        return empty
+    scraped = Scraped(run)
+    if not scraped.asked:
+        return CheckResult(NAME, not_checked="metrics")
+    if not scraped.scrapes:
+        return CheckResult(NAME, unknowns=(f"None of {scraped.asked} scrapes succeeded, so no number was judged.",))
+    findings = [*_each(scraped, _present), *_each(scraped, _pool), *_falling(scraped)]
+    partition, unsure = partition_findings(scraped)
+    counted, unsure_counts = count_findings(scraped)
+    facts = {
+        "scrapes": float(len(scraped.scrapes)),
+        "scrapes_failed": float(scraped.asked - len(scraped.scrapes)),
+        "max_in_use": max((scrape.get(IN_USE) or 0.0 for scrape in scraped.scrapes), default=0.0),
+    }
+    return CheckResult(NAME, (*findings, *partition, *counted), (*unsure, *unsure_counts), facts=facts)
+
+
+def _each(scraped: Scraped, rule: Rule) -> list[Finding]:
+    """One finding for all scrapes that break a rule in the same way."""
+    seen: dict[tuple[Promise, str], list[float]] = {}
+    for scrape in scraped.scrapes:
+        for promise, said in rule(scraped, scrape):
+            seen.setdefault((promise, said), []).append(scrape.t)
+    return [
+        Finding(promise, f"{said} ({len(times)} of {len(scraped.scrapes)} scrapes).", (), times[0])
+        for (promise, said), times in seen.items()
+    ]
+
+
+def _present(_: Scraped, scrape: Scrape) -> Iterator[tuple[Promise, str]]:
+    """The pool's series exist from the start; a missing one is not zero."""
+    for name in (OPEN, IN_USE, IDLE, MAX_OPEN, f"{WAIT}_count", f"{WAIT}_sum"):
+        if scrape.get(name) is None:
+            yield Promise.TRUTH, f"series {name} is missing"
+    last = scrape.get(f"{WAIT}_bucket", le="+Inf")
+    if last is None:
+        yield Promise.TRUTH, f"series {WAIT}_bucket has no +Inf bucket"
+    elif last != scrape.get(f"{WAIT}_count"):
+        yield Promise.TRUTH, f"{WAIT}: the +Inf bucket differs from the count"
+    buckets = sorted((float(labels.get("le", "inf")), value) for labels, value in scrape.each(f"{WAIT}_bucket"))
+    if [value for _, value in buckets] != sorted(value for _, value in buckets):
+        yield Promise.TRUTH, f"{WAIT}: a wider bucket counts less than a narrower one"
+
+
+def _pool(scraped: Scraped, scrape: Scrape) -> Iterator[tuple[Promise, str]]:
+    """Open is in use plus idle, and never more than the maximum that the target declares."""
+    limit = scraped.run.limits.db_pool_max
+    is_open, in_use, idle, most = (scrape.get(name) for name in (OPEN, IN_USE, IDLE, MAX_OPEN))
+    if most is not None and most != limit:
+        promise = Promise.BOUNDS if most > limit else Promise.TRUTH
+        yield promise, f"{MAX_OPEN} is {most:g}, but the pool's maximum is {limit}"
+    if is_open is not None and in_use is not None and idle is not None and is_open != in_use + idle:
+        yield Promise.TRUTH, f"open connections {is_open:g} are not in use {in_use:g} plus idle {idle:g}"
+    for name, value in ((OPEN, is_open), (IN_USE, in_use)):
+        if value is not None and value > limit:
+            yield Promise.BOUNDS, f"{name} is {value:g}, more than the maximum of {limit}"
+
+
+def _falling(scraped: Scraped) -> Iterator[Finding]:
+    """Counters never fall while the process lives."""
+    fallen: dict[str, tuple[float, str]] = {}
+    for scrapes in scraped.lives():
+        last: dict[str, float] = {}
+        for scrape in scrapes:
+            for text, value in scrape.sample.series.items():
+                if not text.partition("{")[0].endswith(_COUNTER_ENDINGS):
+                    continue
+                if value < last.get(text, value) and text not in fallen:
+                    fallen[text] = (scrape.t, f"Counter {text} fell from {last[text]:g} to {value:g}.")
+                last[text] = value
+    for t, said in fallen.values():
+        yield Finding(Promise.TRUTH, said, (), t)

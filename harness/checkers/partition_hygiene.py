@@ -1,0 +1,55 @@
+"""Promises 1 and 3: one child a month with exactly that month's bounds, and no default that swallows the rest."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+
+from .. import events as ev
+from ..checking import CHECKERS, CheckResult, Finding
+from ..errors import UsageError
+from ..rundata import Run
+from ..values import Month, Promise
+
+NAME = "partition-hygiene"
+_DATES = re.compile(r"FROM \('(\d{4}-\d{2}-\d{2})[^']*'\) TO \('(\d{4}-\d{2}-\d{2})[^']*'\)")
+
+
+@CHECKERS.register(NAME)
+def partition_hygiene(run: Run) -> CheckResult:
+    """Judge the catalog as it was read at the end."""
+    if run.final is None or not run.final.table:
+        return CheckResult(NAME, unknowns=("The catalog was not read at the end, so partitions were not judged.",))
+    partitions = run.of_kind(ev.PartitionRow)
+    if not partitions:
+        return CheckResult(NAME, unknowns=("The final read lists no partition, so nothing was judged.",))
+    findings: list[Finding] = []
+    by_month: dict[str, list[str]] = defaultdict(list)
+    for partition in partitions:
+        if not partition.month:
+            said = f"{partition.name} is a default partition: rows land there instead of in the queue."
+            findings.append(Finding(Promise.CONSERVATION, said, _events_of(run, "")))
+            continue
+        by_month[partition.month].append(partition.name)
+        if not _whole_month(partition):
+            said = f"{partition.name} ({partition.month}) has bounds {partition.bounds}, not those of its month."
+            findings.append(Finding(Promise.ISOLATION, said, _events_of(run, partition.month)))
+    for month, names in by_month.items():
+        if len(names) > 1:
+            said = f"{month} has more than one partition: {', '.join(sorted(names))}."
+            findings.append(Finding(Promise.ISOLATION, said, _events_of(run, month)))
+    return CheckResult(NAME, tuple(findings), facts={"partitions": float(len(partitions))})
+
+
+def _events_of(run: Run, month: str) -> tuple[str, ...]:
+    return tuple(row.event_id for row in run.of_kind(ev.TableRow) if row.month == month)
+
+
+def _whole_month(partition: ev.PartitionRow) -> bool:
+    """Compare the printed bounds with first of the month to first of the next; other forms are no month."""
+    found = _DATES.search(partition.bounds)
+    try:
+        month = Month.parse(partition.month)
+    except UsageError:
+        return False
+    return found is not None and found.groups() == (month.first_day.isoformat(), month.end.isoformat())

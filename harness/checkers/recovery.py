@@ -1,0 +1,89 @@
+"""Promise 5: after the repair direct writes resume and the queue drains, with no operator step."""
+
+from __future__ import annotations
+
+import math
+
+from .. import events as ev
+from ..checking import CHECKERS, CheckResult, Finding
+from ..oracle import CREATED
+from ..rundata import FaultWindow, Run
+from ..values import Month, Promise
+from ._common import event_ids, nothing_sent, reaches
+from ._deviations import Owner, deviations, grouped
+from .clocks import clocks
+
+NAME = Owner.RECOVERY.value
+SLACK_SECONDS = 0.5
+
+
+@CHECKERS.register(NAME)
+def recovery(run: Run) -> CheckResult:
+    """Judge the first 201 of each covered month, late 202s, and the emptying of the queue."""
+    empty = nothing_sent(NAME, run)
+    if empty is not None:
+        return empty
+    found, unsure = grouped(deviations(run, Owner.RECOVERY))
+    findings, unknowns = list(found), list(unsure)
+    for window in run.windows:
+        if window.probed is None:
+            problem = window.problem or "no probe after its heal succeeded"
+            unknowns.append(f"Recovery from {window.name} was not judged: {problem}.")
+            continue
+        for month in run.months:
+            if reaches(window, month):
+                _resumed(run, window, month, findings, unknowns)
+    _drained(run, findings, unknowns)
+    facts = {
+        f"{clock}_{each.fault}_{each.name}_seconds": value
+        for each in clocks(run)
+        for clock in ("recover", "drain")
+        if (value := getattr(each, f"{clock}_seconds")) is not None
+    }
+    return CheckResult(NAME, tuple(findings), tuple(unknowns), facts=facts)
+
+
+def _resumed(
+    run: Run, window: FaultWindow, month: Month, findings: list[Finding], unknowns: list[str]
+) -> None:
+    """The month's first 201 comes within the recovery time of the probe, if anyone wrote into it by then."""
+    others = [other for other in run.windows if reaches(other, month) and other.fault != window.fault]
+    assert window.probed is not None
+    bound = window.probed + run.limits.recovery_seconds + SLACK_SECONDS
+    if any(other.injecting <= bound and (other.probed or math.inf) > window.probed for other in others):
+        return  # The fault that is repaired last is the one recovery is timed from.
+    writes = [operation for operation in run.operations if operation.month == month]
+    begun = window.healing if window.healing is not None else window.probed
+    if any(op.status == CREATED and begun <= op.completed <= bound for op in writes):
+        return
+    tried = [
+        operation
+        for operation in writes
+        if operation.kind is ev.OpKind.WRITE and window.probed <= operation.invoked and operation.completed <= bound
+    ]
+    waited = f"{run.limits.recovery_seconds:g} s after {window.name} was repaired"
+    if tried:
+        answers = ", ".join(sorted({str(operation.status or "none") for operation in tried}))
+        said = f"No direct write into {month} within {waited}; answers were {answers}."
+        findings.append(Finding(Promise.RECOVERY, said, event_ids(tried), window.probed))
+    else:
+        unknowns.append(f"Nobody wrote into {month} within {waited}, so its recovery was not seen.")
+
+
+def _drained(run: Run, findings: list[Finding], unknowns: list[str]) -> None:
+    """No event is pending at the final read, and the service's own depth agrees from then on."""
+    final = run.final
+    if any(window.probed is None for window in run.windows):
+        return  # Said already: without a repair nothing has to drain.
+    if final is None or not final.dlq:
+        unknowns.append("The queue was not read at the end, so it is not known whether it drained.")
+        return
+    pending = [row for row in run.of_kind(ev.DlqRow) if row.state != "dead"]
+    if pending:
+        said = f"{len(pending)} events were still queued at the end of the run."
+        findings.append(Finding(Promise.RECOVERY, said, tuple(row.event_id for row in pending), final.t))
+        return
+    last = next((sample for sample in reversed(run.of_kind(ev.DlqSample)) if sample.t >= final.t), None)
+    if last is not None and last.depth > 0:
+        said = f"The service still reports a queue depth of {last.depth}, although no event is pending."
+        findings.append(Finding(Promise.RECOVERY, said, (), last.t))

@@ -1,0 +1,57 @@
+"""Checker: one invariant each, pure and synchronous: ``check(run) -> CheckResult``.
+
+Checkers import no I/O (a test enforces it), so a stored run can be judged again and a hand-made history can
+prove that a checker is able to fail.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from .registry import Registry
+from .rundata import Run
+from .values import Promise, Verdict
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One broken promise: a sentence, and the events concerned (all of them; reports shorten)."""
+
+    promise: Promise
+    summary: str
+    event_ids: tuple[str, ...] = ()
+    t: float | None = None
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What one checker says.
+
+    ``findings`` make it FAIL, ``unknowns`` (reasons why nothing can be said) make it UNKNOWN.  ``not_checked``
+    names the capability that the target lacks; such a result has no verdict.  ``facts`` are measured figures for
+    the report, with units in their names.
+    """
+
+    checker: str
+    findings: tuple[Finding, ...] = ()
+    unknowns: tuple[str, ...] = ()
+    not_checked: str = ""
+    facts: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def verdict(self) -> Verdict:
+        """FAIL outranks UNKNOWN outranks PASS."""
+        if self.findings:
+            return Verdict.FAIL
+        return Verdict.UNKNOWN if self.unknowns else Verdict.PASS
+
+
+class Checker(Protocol):
+    """One invariant.  Implementations are registered functions."""
+
+    def __call__(self, run: Run) -> CheckResult:
+        """Judge a run; must not raise for a short or strange history, but say UNKNOWN."""
+
+
+CHECKERS: Registry[Checker] = Registry("checker")

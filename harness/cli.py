@@ -1,0 +1,209 @@
+"""The command line: ``harness run | replay | check | list | doctor``.
+
+Exit codes are those of ``harness.gate``; every error of the harness's own is one paragraph without a traceback.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from . import __version__
+from .errors import HarnessError
+from .gate import Exit, decide
+from .values import Verdict
+
+T = TypeVar("T")
+_PATH = click.Path(path_type=Path)
+
+
+class _Group(click.Group):
+    """Turns the harness's own errors into a paragraph and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except HarnessError as error:
+            click.echo(f"harness: {error}", err=True)
+            ctx.exit(error.exit_code)
+
+
+def _stack_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    options = (
+        click.option("--target", type=_PATH, help="target.toml of the service under test [default: the reference]."),
+        click.option("--reports", type=_PATH, default=Path("reports"), show_default=True, help="Where runs are stored."),
+        click.option("--pg-bindir", type=_PATH, help="Use the PostgreSQL (15 to 18) whose programs are here."),
+        click.option("--pg-port", type=click.IntRange(1024, 65535), help="Fixed port for PostgreSQL; needs --jobs 1."),
+        click.option("--toxiproxy-url", help="Use this running Toxiproxy instead of starting one."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="harness")
+def cli() -> None:
+    """Prove with real damage whether an audit service keeps every event.
+
+    Start with `harness doctor`, then `harness run`.  Exit codes: 0 all passed, 1 a promise is broken, 2 usage or
+    set-up, 3 inconclusive.
+    """
+
+
+@cli.command()
+@click.argument("names", nargs=-1)
+@click.option("-k", "keyword", default="", help="Only scenarios whose name, claim or requirement ids match, as in pytest.")
+@click.option("--scenarios", type=_PATH, default=Path("scenarios"), show_default=True, help="Folder of scenarios.")
+@click.option("--seed", type=int, help="Seed of the workload [default: a new one, shown at the end].")
+@click.option("--jobs", type=click.IntRange(1, 64), help="Environments at once [default: 2 a core, and 1].")
+@click.option("--step", is_flag=True, help="Pause at each step and print how to look (psql, curl).")
+@_stack_options
+def run(names: tuple[str, ...], keyword: str, scenarios: Path, seed: int | None, jobs: int | None, step: bool, **stack: Any) -> None:
+    """Run scenarios: all of them, those named, or those that match -k.
+
+    \b
+    harness run                                  every scenario, in parallel
+    harness run -k december                      those about December
+    harness run december-detached --seed 7       one, with a known workload
+    harness run december-detached --step         walk through a failure by hand
+    harness run --target my/target.toml          judge another service
+    """
+    from .discovery import load_scenarios, select
+
+    chosen = select(load_scenarios(scenarios), names, keyword)
+    _run(chosen, seed=seed, jobs=jobs, step=step, **stack)
+
+
+@cli.command()
+@click.argument("run_name", metavar="RUN")
+@click.option("--step", is_flag=True, help="Pause at each step and print how to look (psql, curl).")
+@_stack_options
+def replay(run_name: str, step: bool, **stack: Any) -> None:
+    """Repeat a stored run: the same schedule, the same seed, a new environment."""
+    from .session import find_run, replay_of
+
+    _import_faults()
+    scenario, seed = replay_of(find_run(stack["reports"], run_name))
+    _run([scenario], seed=seed, jobs=1, step=step, **stack)
+
+
+@cli.command()
+@click.argument("run_name", metavar="RUN")
+@click.option("--reports", type=_PATH, default=Path("reports"), show_default=True, help="Where runs are stored.")
+def check(run_name: str, reports: Path) -> None:
+    """Judge a stored run again, also one whose runner was killed, and write its reports anew."""
+    from .report.console import Console
+    from .session import check_again, find_run
+
+    _import_faults()
+    result = check_again(find_run(reports, run_name))
+    with Console(sys.stdout, live=False) as console:
+        console.scenario_finished(result)
+    click.echo(f"{Verdict(result.verdict).name}  {result.folder / 'report.html'}")
+    raise SystemExit(decide([result]))
+
+
+@cli.command("list")
+@click.argument("what", type=click.Choice(["scenarios", "faults", "checkers"]), default="scenarios")
+@click.option("--scenarios", type=_PATH, default=Path("scenarios"), show_default=True, help="Folder of scenarios.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def list_(what: str, scenarios: Path, as_json: bool) -> None:
+    """List scenarios, faults or checkers, each with a sentence."""
+    rows = _listing(what, scenarios)
+    if as_json:
+        click.echo(json.dumps([{"name": name, "text": text} for name, text in rows], indent=2))
+        return
+    width = max((len(name) for name, _ in rows), default=0)
+    for name, text in rows:
+        click.echo(f"{name:<{width}}  {text}")
+
+
+@cli.command()
+@click.option("--pg-bindir", type=_PATH, help="Use the PostgreSQL (15 to 18) whose programs are here.")
+def doctor(pg_bindir: Path | None) -> None:
+    """Say what this machine has, what is missing, and how to get it."""
+    from .doctor import diagnose, render
+    from .stacks.embedded import EmbeddedOptions
+
+    findings = diagnose(EmbeddedOptions(pg_bindir=pg_bindir))
+    click.echo(render(findings))
+    if any(finding.missing for finding in findings):
+        raise SystemExit(Exit.USAGE)
+
+
+def _listing(what: str, scenarios: Path) -> list[tuple[str, str]]:
+    if what == "scenarios":
+        from .discovery import load_scenarios
+
+        return [(name, scenario.claim) for name, scenario in load_scenarios(scenarios).items()]
+    if what == "faults":
+        from .fault import FAULTS
+
+        _import_faults()
+        return [(name, _first_sentence(kind.__doc__)) for name, kind in FAULTS.items()]
+    from . import checkers as _checkers  # noqa: F401  (fills the registry)
+    from .checking import CHECKERS
+
+    return [(name, _first_sentence(checker.__doc__)) for name, checker in CHECKERS.items()]
+
+
+def _first_sentence(text: str | None) -> str:
+    return " ".join((text or "").strip().split("\n\n")[0].split())
+
+
+def _import_faults() -> None:
+    import harness.faults  # noqa: F401  (fills the registry)
+
+
+def _run(scenarios: list[Any], *, seed: int | None, jobs: int | None, step: bool, **stack: Any) -> None:
+    from .report.console import Console
+    from .session import REFERENCE_TARGET, Session, SessionOptions
+    from .stepping import StepGate
+
+    _import_faults()
+    if stack["pg_port"] is not None and len(scenarios) > 1:
+        jobs = 1
+    with Console(sys.stdout, live=sys.stdout.isatty() and not step) as console:
+        options = SessionOptions(
+            target=stack["target"] or REFERENCE_TARGET,
+            reports=stack["reports"],
+            seed=seed,
+            jobs=jobs,
+            pg_bindir=stack["pg_bindir"],
+            pg_port=stack["pg_port"],
+            toxiproxy_url=stack["toxiproxy_url"],
+            progress=lambda line: click.echo(line, err=True),
+        )
+        session = Session(options, console, StepGate(sys.stdout) if step else None)
+        suite = _complete(session.run(scenarios))
+        console.suite_finished(suite)
+    raise SystemExit(decide(suite.runs))
+
+
+def _complete(work: Coroutine[Any, Any, T]) -> T:
+    """Run to the end; Ctrl-C cancels, which heals every open fault and stops every environment first."""
+    try:
+        return asyncio.run(work)
+    except KeyboardInterrupt:
+        click.echo("harness: interrupted; faults were healed and environments stopped.", err=True)
+        raise SystemExit(130) from None
+    except BaseExceptionGroup as group:
+        own = group.subgroup(HarnessError)
+        if own is None:
+            raise
+        first: BaseException = own
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        raise first from None
+
+
+def main() -> None:
+    """Entry point of the ``harness`` command."""
+    cli()

@@ -1,0 +1,176 @@
+"""Conductor: the middle of a run, in which load and nemesis play together through three phases.
+
+Each phase goes on until every month has enough events that no edge touched, so that a verdict never rests on a
+handful.  Edges are paced lower, since they may not outnumber what is judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from ._wait import pause, wait_until
+from .errors import DeadlineExceeded
+from .events import Note, PhaseMark
+from .history import History
+from .load.tally import Tally
+from .nemesis import Nemesis
+from .results import Waits
+from .scenario import Scenario
+from .steadystate import SteadyState
+from .targets.model import Limits
+from .values import Month, Phase
+
+PHASE_DEADLINE_SECONDS = 45.0
+_SURPLUS_EVENTS = 5
+_INTERVAL_SECONDS = 0.02
+_EDGE_SLACK_SECONDS = 0.05
+_STALL_SLACK_SECONDS = 0.5
+
+
+class LoadDriver(Protocol):
+    """What the conductor needs of a running load."""
+
+    tally: Tally
+
+    def set_edge(self, edge: bool) -> None:
+        """Slow down for an edge, or go back to full pace."""
+
+    def join(self, month: Month) -> None:
+        """Add the writers of a month."""
+
+
+StepHook = Callable[[int, str], Awaitable[None]]
+
+
+class Conductor:
+    """Plays one scenario's phases.  ``confirmed`` tells afterwards whether every fault bit."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        limits: Limits,
+        history: History,
+        load: LoadDriver,
+        nemesis: Nemesis,
+        steady: SteadyState,
+        step: StepHook,
+    ) -> None:
+        """Take the live parts of a run."""
+        self._scenario = scenario
+        self._limits = limits
+        self._history = history
+        self._load = load
+        self._nemesis = nemesis
+        self._steady = steady
+        self._step = step
+        self.confirmed = True
+        self._edge_seconds = 0.0
+        self._timeout_seconds = 0.0
+        self._sampling_seconds = 0.0
+
+    @property
+    def waits(self) -> Waits:
+        """The waits of this run that no faster machine would shorten, so far."""
+        return Waits(self._edge_seconds, self._timeout_seconds, self._sampling_seconds)
+
+    async def before(self) -> None:
+        """Play the control phase: the load alone."""
+        self._open(Phase.BEFORE)
+        self._stable_from_now()
+        await self._enough(self._scenario.load.months, latency=True)
+
+    async def during(self) -> None:
+        """Inject and confirm every fault in turn, then let the load run into them."""
+        self._open(Phase.DURING)
+        steps = self._scenario.schedule.steps
+        for number, step in enumerate(steps):
+            await self._step(5, f"inject {step.fault.name}")
+            if step.after_events:
+                self._stable_from_now()
+                await self._enough(self._scenario.load.months, minimum=step.after_events)
+            self._load.set_edge(True)
+            self._load.tally.unstable()
+            if not await self._nemesis.inject(number):
+                self.confirmed = False
+                return
+            if step.fault.momentary:
+                await self._outlast_edge(self._history.clock.now())
+        for month in self._scenario.load.late_months:
+            self._load.join(month)
+        if self._scenario.judge_latency:
+            stall = self._limits.lock_timeout_seconds + _STALL_SLACK_SECONDS
+            self._load.set_edge(False)
+            await pause(stall)
+            self._timeout_seconds += stall
+        self._stable_from_now()
+        await self._enough(self._scenario.load.all_months, latency=True)
+
+    async def after(self) -> None:
+        """Heal everything, outlast the recovery edge, and let the load prove health again."""
+        self._open(Phase.AFTER)
+        self._load.set_edge(bool(self._scenario.schedule.steps))
+        if self._scenario.schedule.steps:
+            await self._step(6, "heal all")
+            probed = await self._nemesis.heal_all()
+            if probed is None and self._nemesis_played():
+                self._note("heal", "a fault was not healed; what follows says nothing about the service")
+            elif probed is not None:
+                await self._outlast_edge(probed)
+        await self._step(7, "recovery")
+        self._stable_from_now()
+        if self.confirmed:
+            await self._enough(self._scenario.load.all_months)
+        await self._recovered()
+
+    def _nemesis_played(self) -> bool:
+        return any(not step.fault.momentary for step in self._scenario.schedule.steps)
+
+    async def _recovered(self) -> None:
+        try:
+            await self._steady.wait(self._scenario.load.all_months, self._scenario.recovery_deadline_seconds)
+        except DeadlineExceeded as error:
+            why = await self._steady.describe(self._scenario.load.all_months)
+            self._note("recovery", f"{error}; {why}")
+
+    async def _outlast_edge(self, probed: float) -> None:
+        remaining = probed + self._limits.recovery_seconds + _EDGE_SLACK_SECONDS - self._history.clock.now()
+        self._edge_seconds += max(0.0, remaining)
+        await pause(remaining)
+
+    def _open(self, phase: Phase) -> None:
+        self._load.tally.open_phase()
+        self._history.mark(lambda t: PhaseMark(t, phase))
+
+    def _stable_from_now(self) -> None:
+        self._load.set_edge(False)
+        self._load.tally.stable(self._history.clock.now())
+
+    async def _enough(self, months: tuple[Month, ...], *, minimum: int = 0, latency: bool = False) -> None:
+        tally, scenario = self._load.tally, self._scenario
+        wanted = minimum or scenario.min_strict_events + _SURPLUS_EVENTS
+        healthy = self._unhurt(months)
+        samples = scenario.min_latency_samples if latency and not minimum else 0
+
+        async def enough() -> bool:
+            return tally.enough(months, wanted) and tally.created(healthy) >= samples
+
+        started = self._history.clock.now()
+        try:
+            await wait_until(
+                enough,
+                what=f"{wanted} strictly judged events in each of {', '.join(m.label for m in months)}",
+                deadline_seconds=PHASE_DEADLINE_SECONDS,
+                interval_seconds=_INTERVAL_SECONDS,
+            )
+        except DeadlineExceeded as error:
+            self._note("phase", f"{error}; the month with fewest has {tally.strict(months)}")
+        if scenario.load.rate_per_writer > 0:
+            self._sampling_seconds += self._history.clock.now() - started
+
+    def _unhurt(self, months: tuple[Month, ...]) -> tuple[Month, ...]:
+        hurt = self._nemesis.hurt_months()
+        return () if hurt is None else tuple(month for month in months if month not in hurt)
+
+    def _note(self, topic: str, text: str) -> None:
+        self._history.mark(lambda t: Note(t, topic, text))

@@ -1,0 +1,70 @@
+"""Every error that the harness raises on purpose.
+
+::
+
+    HarnessError
+    ├── UsageError               the caller asked for something impossible          exit 2
+    │   ├── TargetError          a target.toml that cannot be understood            exit 2
+    │   └── ScenarioError        an unknown scenario, or one the target cannot run  exit 2
+    ├── SetupError               an environment could not be brought up             exit 2
+    │   └── SteadyStateError     it came up, but was not healthy before the fault   exit 2
+    ├── FaultError
+    │   ├── FaultNotConfirmed    the fault did not bite: the run is UNKNOWN         exit 3
+    │   └── HealFailed           the damage could not be undone                     exit 1
+    ├── HistoryError             a stored run cannot be read                        exit 2
+    └── DeadlineExceeded         a condition did not come true in time
+
+The message is one paragraph: what happened, where, and what to do next.
+"""
+
+
+class HarnessError(Exception):
+    """Root of the tree; ``exit_code`` is what the command line ends with when nothing catches it."""
+
+    exit_code = 2
+
+
+class UsageError(HarnessError):
+    """The command line, a name or a file given by the user is wrong."""
+
+
+class TargetError(UsageError):
+    """A ``target.toml`` is malformed or incomplete; names the file, the key and the remedy."""
+
+
+class ScenarioError(UsageError):
+    """A scenario is unknown, invalid, or needs what the target lacks."""
+
+
+class SetupError(HarnessError):
+    """An environment could not be started; names the part, the reason and the remedy."""
+
+
+class SteadyStateError(SetupError):
+    """The environment started but was not healthy before any fault: nothing can be judged."""
+
+
+class FaultError(HarnessError):
+    """A fault could not be played."""
+
+    exit_code = 3
+
+
+class FaultNotConfirmed(FaultError):
+    """The fault was injected, but its effect was not seen: a verdict would mean nothing."""
+
+
+class HealFailed(FaultError):
+    """The damage is still there after heal; names what is left."""
+
+    exit_code = 1
+
+
+class HistoryError(HarnessError):
+    """A stored run is missing or cannot be read."""
+
+
+class DeadlineExceeded(HarnessError):
+    """A condition did not come true before its deadline."""
+
+    exit_code = 3

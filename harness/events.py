@@ -1,0 +1,315 @@
+"""The typed records of a run's history, and their JSON lines.
+
+Nouns after Jepsen: an operation is *invoked*, then completes *ok* (the answer says accepted), *fail* (the answer
+says refused) or *info* (nobody answered: the outcome is unknown).  All times are seconds on the run's monotonic
+clock.  One record is one JSON object a line with its class's name in ``record``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from functools import cache
+from typing import Any
+
+from .errors import HistoryError
+from .values import Month
+
+
+class OpKind(enum.StrEnum):
+    """What the client meant by a request."""
+
+    WRITE = "write"
+    RESEND = "resend"
+    CONFLICT = "conflict"
+    INVALID = "invalid"
+
+
+class Completion(enum.StrEnum):
+    """How an operation ended, in Jepsen's terms."""
+
+    OK = "ok"
+    FAIL = "fail"
+    INFO = "info"
+
+
+class FaultStep(enum.StrEnum):
+    """The marks of one fault on the clock, in their order."""
+
+    INJECTING = "injecting"
+    INJECTED = "injected"
+    CONFIRMED = "confirmed"
+    NOT_CONFIRMED = "not-confirmed"
+    HEALING = "healing"
+    HEALED = "healed"
+    PROBED = "probed"
+    HEAL_FAILED = "heal-failed"
+
+
+@dataclass(frozen=True)
+class RunStarted:
+    """First record: what was run, with everything a replay needs (scenario and schedule as JSON)."""
+
+    t: float
+    run: str
+    scenario: str
+    seed: int
+    started_at: str
+    scenario_json: str
+    target: str
+    versions: dict[str, str]
+    limits_json: str = "{}"
+
+
+@dataclass(frozen=True)
+class Invoke:
+    """A request about to be sent.  ``content`` is the event's JSON as sent, ``of`` the op that is re-sent."""
+
+    t: float
+    op: int
+    writer: int
+    kind: OpKind
+    event_id: str
+    event_date: date
+    content: str
+    of: int | None = None
+
+
+@dataclass(frozen=True)
+class Complete:
+    """The end of an operation.  ``status`` is 0 when nobody answered; ``error`` then names the exception."""
+
+    t: float
+    op: int
+    type: Completion
+    status: int
+    outcome: str = ""
+    partition: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class FaultMark:
+    """A step of a fault.  ``fault`` numbers it in the schedule; ``radius_json`` is declared at INJECTING."""
+
+    t: float
+    fault: int
+    name: str
+    step: FaultStep
+    detail: str = ""
+    radius_json: str = ""
+
+
+@dataclass(frozen=True)
+class Destroyed:
+    """Rows that a fault itself destroyed, by id; ``restored`` once its heal brought them back."""
+
+    t: float
+    fault: int
+    event_ids: tuple[str, ...]
+    restored: bool
+
+
+@dataclass(frozen=True)
+class PhaseMark:
+    """The workload enters a phase (before, during, after) or ends (done)."""
+
+    t: float
+    phase: str
+
+
+@dataclass(frozen=True)
+class MetricsSample:
+    """One scrape; ``series`` maps the full series text, e.g. ``name{a="b"}``, to its value."""
+
+    t: float
+    series: dict[str, float]
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class ConnectionSample:
+    """Connections of the service's role: as ``pg_stat_activity`` lists them, and as sockets of its process.
+
+    -1 means that it could not be read at that moment.
+    """
+
+    t: float
+    backends: int
+    sockets: int = -1
+
+
+@dataclass(frozen=True)
+class CanarySample:
+    """A direct insert of the harness into the month: how long it took, or the SQLSTATE it got."""
+
+    t: float
+    month: str
+    seconds: float
+    sqlstate: str = ""
+
+
+@dataclass(frozen=True)
+class DlqSample:
+    """What ``GET /api/v1/dlq`` said; -1 when it did not answer."""
+
+    t: float
+    depth: int
+    dead: int = 0
+    partitions: dict[str, int] = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ReadySample:
+    """What ``GET /health/ready`` said; status 0 when it did not answer."""
+
+    t: float
+    status: int
+    degraded: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ServiceMark:
+    """The service process: ``started``, ``restarted`` (a new life: its counters begin anew) or ``down``."""
+
+    t: float
+    what: str
+    pid: int = 0
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """One structured log line of the service, its own time mapped to the run's clock."""
+
+    t: float
+    level: str
+    message: str
+    suppressed: int = 0
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """Final read of the table: one row, in the month that its partition's bounds say ("" for a default)."""
+
+    event_id: str
+    event_date: date
+    month: str
+    content: str
+    correlation_id: str
+
+
+@dataclass(frozen=True)
+class DlqRow:
+    """Final read of the DLQ: one event that is pending or dead."""
+
+    event_id: str
+    event_date: date
+    state: str
+    reason: str
+    content: str
+
+
+@dataclass(frozen=True)
+class PartitionRow:
+    """Final read of the catalog: one child of the table; ``bounds`` as PostgreSQL prints them."""
+
+    name: str
+    month: str
+    bounds: str
+
+
+@dataclass(frozen=True)
+class FinalRead:
+    """Whether the final reads happened: without them nothing about conservation can be said."""
+
+    t: float
+    table: bool
+    dlq: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Note:
+    """Anything else worth a line in the report: a deadline missed, an error of a probe, an abort."""
+
+    t: float
+    topic: str
+    text: str
+
+
+Record = (
+    RunStarted
+    | Invoke
+    | Complete
+    | FaultMark
+    | Destroyed
+    | PhaseMark
+    | MetricsSample
+    | ConnectionSample
+    | CanarySample
+    | DlqSample
+    | ReadySample
+    | ServiceMark
+    | LogLine
+    | TableRow
+    | DlqRow
+    | PartitionRow
+    | FinalRead
+    | Note
+)
+
+KINDS: dict[str, type[Record]] = {kind.__name__: kind for kind in typing.get_args(Record)}
+
+
+def encode(record: Record) -> str:
+    """One JSON line, without the newline."""
+    data: dict[str, Any] = {"record": type(record).__name__}
+    data.update(record.__dict__)
+    return json.dumps(data, separators=(",", ":"), default=_plain, ensure_ascii=False)
+
+
+def decode(line: str) -> Record:
+    """Read one line back; raise :class:`HistoryError` for what is no record."""
+    try:
+        data = json.loads(line)
+        kind = KINDS[data.pop("record")]
+        return kind(**{key: convert(data[key]) for key, convert in _converters(kind) if key in data})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise HistoryError(f"not a history record ({error!r}): {line[:120]!r}") from error
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, Month):
+        return value.label
+    if isinstance(value, frozenset):
+        return sorted(value)
+    raise TypeError(f"{type(value).__name__} has no place in a history")
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+@cache
+def _converters(kind: type[Record]) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
+    hints = typing.get_type_hints(kind)
+    pairs: list[tuple[str, Callable[[Any], Any]]] = []
+    for field in dataclasses.fields(kind):
+        hint = hints[field.name]
+        if hint is date:
+            pairs.append((field.name, date.fromisoformat))
+        elif isinstance(hint, type) and not isinstance(hint, types.GenericAlias) and issubclass(hint, enum.Enum):
+            pairs.append((field.name, hint))
+        elif typing.get_origin(hint) is tuple:
+            pairs.append((field.name, tuple))
+        else:
+            pairs.append((field.name, _same))
+    return tuple(pairs)

@@ -1,0 +1,9 @@
+"""The faults, one family a file; importing this package fills :data:`harness.fault.FAULTS`.
+
+To add one: a frozen keyword-only dataclass registered by its name, in the module of its family.  The contract tests
+and docs/reference/faults.md then ask for it by themselves.
+"""
+
+from . import creation, database, network, noop, partition, storage
+
+__all__ = ["creation", "database", "network", "noop", "partition", "storage"]

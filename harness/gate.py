@@ -1,0 +1,32 @@
+"""Gate: the pure rule from results to an exit code.
+
+0 everything passed · 1 a promise is broken · 2 nothing could be run (usage, set-up) · 3 inconclusive.  A FAIL
+outranks everything, since it was proved; a set-up that failed outranks UNKNOWN, since its remedy comes first.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+
+from .results import RunResult
+from .values import Verdict
+
+
+class Exit(enum.IntEnum):
+    """Exit codes of every command."""
+
+    PASSED = 0
+    FAILED = 1
+    USAGE = 2
+    INCONCLUSIVE = 3
+
+
+def decide(runs: Sequence[RunResult]) -> Exit:
+    """Decide over a suite; no runs at all is inconclusive, never a pass."""
+    verdict = Verdict.worst(run.verdict for run in runs)
+    if verdict is Verdict.FAIL:
+        return Exit.FAILED
+    if any(run.setup_error for run in runs):
+        return Exit.USAGE
+    return Exit.PASSED if verdict is Verdict.PASS else Exit.INCONCLUSIVE

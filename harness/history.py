@@ -1,0 +1,103 @@
+"""History: the append-only record of a run, on disk before anything is judged.
+
+Each record goes to the operating system as it happens (one write a line, no buffer of our own), so a runner that
+is killed leaves a readable history up to its last instant.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from .errors import HistoryError
+from .events import Record, decode, encode
+
+FILE_NAME = "history.jsonl"
+
+
+class Clock:
+    """The run's monotonic clock: seconds since its start, and the wall time that the start had."""
+
+    def __init__(self) -> None:
+        """Start at zero, now."""
+        self.origin = time.monotonic()
+        self.started_at = datetime.now(UTC)
+
+    def now(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self.origin
+
+    def at_wall(self, moment: datetime) -> float:
+        """Map a wall-clock time, such as that of a log line, to the run's clock."""
+        return (moment - self.started_at).total_seconds()
+
+
+class History:
+    """Writer of one run's history file; redacts ``secrets`` in every line."""
+
+    def __init__(self, folder: Path, clock: Clock) -> None:
+        """Create the file; raises FileExistsError rather than mixing two runs."""
+        self.path = folder / FILE_NAME
+        self.clock = clock
+        self._secrets: tuple[str, ...] = ()
+        self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+
+    def hide(self, secrets: Sequence[str]) -> None:
+        """Redact these strings from every later line."""
+        self._secrets = tuple(secret for secret in secrets if secret)
+
+    def add(self, record: Record) -> None:
+        """Append one record."""
+        line = redact(encode(record), self._secrets) + "\n"
+        os.write(self._descriptor, line.encode("utf-8", "surrogatepass"))
+
+    def mark(self, build: Callable[[float], Record]) -> float:
+        """Append the record that ``build`` makes of the present time, and return that time."""
+        now = self.clock.now()
+        self.add(build(now))
+        return now
+
+    def close(self) -> None:
+        """Sync and close; harmless twice."""
+        if self._descriptor >= 0:
+            os.fsync(self._descriptor)
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def redact(text: str, secrets: Sequence[str]) -> str:
+    """Replace every secret by ``***``."""
+    for secret in secrets:
+        if secret in text:
+            text = text.replace(secret, "***")
+    return text
+
+
+def read_history(folder: Path) -> list[Record]:
+    """Read a stored history.  A last line that a killed runner left half written is dropped.
+
+    Raises :class:`HistoryError` when the file is missing or broken elsewhere.
+    """
+    path = folder / FILE_NAME
+    try:
+        lines = path.read_text(encoding="utf-8", errors="surrogatepass").split("\n")
+    except OSError as error:
+        raise HistoryError(
+            f"The run {folder} has no readable history ({error.strerror}). Name a folder below reports/ that holds {FILE_NAME}."
+        ) from error
+    tail = lines.pop()
+    records = []
+    for number, line in enumerate(lines, 1):
+        try:
+            records.append(decode(line))
+        except HistoryError as error:
+            raise HistoryError(f"{path}, line {number}: {error}") from error
+    if tail:
+        try:
+            records.append(decode(tail))
+        except HistoryError:
+            pass
+    return records

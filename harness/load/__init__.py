@@ -1,0 +1,1 @@
+"""What drives the load: the paced closed loop in this process, and Locust as a subprocess."""

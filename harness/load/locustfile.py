@@ -1,0 +1,72 @@
+"""Locust's side of a Locust-driven load: FastHttpUser, one closed loop a user, each user to one month.
+
+Runs in Locust's own process (its monkey-patching breaks others) and writes invoke and complete records, on the
+runner's monotonic clock, to a file that :mod:`harness.load.locust_driver` follows.  Started only by that module.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from locust import FastHttpUser, task
+
+from harness.events import Complete, Invoke, OpKind, Record, encode
+from harness.load.closed import EVENTS_PATH, answer_fields, completion
+from harness.scenario import Load
+from harness.values import Month
+from harness.workload import Planned, Stream
+
+_PLAN: dict[str, Any] = json.loads(os.environ["HARNESS_LOCUST_PLAN"])
+_MONTHS = tuple(Month.parse(label) for label in _PLAN["months"])
+_LOAD = Load(months=_MONTHS, resend_share=0.0, conflict_share=0.0, invalid_share=0.0)
+_OUT = os.open(Path(_PLAN["out"]), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+_ops = itertools.count(1)
+_users = itertools.count(1)
+
+
+def _now() -> float:
+    """Seconds on the runner's clock; CLOCK_MONOTONIC is one clock for all processes of a host."""
+    return time.monotonic() - float(_PLAN["origin"])
+
+
+def _add(record: Record) -> None:
+    os.write(_OUT, (encode(record) + "\n").encode())
+
+
+class Writer(FastHttpUser):  # type: ignore[misc]
+    """One of the 50 users of requirement S2: the next event follows the answer to the last at once."""
+
+    network_timeout = float(_PLAN["timeout_seconds"])
+    connection_timeout = float(_PLAN["timeout_seconds"])
+
+    def on_start(self) -> None:
+        """Take the next number, and with it a month and an own seeded stream."""
+        self.number = next(_users)
+        self.stream = Stream(int(_PLAN["seed"]), self.number, _MONTHS[self.number % len(_MONTHS)], _LOAD, _PLAN["run"])
+
+    @task
+    def write(self) -> None:
+        """Send one event and record what came back."""
+        op = next(_ops)
+        planned: Planned = self.stream.next(op)
+        _add(
+            Invoke(
+                _now(), op, self.number, OpKind.WRITE, planned.event_id, planned.event_date, planned.content
+            )
+        )
+        with self.client.post(
+            EVENTS_PATH,
+            data=planned.content.encode(),
+            headers={"content-type": "application/json"},
+            catch_response=True,
+        ) as answer:
+            status = int(answer.status_code or 0)
+            outcome, partition = answer_fields(answer.content or b"")
+            error = type(answer.error).__name__ if status == 0 and answer.error else ""
+            answer.success()
+        _add(Complete(_now(), op, completion(status, outcome), status, outcome, partition, error))

@@ -1,0 +1,1 @@
+"""Probes measure one thing each and never judge."""

@@ -1,0 +1,145 @@
+"""``junit.xml``: what continuous integration servers read.
+
+A broken promise is a ``failure``; an inconclusive run is an ``error`` of type UNKNOWN and a failed set-up one
+of type SETUP, since neither says that the service is wrong and neither may be green.
+"""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from ..results import RunResult, SuiteResult
+from ..rundata import Run
+from ..values import Verdict
+from .base import REPORTERS, SUITE_REPORTERS
+from .summary import (
+    CLOCK_NAMES,
+    by_promise,
+    clock_values,
+    ids_text,
+    masked,
+    not_checked,
+    promise_title,
+    unknown_reasons,
+)
+
+IDS_SHOWN = 100
+"""Event ids a finding shows here: viewers choke on more, and result.json has all."""
+
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+class JunitReporter:
+    """Writes ``junit.xml`` of one run."""
+
+    name = "junit"
+
+    def write(self, result: RunResult, run: Run | None, folder: Path) -> Path:
+        """Write it; raises OSError."""
+        stamp = run.started.started_at if run is not None else ""
+        return _save(_suite(result.scenario.name, (result,), result.seconds, stamp), folder)
+
+
+class JunitSuiteReporter:
+    """Writes ``junit.xml`` of a suite: one testsuite, one testcase a scenario."""
+
+    name = "junit"
+
+    def write(self, suite: SuiteResult, folder: Path) -> Path:
+        """Write it; raises OSError."""
+        return _save(_suite(suite.suite, suite.runs, suite.seconds, ""), folder)
+
+
+REPORTERS.register(JunitReporter.name)(JunitReporter())
+SUITE_REPORTERS.register(JunitSuiteReporter.name)(JunitSuiteReporter())
+
+
+def xml_safe(text: str) -> str:
+    """Replace what XML 1.0 cannot hold (control characters, lone surrogates) by U+FFFD."""
+    return _NOT_XML.sub("\ufffd", text)
+
+
+def _save(suite: ET.Element, folder: Path) -> Path:
+    root = ET.Element("testsuites")
+    root.append(suite)
+    ET.indent(root)
+    path = folder / "junit.xml"
+    ET.ElementTree(root).write(path, encoding="utf-8", xml_declaration=True)
+    return path
+
+
+def _suite(name: str, results: Sequence[RunResult], seconds: float, stamp: str) -> ET.Element:
+    suite = _element("testsuite", name=name, time=f"{seconds:.3f}")
+    if stamp:
+        suite.set("timestamp", xml_safe(stamp))
+    for result in results:
+        suite.append(_case(result))
+    suite.set("tests", str(len(results)))
+    suite.set("failures", str(len(suite.findall("testcase/failure"))))
+    suite.set("errors", str(len(suite.findall("testcase/error"))))
+    suite.set("skipped", "0")
+    return suite
+
+
+def _case(result: RunResult) -> ET.Element:
+    seconds = f"{result.seconds:.3f}"
+    case = _element("testcase", classname="scenarios", name=result.scenario.name, time=seconds)
+    properties = ET.SubElement(case, "properties")
+    for name, value in _properties(result):
+        properties.append(_element("property", name=name, value=value))
+    if result.setup_error:
+        reason = masked(result.setup_error)
+        case.append(_problem("error", "SETUP", reason, [reason], result))
+    elif result.verdict is Verdict.FAIL:
+        first = result.findings[0]
+        message = f"{promise_title(first.promise)}: {first.summary}"
+        case.append(_problem("failure", "FAIL", message, _finding_lines(result), result))
+    elif result.verdict is Verdict.UNKNOWN:
+        reasons = unknown_reasons(result)
+        case.append(_problem("error", "UNKNOWN", reasons[0], reasons, result))
+    out = ET.SubElement(case, "system-out")
+    out.text = xml_safe("\n".join(_remarks(result)))
+    return case
+
+
+def _properties(result: RunResult) -> Iterable[tuple[str, str]]:
+    yield "claim", result.scenario.claim
+    yield "run", result.run
+    yield "seed", str(result.seed)
+    for requirement in result.scenario.requirements:
+        yield "requirement", requirement
+    for clocks in result.clocks:
+        for name, value in zip(CLOCK_NAMES, clock_values(clocks), strict=True):
+            yield f"{clocks.fault}.{name}_seconds", "" if value is None else f"{value:.3f}"
+
+
+def _finding_lines(result: RunResult) -> list[str]:
+    lines: list[str] = []
+    for promise, findings in by_promise(result.findings):
+        lines.append(promise_title(promise))
+        for finding in findings:
+            lines.append(f"  {finding.summary}")
+            if finding.event_ids:
+                lines.append(f"  events: {ids_text(finding.event_ids, IDS_SHOWN, 'result.json')}")
+    return lines
+
+
+def _problem(tag: str, kind: str, message: str, lines: Iterable[str], result: RunResult) -> ET.Element:
+    element = _element(tag, type=kind, message=message)
+    text = [*lines, f"repeat with: {result.repeat_command}"] if result.repeat_command else list(lines)
+    element.text = xml_safe("\n".join(text))
+    return element
+
+
+def _remarks(result: RunResult) -> list[str]:
+    lines = [result.scenario.claim]
+    if result.verdict is Verdict.FAIL:
+        lines += [f"also unknown: {reason}" for reason in unknown_reasons(result)]
+    return lines + [f"not checked: {checker} {needs}" for checker, needs in not_checked(result)]
+
+
+def _element(tag: str, **attributes: str) -> ET.Element:
+    return ET.Element(tag, {name: xml_safe(value) for name, value in attributes.items()})

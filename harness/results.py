@@ -1,0 +1,89 @@
+"""What a run and a suite came to: the typed values that gate and reports read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .checking import CheckResult, Finding
+from .scenario import Scenario
+from .values import Verdict
+
+
+@dataclass(frozen=True)
+class Clocks:
+    """The four clocks of one fault, in seconds; None where the event never came.
+
+    Detect: bite to the first sign that the service noticed.  Fallback: bite to the first 202.  Recover: first
+    successful probe after heal to the first direct 201 of the slowest month.  Drain: the same probe to an empty
+    DLQ.
+    """
+
+    fault: str
+    detect_seconds: float | None = None
+    fallback_seconds: float | None = None
+    recover_seconds: float | None = None
+    drain_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Waits:
+    """Time of a run that no faster machine would shorten.
+
+    ``edge_seconds``: recovery edges of the oracle that must pass.  ``timeout_seconds``: time-outs of the target
+    that faults have to outwait.  ``sampling_seconds``: the paced phases, at the pace that the scenario asks for.
+    """
+
+    edge_seconds: float = 0.0
+    timeout_seconds: float = 0.0
+    sampling_seconds: float = 0.0
+
+    @property
+    def total_seconds(self) -> float:
+        """All of them."""
+        return self.edge_seconds + self.timeout_seconds + self.sampling_seconds
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """One scenario run, judged.  ``setup_error`` is set when it never got to be judged."""
+
+    run: str
+    folder: Path
+    scenario: Scenario
+    seed: int
+    seconds: float
+    checks: tuple[CheckResult, ...] = ()
+    clocks: tuple[Clocks, ...] = ()
+    waits: Waits = Waits()
+    setup_error: str = ""
+    timings: dict[str, float] = field(default_factory=dict)
+    repeat_command: str = ""
+
+    @property
+    def verdict(self) -> Verdict:
+        """Worst of the checks that could be made; a run without any is UNKNOWN."""
+        if self.setup_error:
+            return Verdict.UNKNOWN
+        return Verdict.worst(check.verdict for check in self.checks if not check.not_checked)
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """All broken promises, in the order of the checkers."""
+        return tuple(finding for check in self.checks for finding in check.findings)
+
+
+@dataclass(frozen=True)
+class SuiteResult:
+    """All runs of one command."""
+
+    suite: str
+    folder: Path
+    runs: tuple[RunResult, ...]
+    seconds: float
+    jobs: int
+
+    @property
+    def verdict(self) -> Verdict:
+        """Worst wins."""
+        return Verdict.worst(run.verdict for run in self.runs)

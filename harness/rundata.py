@@ -1,0 +1,218 @@
+"""A run's history, indexed for judging: operations joined from invoke and completion, fault windows, samples.
+
+Pure: built from records that are already in memory, so that checkers can be fed hand-made histories.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from functools import cached_property
+from typing import TypeVar
+
+from . import events as ev
+from .blast import BlastRadius, Dlq, Edge, ServiceState, Write
+from .errors import HistoryError
+from .targets.model import Limits
+from .values import Month
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One request from invoke to completion.  ``completed`` is infinite when the run ended before it."""
+
+    op: int
+    kind: ev.OpKind
+    writer: int
+    event_id: str
+    event_date: date
+    content: str
+    invoked: float
+    completed: float = math.inf
+    type: ev.Completion = ev.Completion.INFO
+    status: int = 0
+    outcome: str = ""
+    partition: str = ""
+    error: str = ""
+    of: int | None = None
+
+    @property
+    def month(self) -> Month:
+        """The month of the event."""
+        return Month.of(self.event_date)
+
+    @property
+    def identity(self) -> tuple[str, date]:
+        """What makes two requests the same event."""
+        return (self.event_id, self.event_date)
+
+    @property
+    def seconds(self) -> float:
+        """Latency; infinite when unanswered at the end of the run."""
+        return self.completed - self.invoked
+
+    @property
+    def acknowledged(self) -> bool:
+        """Answered 201 or 202: the service owns the event from then on."""
+        return self.status in (201, 202)
+
+
+@dataclass(frozen=True)
+class FaultWindow:
+    """One fault of the run on the clock; a mark that never came is None."""
+
+    fault: int
+    name: str
+    radius: BlastRadius
+    injecting: float
+    injected: float | None = None
+    confirmed: float | None = None
+    healing: float | None = None
+    healed: float | None = None
+    probed: float | None = None
+    problem: str = ""
+    evidence: str = ""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything that checkers may look at."""
+
+    started: ev.RunStarted
+    limits: Limits
+    operations: tuple[Operation, ...]
+    windows: tuple[FaultWindow, ...]
+    records: Sequence[ev.Record] = field(repr=False)
+
+    def of_kind(self, kind: type[R]) -> list[R]:
+        """Return the records of one kind in the order of the history."""
+        return [record for record in self._by_kind.get(kind, []) if isinstance(record, kind)]
+
+    @cached_property
+    def _by_kind(self) -> dict[type, list[ev.Record]]:
+        index: dict[type, list[ev.Record]] = defaultdict(list)
+        for record in self.records:
+            index[type(record)].append(record)
+        return index
+
+    @cached_property
+    def by_op(self) -> dict[int, Operation]:
+        """Operations by number."""
+        return {operation.op: operation for operation in self.operations}
+
+    @cached_property
+    def months(self) -> tuple[Month, ...]:
+        """Months that the workload wrote into, sorted."""
+        return tuple(sorted({operation.month for operation in self.operations}))
+
+    @cached_property
+    def end(self) -> float:
+        """The time of the last record that has one."""
+        return max((getattr(record, "t", 0.0) for record in self.records), default=0.0)
+
+    @property
+    def final(self) -> ev.FinalRead | None:
+        """The last final read, None when the run never got there."""
+        reads = self.of_kind(ev.FinalRead)
+        return reads[-1] if reads else None
+
+    def phase_start(self, phase: str) -> float | None:
+        """When the workload entered a phase."""
+        return next((mark.t for mark in self.of_kind(ev.PhaseMark) if mark.phase == phase), None)
+
+
+def build_run(records: Sequence[ev.Record]) -> Run:
+    """Index a history.  Raises :class:`HistoryError` when it does not begin with RunStarted."""
+    started = next((record for record in records if isinstance(record, ev.RunStarted)), None)
+    if started is None:
+        raise HistoryError("The history has no RunStarted record, so it is not known what was run; nothing to judge.")
+    return Run(
+        started=started,
+        limits=Limits(**json.loads(started.limits_json)),
+        operations=tuple(_operations(records)),
+        windows=tuple(_windows(records)),
+        records=records,
+    )
+
+
+def _operations(records: Iterable[ev.Record]) -> Iterable[Operation]:
+    completions = {record.op: record for record in records if isinstance(record, ev.Complete)}
+    for record in records:
+        if not isinstance(record, ev.Invoke):
+            continue
+        base = Operation(
+            record.op,
+            record.kind,
+            record.writer,
+            record.event_id,
+            record.event_date,
+            record.content,
+            record.t,
+            of=record.of,
+        )
+        end = completions.get(record.op)
+        if end is None:
+            yield base
+        else:
+            yield dataclasses.replace(
+                base,
+                completed=end.t,
+                type=end.type,
+                status=end.status,
+                outcome=end.outcome,
+                partition=end.partition,
+                error=end.error,
+            )
+
+
+_STEP_FIELDS = {
+    ev.FaultStep.INJECTED: "injected",
+    ev.FaultStep.CONFIRMED: "confirmed",
+    ev.FaultStep.HEALING: "healing",
+    ev.FaultStep.HEALED: "healed",
+    ev.FaultStep.PROBED: "probed",
+}
+
+
+def _windows(records: Iterable[ev.Record]) -> Iterable[FaultWindow]:
+    windows: dict[int, FaultWindow] = {}
+    for mark in records:
+        if not isinstance(mark, ev.FaultMark):
+            continue
+        if mark.step is ev.FaultStep.INJECTING:
+            windows[mark.fault] = FaultWindow(mark.fault, mark.name, radius_from_json(mark.radius_json), mark.t)
+        elif mark.fault in windows:
+            changes: dict[str, float | str] = {}
+            if mark.step in _STEP_FIELDS:
+                changes[_STEP_FIELDS[mark.step]] = mark.t
+            else:
+                changes["problem"] = f"{mark.step}: {mark.detail}"
+            if mark.step is ev.FaultStep.CONFIRMED:
+                changes["evidence"] = mark.detail
+            windows[mark.fault] = dataclasses.replace(windows[mark.fault], **changes)  # type: ignore[arg-type]
+    return windows.values()
+
+
+def radius_from_json(text: str) -> BlastRadius:
+    """Read what :func:`harness.fault.radius_to_json` wrote."""
+    data = json.loads(text)
+    months = data["months"]
+    dates = data["dates"]
+    return BlastRadius(
+        months=None if months is None else frozenset(Month.parse(label) for label in months),
+        write=Write(data["write"]),
+        delay_ms=float(data["delay_ms"]),
+        read=bool(data["read"]),
+        dlq=Dlq(data["dlq"]),
+        service=ServiceState(data["service"]),
+        dates=None if dates is None else (date.fromisoformat(dates[0]), date.fromisoformat(dates[1])),
+        edge=Edge(data["edge"]),
+        outlives_clients=bool(data["outlives_clients"]),
+    )

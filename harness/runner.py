@@ -1,0 +1,241 @@
+"""Runner: the one lifecycle that every scenario goes through, however it was started.
+
+1 validate the scenario against the target · 2 start the environment · 3 steady state, or SetupError · 4 the
+workload starts · 5 the nemesis plays, each fault confirmed · 6 heal all · 7 recovery: steady state again and the
+DLQ empty within the deadline (liveness) · 8 the workload stops, final reads · 9 logs and metrics collected · 10
+the environment stops · 11 checkers (safety) · 12 gate · 13 reports.
+
+The history is on disk before anything is judged, and steps 11 to 13 read it from there, so that ``harness check``
+judges a stored run by the very same code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import platform
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import __version__, judging
+from ._wait import pause
+from .conductor import Conductor
+from .errors import HarnessError, ScenarioError
+from .events import Note, RunStarted, ServiceMark
+from .finalread import read_everything
+from .history import Clock, History, redact
+from .ledger import Ledger
+from .load.closed import ClosedLoop
+from .load.locust_driver import LocustLoad
+from .nemesis import Nemesis
+from .probes.http import HttpProbe
+from .probes.logs import read_log
+from .results import RunResult, Waits
+from .samplers import Samplers
+from .scenario import Scenario
+from .stacks.base import Environment, Stack
+from .steadystate import SteadyState
+from .targets.model import Target
+
+STEADY_DEADLINE_SECONDS = 30.0
+_CLIENT_SLACK_SECONDS = 2.0
+
+
+class RunObserver:
+    """Hears of a run's steps; the default is silent, and every method may be overridden alone."""
+
+    async def step(self, run: str, number: int, text: str, environment: Environment | None) -> None:
+        """A step of the lifecycle begins; awaiting here pauses the run (``--step``)."""
+
+    def events(self, run: str, count: int) -> None:
+        """So many events have been answered."""
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """One run to be: what, against whom, with which seed, and where its artifacts go."""
+
+    run: str
+    folder: Path
+    scenario: Scenario
+    target: Target
+    seed: int
+    repeat_command: str
+
+
+async def run_scenario(plan: RunPlan, stack: Stack, observer: RunObserver) -> RunResult:
+    """Play one scenario from start to verdict; a set-up that fails is a result, not an exception."""
+    started = time.monotonic()
+    plan.folder.mkdir(parents=True, exist_ok=False)
+    live = _LiveRun(plan, stack, observer)
+    problem = ""
+    try:
+        await live.play()
+    except HarnessError as error:
+        problem = str(error)
+    finally:
+        live.history.close()
+    if problem and not live.judgeable:
+        return RunResult(
+            run=plan.run,
+            folder=plan.folder,
+            scenario=plan.scenario,
+            seed=plan.seed,
+            seconds=time.monotonic() - started,
+            setup_error=redact(problem, live.secrets),
+            repeat_command=plan.repeat_command,
+        )
+    await observer.step(plan.run, 11, "judge", None)
+    result = await asyncio.to_thread(
+        judging.judge_folder,
+        plan.folder,
+        waits=live.waits,
+        timings=live.timings,
+        seconds=lambda: time.monotonic() - started,
+        repeat_command=plan.repeat_command,
+    )
+    return result
+
+
+class _LiveRun:
+    """The mutable middle of one run."""
+
+    def __init__(self, plan: RunPlan, stack: Stack, observer: RunObserver) -> None:
+        self.plan = plan
+        self.stack = stack
+        self.observer = observer
+        self.clock = Clock()
+        self.history = History(plan.folder, self.clock)
+        self.secrets: tuple[str, ...] = ()
+        self.judgeable = False
+        self.waits = Waits()
+        self.timings: dict[str, float] = {}
+
+    async def play(self) -> None:
+        plan = self.plan
+        await self._step(1, "validate")
+        unknown = set(plan.scenario.load.months) - set(plan.target.months)
+        if unknown:
+            raise ScenarioError(
+                f"The scenario {plan.scenario.name} writes into {min(unknown).label}, which the target "
+                f"{plan.target.name} does not list in `months` ({plan.target.path}); add it or choose another scenario."
+            )
+        await self._step(2, "start")
+        async with self.stack.environment(
+            plan.target,
+            name=plan.run,
+            artifacts=plan.folder,
+            environment_overrides=plan.scenario.service_environment,
+        ) as environment:
+            self.secrets = environment.secrets
+            self.history.hide(environment.secrets)
+            await self._in_environment(environment)
+            await self._step(10, "stop", environment)
+
+    async def _in_environment(self, environment: Environment) -> None:
+        plan, history = self.plan, self.history
+        missing = plan.scenario.needs - environment.capabilities
+        if missing:
+            raise ScenarioError(
+                f"The scenario {plan.scenario.name} needs {', '.join(sorted(missing))}, which this environment lacks."
+            )
+        history.add(_run_started(plan, self.clock, environment))
+        self.timings = dict(environment.timings.__dict__)
+        probe = HttpProbe(environment)
+        nemesis = Nemesis(environment, history, Ledger(plan.folder / "ledger"), plan.scenario.schedule)
+        samplers = Samplers(environment, history, probe)
+        steady = SteadyState(environment, history, probe, plan.run)
+        history.mark(lambda t: ServiceMark(t, "started", environment.service.pid or 0))
+        try:
+            await self._step(3, "steady state", environment)
+            await steady.reach(plan.scenario.load.months, STEADY_DEADLINE_SECONDS)
+            self.timings["ready_seconds"] = self.clock.now()
+            self.judgeable = True
+            samplers.start(plan.scenario.load.months)
+            await self._load_and_faults(environment, nemesis, steady)
+            await self._step(8, "final reads", environment)
+            await read_everything(environment, history, probe)
+            history.add(await probe.metrics(self.clock.now()))
+        except BaseException:
+            for problem in await asyncio.shield(nemesis.undo()):
+                history.mark(lambda t, text=problem: Note(t, "undo", text))  # type: ignore[misc]
+            raise
+        finally:
+            await samplers.stop()
+            await probe.close()
+            await self._step(9, "collect", environment)
+            for line in read_log(environment.service.log_path, self.clock):
+                history.add(line)
+
+    async def _load_and_faults(self, environment: Environment, nemesis: Nemesis, steady: SteadyState) -> None:
+        plan = self.plan
+        load = self._make_load(environment)
+        conductor = Conductor(
+            plan.scenario,
+            plan.target.limits,
+            self.history,
+            load,
+            nemesis,
+            steady,
+            lambda number, text: self._step(number, text, environment),
+        )
+        await self._step(4, "load", environment)
+        ticker = asyncio.create_task(self._tick(load))
+        try:
+            if isinstance(load, LocustLoad):
+                await load.start(environment.service.base_url)
+            else:
+                await load.start()
+            await conductor.before()
+            await conductor.during()
+            await conductor.after()
+            await load.stop()
+        except BaseException:
+            await load.abort()
+            raise
+        finally:
+            ticker.cancel()
+            self.waits = conductor.waits
+
+    def _make_load(self, environment: Environment) -> ClosedLoop | LocustLoad:
+        plan = self.plan
+        timeout = plan.target.limits.request_deadline_seconds + _CLIENT_SLACK_SECONDS
+        if plan.scenario.load.locust_users:
+            log = environment.artifacts / "locust.log"
+            return LocustLoad(
+                plan.scenario.load, plan.seed, plan.run, self.history, environment.workdir, log, timeout
+            )
+        return ClosedLoop(
+            plan.scenario.load, plan.seed, plan.run, self.history, lambda: environment.service.base_url, timeout
+        )
+
+    async def _tick(self, load: ClosedLoop | LocustLoad) -> None:
+        while True:
+            self.observer.events(self.plan.run, load.tally.events)
+            await pause(0.2)
+
+    async def _step(self, number: int, text: str, environment: Environment | None = None) -> None:
+        await self.observer.step(self.plan.run, number, text, environment)
+
+
+def _run_started(plan: RunPlan, clock: Clock, environment: Environment) -> RunStarted:
+    versions = {
+        "harness": __version__,
+        "python": platform.python_version(),
+        "postgresql": str(environment.database.version_num),
+        "platform": platform.platform(),
+    }
+    return RunStarted(
+        t=clock.now(),
+        run=plan.run,
+        scenario=plan.scenario.name,
+        seed=plan.seed,
+        started_at=clock.started_at.isoformat(),
+        scenario_json=json.dumps(plan.scenario.to_json(), ensure_ascii=False),
+        target=plan.target.name,
+        versions=versions,
+        limits_json=json.dumps(plan.target.limits.__dict__),
+    )
+
+

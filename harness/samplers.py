@@ -1,0 +1,118 @@
+"""Samplers: probes that run through a whole run and write what they see to the history.
+
+None of them judges, and none may end a run: what cannot be read is recorded as such.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from ._wait import pause
+from .events import CanarySample, ConnectionSample, Note
+from .history import History
+from .probes.canary import Canary
+from .probes.http import HttpProbe
+from .probes.connections import ConnectionCounter
+from .stacks.base import Environment
+from .values import Month
+
+METRICS_INTERVAL_SECONDS = 0.25
+DLQ_INTERVAL_SECONDS = 0.2
+READY_INTERVAL_SECONDS = 0.5
+CONNECTIONS_INTERVAL_SECONDS = 0.1
+CANARY_INTERVAL_SECONDS = 0.1
+
+
+class Samplers:
+    """All samplers of one run."""
+
+    def __init__(self, environment: Environment, history: History, probe: HttpProbe) -> None:
+        """Prepare; nothing is read before :meth:`start`."""
+        self._environment = environment
+        self._history = history
+        self._probe = probe
+        self._tasks: list[asyncio.Task[None]] = []
+        self._canaries: list[Canary] = []
+        self._counter = ConnectionCounter(environment.database)
+
+    def start(self, months: tuple[Month, ...]) -> None:
+        """Start sampling; the canary writes into ``months``."""
+        reads = self._environment.target.reads
+        now = self._history.clock.now
+        if reads.metrics:
+            self._every(METRICS_INTERVAL_SECONDS, self._record(lambda: self._probe.metrics(now())))
+        if reads.dlq:
+            self._every(DLQ_INTERVAL_SECONDS, self._record(lambda: self._probe.dlq(now())))
+        self._every(READY_INTERVAL_SECONDS, self._record(lambda: self._probe.ready(now())))
+        if reads.sql:
+            self._every(CONNECTIONS_INTERVAL_SECONDS, self._connections)
+            for month in months:
+                self.watch(month)
+
+    def watch(self, month: Month) -> None:
+        """Add a canary for one month."""
+        canary = Canary(self._environment.database, month)
+        self._canaries.append(canary)
+
+        async def sample() -> None:
+            started = self._history.clock.now()
+            seconds, sqlstate = await canary.insert()
+            self._history.add(CanarySample(started, month.label, seconds, sqlstate))
+
+        self._every(CANARY_INTERVAL_SECONDS, sample)
+
+    async def stop(self) -> None:
+        """Stop everything and close the connections."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for canary in self._canaries:
+            await canary.close()
+        await self._counter.close()
+
+    def _record(self, read: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[None]]:
+        async def sample() -> None:
+            self._history.add(await read())  # type: ignore[arg-type]
+
+        return sample
+
+    async def _connections(self) -> None:
+        backends = await self._counter.count()
+        sockets = _database_sockets(self._environment.service.pid, self._environment.proxy.port)
+        self._history.mark(lambda t: ConnectionSample(t, backends, sockets))
+
+    def _every(self, seconds: float, sample: Callable[[], Awaitable[None]]) -> None:
+        async def loop() -> None:
+            while True:
+                try:
+                    await sample()
+                except Exception as error:  # A sampler that breaks is told in the report, and the run goes on.
+                    text = f"{type(error).__name__}: {error}"
+                    self._history.mark(lambda t: Note(t, "sampler", text))
+                await pause(seconds)
+
+        self._tasks.append(asyncio.create_task(loop()))
+
+
+def _database_sockets(pid: int | None, port: int) -> int:
+    """Count the established sockets of a process to a local port by /proc; -1 where that cannot be known."""
+    if pid is None:
+        return -1
+    wanted = f":{port:04X}"
+    try:
+        own = set()
+        for entry in os.scandir(f"/proc/{pid}/fd"):
+            try:
+                link = os.readlink(entry.path)
+            except OSError:
+                continue
+            if link.startswith("socket:["):
+                own.add(link[8:-1])
+        lines = Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]
+    except OSError:
+        return -1
+    rows = (line.split() for line in lines)
+    return sum(row[2].endswith(wanted) and row[3] == "01" and row[9] in own for row in rows)

@@ -1,0 +1,1 @@
+"""How to start the parts of an environment: one module a stack."""

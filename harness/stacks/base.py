@@ -1,0 +1,210 @@
+"""Environment: the live handles of PostgreSQL, Toxiproxy, the DLQ store and the service.
+
+A Stack starts the parts and yields an :class:`Environment`; faults, probes and the runner use only these
+Protocols, so that the same fault acts on an embedded, a containerised or an external stack.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from ..targets.model import Target
+
+
+class Capability(enum.StrEnum):
+    """What an environment lets the harness do; a fault or checker names those it needs."""
+
+    SQL = "sql"
+    FILES = "files"
+    EVICT = "evict"
+    KILLABLE_DATABASE = "killable-database"
+    KILLABLE_SERVICE = "killable-service"
+    PROXIED = "proxied"
+    DLQ = "dlq"
+    METRICS = "metrics"
+    LOGS = "logs"
+
+
+class StopMode(enum.StrEnum):
+    """How PostgreSQL is told to stop (PostgreSQL docs, "Shutting Down the Server")."""
+
+    FAST = "fast"
+    IMMEDIATE = "immediate"
+
+
+class ToxicKind(enum.StrEnum):
+    """The toxics of Toxiproxy 2.12."""
+
+    LATENCY = "latency"
+    BANDWIDTH = "bandwidth"
+    SLOW_CLOSE = "slow_close"
+    TIMEOUT = "timeout"
+    RESET_PEER = "reset_peer"
+    SLICER = "slicer"
+    LIMIT_DATA = "limit_data"
+
+
+class Direction(enum.StrEnum):
+    """Toxiproxy's streams: ``upstream`` is client to server, ``downstream`` server to client."""
+
+    UPSTREAM = "upstream"
+    DOWNSTREAM = "downstream"
+
+
+@dataclass(frozen=True)
+class Toxic:
+    """One toxic on the database proxy; ``attributes`` are Toxiproxy's own names and integers."""
+
+    name: str
+    kind: ToxicKind
+    direction: Direction
+    attributes: tuple[tuple[str, int], ...] = ()
+
+
+class DatabaseServer(Protocol):
+    """The PostgreSQL of an environment, reached directly and not through the proxy."""
+
+    @property
+    def version_num(self) -> int:
+        """``server_version_num``, e.g. 180006."""
+
+    @property
+    def data_dir(self) -> Path:
+        """PGDATA, for faults that damage files."""
+
+    @property
+    def admin_conninfo(self) -> str:
+        """Direct libpq connection string of the harness's own login role (a superuser)."""
+
+    @property
+    def proxied_admin_conninfo(self) -> str:
+        """The same role through the proxy, to see the database as the service sees it."""
+
+    @property
+    def service_role(self) -> str:
+        """The login role of the service, ``slm_user``."""
+
+    @property
+    def pid(self) -> int | None:
+        """The postmaster, None while it is stopped."""
+
+    async def start(self) -> None:
+        """Start again on the same port and data directory and wait until it is ready; harmless when running."""
+
+    async def stop(self, mode: StopMode) -> None:
+        """Stop and wait until the postmaster is gone; harmless when stopped."""
+
+    async def kill(self) -> None:
+        """SIGKILL the postmaster and every backend, and wait until they are gone."""
+
+    def backend_pids(self) -> Sequence[int]:
+        """Pids of the postmaster's children as the operating system lists them."""
+
+
+class DatabaseProxy(Protocol):
+    """The Toxiproxy proxy between the service and PostgreSQL."""
+
+    @property
+    def port(self) -> int:
+        """The port on 127.0.0.1 that the service connects to."""
+
+    async def add(self, toxic: Toxic) -> None:
+        """Add one toxic; raises :class:`harness.errors.FaultError` with Toxiproxy's answer."""
+
+    async def remove(self, name: str) -> None:
+        """Remove a toxic by name; harmless when there is none."""
+
+    async def toxics(self) -> Sequence[str]:
+        """Names of the toxics that Toxiproxy itself reports."""
+
+    async def disable(self) -> None:
+        """Close the listener and every connection; harmless when disabled."""
+
+    async def enable(self) -> None:
+        """Listen again on the same port; harmless when enabled."""
+
+    async def is_enabled(self) -> bool:
+        """Ask Toxiproxy."""
+
+    async def cleanse(self) -> None:
+        """Remove every toxic in the safe order (disable, remove, enable) and leave the proxy enabled."""
+
+
+class ServiceProcess(Protocol):
+    """The service under test as a process."""
+
+    @property
+    def base_url(self) -> str:
+        """``http://127.0.0.1:PORT`` of the present process."""
+
+    @property
+    def metrics_url(self) -> str:
+        """Full URL of the metrics page."""
+
+    @property
+    def pid(self) -> int | None:
+        """The process, None while it is down."""
+
+    @property
+    def log_path(self) -> Path:
+        """File with everything the process has printed, over all its lives."""
+
+    async def start(self) -> None:
+        """Start it (again) and wait until it listens; raises :class:`harness.errors.SetupError`."""
+
+    async def kill(self) -> None:
+        """SIGKILL and wait."""
+
+    async def terminate(self, timeout_seconds: float = 30.0) -> int:
+        """SIGTERM, wait, and return the exit code; SIGKILL after the time-out."""
+
+
+@dataclass(frozen=True)
+class StartTimings:
+    """What the start of an environment took, by part; parts overlap, so they do not add up to the total."""
+
+    clone_seconds: float
+    postgres_seconds: float
+    toxiproxy_seconds: float
+    service_seconds: float
+    total_seconds: float
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Everything a run may touch.  Handles are live; the dataclass itself never changes.
+
+    ``workdir`` is temporary and dies with the environment; ``artifacts`` is kept with the run's report.
+    """
+
+    name: str
+    target: Target
+    workdir: Path
+    artifacts: Path
+    capabilities: frozenset[Capability]
+    database: DatabaseServer
+    proxy: DatabaseProxy
+    service: ServiceProcess
+    timings: StartTimings
+    secrets: tuple[str, ...] = field(repr=False, default=())
+    """Passwords and tokens that every artifact must be redacted of."""
+
+
+class Stack(Protocol):
+    """How to start the parts."""
+
+    name: str
+
+    def environment(
+        self, target: Target, *, name: str, artifacts: Path, environment_overrides: Mapping[str, str]
+    ) -> AbstractAsyncContextManager[Environment]:
+        """Start everything, yield the live environment, and leave nothing behind.
+
+        ``environment_overrides`` are extra environment variables for the service.  Raises
+        :class:`harness.errors.SetupError` or :class:`harness.errors.UsageError`.
+        """

@@ -1,0 +1,136 @@
+"""Suite: scenarios in parallel, each in its own environment; exclusive ones alone, after the others.
+
+A lock in the user's cache keeps the exclusive runs of one command away from those of another: ordinary runs
+share it, exclusive ones have it to themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+from ._wait import wait_until
+from .errors import DeadlineExceeded, SetupError
+from .results import RunResult
+from .runner import RunObserver, RunPlan, run_scenario
+from .scenario import Scenario
+from .stacks.base import Stack
+from .targets.model import Target
+
+_EXCLUSIVE_DEADLINE_SECONDS = 1800.0
+
+
+class SuiteObserver(Protocol):
+    """Hears of whole runs; reporters and progress displays implement it."""
+
+    def scenario_started(self, run: str, scenario: Scenario) -> None:
+        """A run begins."""
+
+    def scenario_finished(self, result: RunResult) -> None:
+        """A run has been judged, and its reports are written."""
+
+
+@dataclass(frozen=True)
+class SuiteOptions:
+    """How to run a suite.  ``jobs`` is how many environments may live at once."""
+
+    reports: Path
+    seed: int
+    jobs: int
+    lock_file: Path
+    repeat_options: str = ""
+
+
+def default_jobs() -> int:
+    """More than the cores, since scenarios mostly wait; measured on 2 cores in docs/decisions/parallelism.md."""
+    return 2 * (os.cpu_count() or 2) + 1
+
+
+def new_run_id(name: str) -> str:
+    """A sortable, readable and unique name for one run."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{name}-{secrets.token_hex(2)}"
+
+
+class SuiteRunner:
+    """Runs scenarios as they are handed in, and keeps the promise of exclusiveness."""
+
+    def __init__(
+        self,
+        stack: Stack,
+        target: Target,
+        options: SuiteOptions,
+        observer: SuiteObserver,
+        run_observer: RunObserver,
+    ) -> None:
+        """Take what all runs share."""
+        self._stack = stack
+        self._target = target
+        self._options = options
+        self._observer = observer
+        self._run_observer = run_observer
+        self._places = asyncio.Semaphore(max(1, options.jobs))
+
+    async def run_all(self, scenarios: Sequence[Scenario]) -> list[RunResult]:
+        """Run all: the shared ones side by side, then each exclusive one alone; results in the given order."""
+        shared = [scenario for scenario in scenarios if not scenario.exclusive]
+        results: dict[str, RunResult] = {}
+        async with asyncio.TaskGroup() as group:
+            tasks = {scenario.name: group.create_task(self.run(scenario)) for scenario in shared}
+        results.update({name: task.result() for name, task in tasks.items()})
+        for scenario in scenarios:
+            if scenario.exclusive:
+                results[scenario.name] = await self.run(scenario)
+        return [results[scenario.name] for scenario in scenarios]
+
+    async def run(self, scenario: Scenario) -> RunResult:
+        """Run one scenario when its turn comes."""
+        async with self._places, _turn(self._options.lock_file, exclusive=scenario.exclusive):
+            run = new_run_id(scenario.name)
+            repeat = f"harness run {scenario.name} --seed {self._options.seed}{self._options.repeat_options}"
+            plan = RunPlan(
+                run=run,
+                folder=self._options.reports / run,
+                scenario=scenario,
+                target=self._target,
+                seed=self._options.seed,
+                repeat_command=repeat,
+            )
+            self._observer.scenario_started(run, scenario)
+            result = await run_scenario(plan, self._stack, self._run_observer)
+            self._observer.scenario_finished(result)
+            return result
+
+
+@asynccontextmanager
+async def _turn(path: Path, *, exclusive: bool) -> AsyncIterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    how = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
+
+    async def locked() -> bool:
+        try:
+            fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    try:
+        await wait_until(
+            locked,
+            what="the exclusive scenario of another harness on this machine to end",
+            deadline_seconds=_EXCLUSIVE_DEADLINE_SECONDS,
+            interval_seconds=0.1,
+        )
+        yield
+    except DeadlineExceeded as error:
+        raise SetupError(f"{error}. End it, or remove {path} if no harness runs.") from error
+    finally:
+        os.close(descriptor)

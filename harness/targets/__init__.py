@@ -1,0 +1,1 @@
+"""The service under test, as a ``target.toml`` describes it."""

@@ -1,0 +1,198 @@
+"""``target.toml``: how to launch, reach and read the service under test.
+
+The file is parsed once, here, into frozen dataclasses; every key is known, every mistake is a
+:class:`harness.errors.TargetError` naming file, key and remedy.  docs/reference/target.md lists the keys.
+
+Placeholders in ``launch.command`` and ``launch.environment``: ``{python}`` (this interpreter), ``{root}`` (the
+folder of the file), ``{database_url}`` (through the proxy), ``{workdir}`` (temporary, empty at start),
+``{port_file}``.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..errors import TargetError
+from ..values import Month
+
+S = TypeVar("S")
+PLACEHOLDERS = ("python", "root", "database_url", "workdir", "port_file")
+
+
+@dataclass(frozen=True)
+class Launch:
+    """The service as a child process: command and environment, placeholders unfilled.
+
+    Its working directory is ``{workdir}``; whatever it starts is found again for clean-up by a working directory
+    below the runner's root, or by the environment variable ``PARTITION_HARNESS_ROOT`` that the stack adds.
+    """
+
+    command: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    start_timeout_seconds: float = 30.0
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The numbers of the contract by which this target wants to be judged."""
+
+    db_pool_max: int = 25
+    stalling_month_share: int = 4
+    acquire_timeout_seconds: float = 2.0
+    statement_timeout_seconds: float = 2.0
+    lock_timeout_seconds: float = 1.0
+    request_deadline_seconds: float = 5.0
+    partition_check_seconds: float = 2.0
+    partitions_ahead_months: int = 3
+    recovery_seconds: float = 5.0
+
+    @property
+    def smallest_timeout_seconds(self) -> float:
+        """The smallest time-out on the path of a write that the network delays."""
+        return min(self.acquire_timeout_seconds, self.statement_timeout_seconds, self.request_deadline_seconds)
+
+
+@dataclass(frozen=True)
+class Reads:
+    """What the harness can look into; what is False is reported as not checked, never as passed."""
+
+    sql: bool = True
+    dlq: bool = True
+    metrics: bool = True
+    logs: bool = True
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Bearer tokens the service expects; redacted from every artifact."""
+
+    admin: str = ""
+    metrics: str = ""
+
+
+@dataclass(frozen=True)
+class Target:
+    """One service under test.  ``url`` is empty when the harness launches it."""
+
+    name: str
+    path: Path
+    launch: Launch | None
+    url: str = ""
+    limits: Limits = Limits()
+    reads: Reads = Reads()
+    tokens: Tokens = Tokens()
+    months: tuple[Month, ...] = ()
+
+    @property
+    def root(self) -> Path:
+        """The folder that ``{root}`` stands for."""
+        return self.path.parent
+
+
+def load_target(path: Path) -> Target:
+    """Read one ``target.toml``; raise :class:`TargetError` with the remedy for anything wrong in it."""
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TargetError(
+            f"The target file {path} cannot be read ({error.strerror}). Give the path of a target.toml with --target."
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise TargetError(
+            f"The target file {path} is not valid TOML: {error}. "
+            "Mend that line; docs/reference/target.md shows a whole file."
+        ) from error
+    return _target(path.resolve(), raw)
+
+
+def _target(path: Path, raw: dict[str, Any]) -> Target:
+    _known(path, "", raw, {"name", "url", "months", "launch", "limits", "reads", "tokens"})
+    name = _string(path, "name", raw.get("name"))
+    url = _string(path, "url", raw.get("url", ""))
+    launch = _launch(path, raw["launch"]) if "launch" in raw else None
+    if (launch is None) == (not url):
+        raise TargetError(
+            f"{path}: a target is either launched or reached; give exactly one of [launch] and url = \"http://…\"."
+        )
+    months = raw.get("months", ["2025_11", "2025_12", "2026_01", "2026_02", "2026_03"])
+    if not isinstance(months, list) or not months:
+        raise TargetError(f"{path}: months must be a list of labels such as [\"2025_12\", \"2026_01\"].")
+    return Target(
+        name=name,
+        path=path,
+        launch=launch,
+        url=url,
+        limits=_section(path, "limits", raw, Limits),
+        reads=_section(path, "reads", raw, Reads),
+        tokens=_section(path, "tokens", raw, Tokens),
+        months=tuple(Month.parse(_string(path, "months", label)) for label in months),
+    )
+
+
+def _launch(path: Path, raw: Any) -> Launch:
+    table = _table(path, "launch", raw)
+    _known(path, "launch.", table, {f.name for f in fields(Launch)})
+    command = table.get("command")
+    if not isinstance(command, list) or not command or not all(isinstance(part, str) for part in command):
+        raise TargetError(
+            f"{path}: launch.command must be a list of strings, the program first, "
+            'such as ["{python}", "-m", "service"].'
+        )
+    environment = _table(path, "launch.environment", table.get("environment", {}))
+    for key, value in environment.items():
+        _placeholders(path, f"launch.environment.{key}", _string(path, f"launch.environment.{key}", value))
+    for part in command:
+        _placeholders(path, "launch.command", part)
+    timeout = table.get("start_timeout_seconds", 30.0)
+    if not isinstance(timeout, int | float) or isinstance(timeout, bool) or timeout <= 0:
+        raise TargetError(f"{path}: launch.start_timeout_seconds must be a number of seconds above 0.")
+    return Launch(tuple(command), dict(environment), float(timeout))
+
+
+def _placeholders(path: Path, key: str, text: str) -> None:
+    try:
+        text.format(**dict.fromkeys(PLACEHOLDERS, ""))
+    except (KeyError, IndexError, ValueError) as error:
+        names = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
+        raise TargetError(f"{path}: {key} = {text!r} has an unknown placeholder ({error}); known are {names}.") from error
+
+
+def _section(path: Path, name: str, raw: dict[str, Any], kind: type[S]) -> S:
+    table = _table(path, name, raw.get(name, {}))
+    known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
+    _known(path, f"{name}.", table, set(known))
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        expected = type(known[key].default)
+        number_ok = expected is float and isinstance(value, int) and not isinstance(value, bool)
+        if not number_ok and type(value) is not expected:
+            raise TargetError(f"{path}: {name}.{key} must be a {expected.__name__}, not {value!r}.")
+        if expected in (int, float) and value <= 0:
+            raise TargetError(f"{path}: {name}.{key} must be above 0, not {value!r}.")
+        values[key] = expected(value)
+    return kind(**values)
+
+
+def _table(path: Path, key: str, raw: Any) -> dict[str, Any]:
+    if not isinstance(raw, dict):
+        raise TargetError(f"{path}: [{key}] must be a table.")
+    return raw
+
+
+def _string(path: Path, key: str, raw: Any) -> str:
+    if not isinstance(raw, str) or (key == "name" and not raw.strip()):
+        raise TargetError(f"{path}: {key} must be a string, not {raw!r}.")
+    return raw
+
+
+def _known(path: Path, prefix: str, table: Mapping[str, Any], known: set[str]) -> None:
+    unknown = sorted(set(table) - known)
+    if unknown:
+        raise TargetError(
+            f"{path}: unknown key {prefix}{unknown[0]}; known here are {', '.join(sorted(known))}. "
+            "docs/reference/target.md explains each."
+        )

@@ -1,0 +1,23 @@
+"""The months that scenarios write into, and the usual load over them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from harness.scenario import Load
+from harness.values import Month
+
+NOVEMBER = Month(2025, 11)
+DECEMBER = Month(2025, 12)
+JANUARY = Month(2026, 1)
+FEBRUARY = Month(2026, 2)
+MARCH = Month(2026, 3)
+ALL_MONTHS = (NOVEMBER, DECEMBER, JANUARY, FEBRUARY, MARCH)
+
+TWO_MONTHS = Load(months=(DECEMBER, JANUARY))
+"""The month that is damaged and the one that must not notice."""
+
+
+def first_missing_month(months_ahead: int = 3) -> Month:
+    """Return the first month that a service with this ``PARTITIONS_AHEAD_MONTHS`` has not made yet, today."""
+    return Month.of(datetime.now(UTC).date()).plus(months_ahead + 1)

@@ -1,0 +1,1 @@
+"""The reference service: durable audit-event writes into a monthly partitioned table."""

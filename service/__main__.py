@@ -1,0 +1,31 @@
+"""`python -m service`: exit 0 after a signal, 2 when the configuration is wrong."""
+
+import asyncio
+import os
+import sys
+
+from .config import Config, ConfigError, load
+
+
+async def _serve(config: Config) -> None:
+    from .app import Application
+
+    await Application(config).run()
+
+
+def main() -> int:
+    """Run the service. Returns the exit code."""
+    try:
+        config = load(os.environ)
+        import uvloop
+
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(config))
+    except ConfigError as error:
+        print(f"service: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

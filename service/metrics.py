@@ -1,0 +1,140 @@
+"""Every series of the service, in one registry; gauges are read at the scrape, so they are never stale."""
+
+from collections.abc import Iterable, Iterator
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+WAIT_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+STATUSES = ("healthy", "degraded", "unavailable")
+OUTCOMES = ("created", "queued", "duplicate", "rejected", "unavailable")
+DEAD_REASONS = ("poison", "conflict")
+
+
+class PoolNumbers(Protocol):
+    """What the pool tells a scrape."""
+
+    in_use: int
+    size_max: int
+
+    @property
+    def idle(self) -> int:
+        """Connections waiting in the pool."""
+
+
+class PartitionNumbers(Protocol):
+    """What a month tells a scrape."""
+
+    name: str
+    last_write_timestamp: float
+
+    @property
+    def status(self) -> str:
+        """One of STATUSES."""
+
+
+class QueueNumbers(Protocol):
+    """What the dead letter queue tells a scrape."""
+
+    capacity: int
+
+    def pending_by_partition(self) -> dict[str, int]:
+        """Pending events of each month that has any."""
+
+    def dead_by_reason(self) -> dict[str, int]:
+        """Dead letters of each reason that has any."""
+
+    def oldest_age_seconds(self) -> float:
+        """Age of the oldest pending event, 0 without one."""
+
+
+class Metrics:
+    """The counters and histograms; `watch` adds the gauges once their owners exist."""
+
+    def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = add = CollectorRegistry()
+        p = "datastorage_"
+        self.wait = Histogram(
+            p + "db_connection_wait_duration_seconds", "Each acquisition of a connection",
+            buckets=WAIT_BUCKETS, registry=add,
+        )  # fmt: skip
+        self.connection_errors = Counter(
+            p + "db_connection_errors", "Failed connects and connections found broken", registry=add
+        )
+        self.events = Counter(p + "events", "Each event at its answer", ["outcome"], registry=add)
+        self.requests = Histogram(
+            p + "request_duration_seconds", "Each request", ["route", "status"], buckets=WAIT_BUCKETS, registry=add
+        )
+        self.write_failures = Counter(
+            p + "partition_write_failures", "Live inserts that failed for their partition's fault",
+            ["partition"], registry=add,
+        )  # fmt: skip
+        self.drained = Counter(p + "dlq_drained", "Events moved from queue to table", ["partition"], registry=add)
+        self.drain_failures = Counter(
+            p + "dlq_drain_failures", "Events whose drain try failed", ["partition"], registry=add
+        )
+        for outcome in OUTCOMES:
+            self.events.labels(outcome)
+
+    def know(self, partition: str) -> None:
+        """Make the series of a partition exist, at zero: missing is not zero."""
+        for counter in (self.write_failures, self.drained, self.drain_failures):
+            counter.labels(partition)
+
+    def watch(
+        self, pool: PoolNumbers, months: Iterable[PartitionNumbers], queue: QueueNumbers
+    ) -> None:
+        """Register the gauges."""
+        self.registry.register(_Gauges(pool, months, queue))
+
+    def text(self) -> bytes:
+        """The exposition in the Prometheus text format."""
+        return generate_latest(self.registry)
+
+
+class _Gauges(Collector):
+    def __init__(self, pool: PoolNumbers, months: Iterable[PartitionNumbers], queue: QueueNumbers) -> None:
+        self._pool = pool
+        self._months = months
+        self._queue = queue
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: asking for the values at registration would read a queue that is not open yet."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """All gauges as they are now."""
+        idle, used = self._pool.idle, self._pool.in_use
+        for name, value in (
+            ("db_connections_open", used + idle),
+            ("db_connections_in_use", used),
+            ("db_connections_idle", idle),
+            ("db_max_open_connections", self._pool.size_max),
+            ("dlq_oldest_age_seconds", self._queue.oldest_age_seconds()),
+            ("dlq_capacity", self._queue.capacity),
+        ):
+            yield GaugeMetricFamily(f"datastorage_{name}", "Now", value=value)
+        written = GaugeMetricFamily(
+            "datastorage_partition_last_write_timestamp", "Unix seconds of the last commit", labels=["partition"]
+        )
+        status = GaugeMetricFamily(
+            "datastorage_partition_status", "Exactly one status is 1", labels=["partition", "status"]
+        )
+        depth = GaugeMetricFamily("datastorage_dlq_depth", "Pending events", labels=["partition"])
+        pending = self._queue.pending_by_partition()
+        for month in self._months:
+            written.add_metric([month.name], month.last_write_timestamp)
+            depth.add_metric([month.name], pending.pop(month.name, 0))
+            now = month.status
+            for name in STATUSES:
+                status.add_metric([month.name, name], 1 if name == now else 0)
+        for name, count in pending.items():
+            depth.add_metric([name], count)
+        dead = GaugeMetricFamily("datastorage_dlq_dead_letters", "Dead letters", labels=["reason"])
+        found = {**dict.fromkeys(DEAD_REASONS, 0), **self._queue.dead_by_reason()}
+        for reason, count in found.items():
+            dead.add_metric([reason], count)
+        yield from (written, status, depth, dead)

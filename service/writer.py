@@ -1,0 +1,227 @@
+"""One event's way: into the table if its month takes it, into the queue if not, refused if it is at fault."""
+
+import time
+from dataclasses import dataclass
+from datetime import date, timedelta
+from enum import Enum
+
+import psycopg
+
+from .admission import Dismissed
+from .classify import Fault, Owner, fault_of
+from .config import Config
+from .dlq.base import DeadLetterQueue, DlqError, LastError, Receipt
+from .logs import Log
+from .metrics import Metrics
+from .models import Event, canonical, parse_json
+from .partitions import Maintenance, Month, Months
+from .pool import Connection, Database, sql
+
+# Kept back from the request deadline for the queue and the answer.
+QUEUE_RESERVE_SECONDS = 0.6
+ANSWER_RESERVE_SECONDS = 0.2
+PROBE_LOCK_TIMEOUT_MS = 250
+_SPARED = LastError(None, "the month's breaker is open")
+
+
+class Result(Enum):
+    """What became of an event."""
+
+    CREATED = "created"
+    QUEUED = "queued"
+    DUPLICATE_STORED = "duplicate, stored"
+    DUPLICATE_QUEUED = "duplicate, queued"
+    CONFLICT = "conflict"
+    REJECTED = "rejected"
+    UNAVAILABLE = "unavailable"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A result, the reason of a refusal, and for UNAVAILABLE whether it is surely not stored."""
+
+    result: Result
+    detail: str = ""
+    not_stored: bool = True
+
+
+def event_values(event: Event) -> tuple[str, ...]:
+    """The columns of an event in the order of the insert statements, as PostgreSQL reads them."""
+    return (
+        event.event_id, event.event_date.isoformat(), event.event_timestamp.isoformat(), event.version,
+        event.event_type, event.event_category, event.event_action, event.event_outcome,
+        event.correlation_id, event.event_data,
+    )  # fmt: skip
+
+
+async def stored_events(connection: Connection, events: list[Event]) -> dict[tuple[str, str], Event]:
+    """What the table holds under the identities of these events, which lie in one month."""
+    # The bounds keep every other month, which may be locked, out of the plan.
+    days = [event.event_date for event in events]
+    ids = [event.identity[0] for event in events]
+    bounds = (min(days), max(days) + timedelta(days=1))
+    cursor = await connection.execute(sql("stored"), (*bounds, ids, days))
+    found = {}
+    for event_id, stamp, version, kind, category, action, outcome, correlation, data in await cursor.fetchall():
+        text = canonical(parse_json(data))
+        event = Event(event_id, stamp, version, kind, category, action, outcome, correlation, text)
+        found[event.identity] = event
+    return found
+
+
+async def probe(connection: Connection, day: date) -> Fault | None:
+    """Try a harmless row for this day and take it back. Returns what went wrong; raises when the link is lost."""
+    try:
+        text = sql("probe").format(day=day.isoformat(), lock_timeout_ms=PROBE_LOCK_TIMEOUT_MS)
+        await connection.execute(text)
+        return None
+    except psycopg.Error as error:
+        fault = fault_of(error)
+        if fault.lost or connection.broken:
+            raise
+        await connection.execute("ROLLBACK")
+        return fault
+
+
+async def settle_owner(connection: Connection, fault: Fault, day: date) -> Fault:
+    """A value error is the event's only if a harmless row is spared it; otherwise the canary's own fault."""
+    if fault.owner is not Owner.EVENT:
+        return fault
+    harmless = await probe(connection, day)
+    if harmless is None:
+        return fault
+    owner = Owner.PARTITION if harmless.owner is Owner.EVENT else harmless.owner
+    return Fault(owner, harmless.sqlstate, harmless.message, no_partition=harmless.no_partition)
+
+
+class Writer:
+    """Takes events; knows nothing of HTTP."""
+
+    def __init__(
+        self, config: Config, database: Database, months: Months, maintenance: Maintenance,
+        queue: DeadLetterQueue, metrics: Metrics, log: Log,
+    ) -> None:  # fmt: skip
+        self._config = config
+        self._database = database
+        self._months = months
+        self._maintenance = maintenance
+        self._queue = queue
+        self._metrics = metrics
+        self._log = log
+
+    async def write(self, event: Event, deadline: float) -> Outcome:
+        """Store or queue the event before `deadline` (monotonic seconds)."""
+        month = self._months.get(event.month)
+        if self._queue.may_hold(event):
+            known = await self._resend(event, month, deadline)
+            if known is not None:
+                return known
+        sent = False
+        error = _SPARED
+        if self._may_try(event, month):
+            result = await self._try_table(event, month, deadline)
+            if isinstance(result, Outcome):
+                return result
+            sent, error = result
+        self._months.fell_back(month)
+        return await self._enqueue(event, error, deadline, sent)
+
+    def _may_try(self, event: Event, month: Month) -> bool:
+        return self._database.available and month.takes(event.event_date)
+
+    def _limits(self, deadline: float) -> tuple[float, float]:
+        left = deadline - time.monotonic() - QUEUE_RESERVE_SECONDS
+        use = min(self._database.statement_seconds, max(0.1, left * 0.55))
+        return max(0.0, min(self._config.db_acquire_timeout_seconds, left - use)), use
+
+    async def _try_table(self, event: Event, month: Month, deadline: float) -> Outcome | tuple[bool, LastError]:
+        """An outcome, or, when the event must be queued: whether it may be stored all the same, and why."""
+        wait, use = self._limits(deadline)
+        sent = False
+        try:
+            async with self._database.connection(month.name, wait, use, lambda: self._may_try(event, month)) as connection:
+                sent = True
+                try:
+                    outcome = await self.insert(connection, event)
+                except psycopg.Error as error:
+                    fault = fault_of(error)
+                    if fault.lost or connection.broken:
+                        raise
+                    # The server refused it: surely not stored.
+                    sent = False
+                    fault = await settle_owner(connection, fault, event.event_date)
+                    return self._refused(event, month, fault)
+        except Dismissed as error:
+            return sent, LastError(None, str(error))
+        except psycopg.Error as error:
+            fault = fault_of(error)
+            return sent, LastError(fault.sqlstate, fault.message)
+        month.breaker.success()
+        if outcome.result is Result.CREATED:
+            self._months.wrote(month)
+        return outcome
+
+    async def insert(self, connection: Connection, event: Event) -> Outcome:
+        """One statement that commits by itself; on conflict the stored row decides."""
+        cursor = await connection.execute(sql("insert"), event_values(event))
+        if cursor.rowcount == 1:
+            return Outcome(Result.CREATED)
+        return await self._compare(connection, event) or Outcome(Result.CREATED)
+
+    async def _compare(self, connection: Connection, event: Event) -> Outcome | None:
+        stored = (await stored_events(connection, [event])).get(event.identity)
+        if stored is None:
+            return None
+        if stored == event:
+            return Outcome(Result.DUPLICATE_STORED)
+        return Outcome(Result.CONFLICT, "another event is stored under this event_id and date")
+
+    def _refused(self, event: Event, month: Month, fault: Fault) -> Outcome | tuple[bool, LastError]:
+        if fault.owner is Owner.EVENT:
+            return Outcome(Result.REJECTED, f"the database refuses it: {fault.message} ({fault.sqlstate})")
+        month.probe_day = event.event_date
+        if fault.owner is Owner.PARTITION:
+            self._metrics.write_failures.labels(month.name).inc()
+            message = f"Failed to write to partition audit_events_{month.name}"
+            self._log.error(message, sqlstate=fault.sqlstate, error=fault.message)
+        self.note_fault(month, fault)
+        return False, LastError(fault.sqlstate, fault.message)
+
+    def note_fault(self, month: Month, fault: Fault) -> None:
+        """Open the month's breaker, and have a month created that never was."""
+        if fault.no_partition and month.name not in self._months.asked:
+            self._months.asked.add(month.name)
+            self._maintenance.wake()
+        self._months.failed(month, fault.threshold)
+
+    async def _resend(self, event: Event, month: Month, deadline: float) -> Outcome | None:
+        """The answer to an event whose identity the queue holds: the table decides if it can be asked."""
+        try:
+            entry = await self._queue.find(event)
+        except DlqError:
+            return None
+        if entry is None:
+            return None
+        if self._may_try(event, month):
+            wait, use = self._limits(deadline)
+            try:
+                async with self._database.connection(month.name, wait, use) as connection:
+                    stored = await self._compare(connection, event)
+                if stored is not None:
+                    return stored
+            except (psycopg.Error, Dismissed):
+                pass  # The table cannot be asked, so the queue's own copy decides.
+        if entry.event == event.to_json():
+            return Outcome(Result.DUPLICATE_QUEUED)
+        return Outcome(Result.CONFLICT, "another event is queued under this event_id and date")
+
+    async def _enqueue(self, event: Event, error: LastError, deadline: float, sent: bool) -> Outcome:
+        left = deadline - time.monotonic() - ANSWER_RESERVE_SECONDS
+        try:
+            receipt = await self._queue.enqueue(event, error, max(0.05, left))
+        except DlqError as refusal:
+            surely_not = refusal.outcome == "not_stored" and not sent
+            return Outcome(Result.UNAVAILABLE, f"neither table nor queue took it: {refusal}", surely_not)
+        if receipt is Receipt.CONFLICT:
+            return Outcome(Result.CONFLICT, "another event is queued under this event_id and date")
+        return Outcome(Result.QUEUED if receipt is Receipt.QUEUED else Result.DUPLICATE_QUEUED)

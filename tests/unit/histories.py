@@ -1,0 +1,252 @@
+"""Hand-made histories: a run as an honest service would leave it, and ways to spoil it.
+
+The good run writes two months every 0.1 s each for 36 s; a fault stops the writes of December from 10 s to 20 s.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import uuid
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, TypeVar
+
+from harness import events as ev
+from harness.blast import BlastRadius, Dlq, Edge, ServiceState, Write
+from harness.rundata import Run, build_run
+from harness.values import Month, utc_timestamp
+
+R = TypeVar("R")
+
+DECEMBER = Month(2025, 12)
+JANUARY = Month(2026, 1)
+MONTHS = (DECEMBER, JANUARY)
+INJECTING, INJECTED, CONFIRMED, HEALING, HEALED, PROBED = 10.0, 10.1, 10.2, 20.0, 20.1, 20.2
+END = 36.0
+STARTED_AT = datetime(2026, 2, 1, tzinfo=UTC)
+RADIUS = BlastRadius(months=frozenset({DECEMBER}), write=Write.NO)
+
+
+def radius_json(radius: BlastRadius) -> str:
+    """The JSON that harness.fault writes for a radius, without importing the faults' stack."""
+    months = None if radius.months is None else sorted(month.label for month in radius.months)
+    dates = None if radius.dates is None else [day.isoformat() for day in radius.dates]
+    return json.dumps({**dataclasses.asdict(radius), "months": months, "dates": dates})
+
+
+def event_id(number: int) -> str:
+    """A valid UUID that shows the operation's number."""
+    return str(uuid.UUID(int=number + 1))
+
+
+def content(number: int, day: date, **changes: Any) -> str:
+    """An event's JSON as the workload sends it."""
+    moment = datetime(day.year, day.month, day.day, 12, tzinfo=UTC) + timedelta(microseconds=number)
+    event: dict[str, Any] = {
+        "event_id": event_id(number),
+        "event_timestamp": utc_timestamp(moment),
+        "version": "1.0",
+        "event_type": "t",
+        "event_category": "c",
+        "event_action": "a",
+        "event_outcome": "success",
+        "correlation_id": f"run/{number}",
+        "event_data": {"n": number, "x": 1.5, "flag": True},
+    }
+    return json.dumps({**event, **changes})
+
+
+class History:
+    """Records under construction, in any order; :meth:`run` sorts nothing, as checkers must not need it."""
+
+    def __init__(self, **scenario: Any) -> None:
+        """Begin with the RunStarted record; ``scenario`` becomes its JSON."""
+        self.records: list[ev.Record] = []
+        self.next_op = 0
+        started = ev.RunStarted(0.0, "r1", "made", 1, STARTED_AT.isoformat(), json.dumps(scenario), "hand", {}, "{}")
+        self.add(started)
+
+    def add(self, *records: ev.Record) -> None:
+        """Append records."""
+        self.records += records
+
+    def run(self) -> Run:
+        """Index the history for judging."""
+        return build_run(self.records)
+
+    def op(
+        self,
+        t: float,
+        month: Month,
+        status: int,
+        *,
+        kind: ev.OpKind = ev.OpKind.WRITE,
+        took: float = 0.01,
+        of: int | None = None,
+        outcome: str = "",
+        changes: dict[str, Any] | None = None,
+        writer: int = 0,
+    ) -> int:
+        """Send one event and have it answered; return its number.  A re-send repeats what ``of`` sent."""
+        number = self.next_op
+        self.next_op += 1
+        like = number if of is None else of
+        day = month.first_day + timedelta(days=like % 28)
+        kinds = {0: ev.Completion.INFO, 201: ev.Completion.OK, 202: ev.Completion.OK}
+        text = content(like, day, **(changes or {}))
+        self.add(ev.Invoke(t, number, writer, kind, event_id(like), day, text, of))
+        self.add(
+            ev.Complete(t + took, number, kinds.get(status, ev.Completion.FAIL), status, outcome, month.label)
+        )
+        return number
+
+    def row(self, number: int, **changes: Any) -> None:
+        """Store the event of one operation in the final read."""
+        invoke = self.invoke(number)
+        row = ev.TableRow(
+            invoke.event_id,
+            invoke.event_date,
+            f"{invoke.event_date:%Y_%m}",
+            invoke.content,
+            str(json.loads(invoke.content)["correlation_id"]),
+        )
+        self.add(dataclasses.replace(row, **changes))
+
+    def queued_row(self, number: int, state: str = "pending", reason: str = "") -> None:
+        """Leave the event of one operation in the queue of the final read."""
+        invoke = self.invoke(number)
+        self.add(ev.DlqRow(invoke.event_id, invoke.event_date, state, reason, invoke.content))
+
+    def invoke(self, number: int) -> ev.Invoke:
+        """The invocation of one operation."""
+        return next(r for r in self.records if isinstance(r, ev.Invoke) and r.op == number)
+
+    def edit(self, kind: type[R], wanted: Callable[[R], bool], **changes: Any) -> int:
+        """Change every record of a kind that is wanted; return how many there were."""
+        count = 0
+        for index, record in enumerate(self.records):
+            if isinstance(record, kind) and wanted(record):
+                self.records[index] = dataclasses.replace(record, **changes)  # type: ignore[type-var,assignment]
+                count += 1
+        assert count, f"no {kind.__name__} was there to change"
+        return count
+
+    def drop(self, kind: type[R], wanted: Callable[[R], bool] = lambda record: True) -> None:
+        """Remove every record of a kind that is wanted."""
+        kept = [record for record in self.records if not (isinstance(record, kind) and wanted(record))]
+        assert len(kept) < len(self.records), f"no {kind.__name__} was there to drop"
+        self.records = kept
+
+    def answer(self, number: int, status: int, **changes: Any) -> str:
+        """Make an operation answer otherwise; return its event id."""
+        self.edit(ev.Complete, lambda record: record.op == number, status=status, **changes)
+        return self.invoke(number).event_id
+
+    def ops(self, month: Month, start: float, end: float) -> list[int]:
+        """Numbers of the operations of a month invoked in [start, end)."""
+        found = [record for record in self.records if isinstance(record, ev.Invoke)]
+        return [r.op for r in found if start <= r.t < end and Month.of(r.event_date) == month]
+
+    def fault(self, radius: BlastRadius = RADIUS, *, number: int = 0, name: str = "lock-partition", **times: Any) -> None:
+        """Play a fault: its six marks; a time given as None leaves its mark out."""
+        marks = {
+            "injecting": INJECTING,
+            "injected": INJECTED,
+            "confirmed": CONFIRMED,
+            "healing": HEALING,
+            "healed": HEALED,
+            "probed": PROBED,
+            **times,
+        }
+        for step, t in marks.items():
+            if t is not None:
+                declared = radius_json(radius) if step == "injecting" else ""
+                self.add(ev.FaultMark(float(t), number, name, ev.FaultStep(step), "", declared))
+
+
+def series(created: dict[Month, float], failures: dict[Month, float], ill: set[Month], **totals: float) -> dict[str, float]:
+    """One truthful scrape: last writes and failures by month, months that are ill, and totals by outcome."""
+    wait = "datastorage_db_connection_wait_duration_seconds"
+    values: dict[str, float] = {
+        "datastorage_db_connections_open": 5,
+        "datastorage_db_connections_in_use": 2,
+        "datastorage_db_connections_idle": 3,
+        "datastorage_db_max_open_connections": 25,
+        f"{wait}_count": totals.get("created", 0.0),
+        f"{wait}_sum": 0.001 * totals.get("created", 0.0),
+        f'{wait}_bucket{{le="0.001"}}': totals.get("created", 0.0),
+        f'{wait}_bucket{{le="2.5"}}': totals.get("created", 0.0),
+        f'{wait}_bucket{{le="+Inf"}}': totals.get("created", 0.0),
+    }
+    for outcome in ("created", "queued", "duplicate", "rejected", "unavailable"):
+        values[f'datastorage_events_total{{outcome="{outcome}"}}'] = totals.get(outcome, 0.0)
+    for month in MONTHS:
+        values[f'datastorage_partition_write_failures_total{{partition="{month}"}}'] = failures.get(month, 0.0)
+        values[f'datastorage_partition_last_write_timestamp{{partition="{month}"}}'] = created.get(month, 0.0)
+        values[f'datastorage_dlq_depth{{partition="{month}"}}'] = 0.0
+        for status in ("healthy", "degraded", "unavailable"):
+            is_it = status == ("unavailable" if month in ill else "healthy")
+            values[f'datastorage_partition_status{{partition="{month}",status="{status}"}}'] = float(is_it)
+    return values
+
+
+def _traffic(history: History, *, faulty: bool) -> None:
+    for step in range(int(END * 10) - 20):
+        t = step / 10 + 0.05
+        for writer, month in enumerate(MONTHS):
+            queued = faulty and month is DECEMBER and INJECTING < t < HEALED
+            history.row(history.op(t, month, 202 if queued else 201, writer=writer))
+    history.add(ev.PhaseMark(0.0, "before"))
+    history.add(*([ev.PhaseMark(INJECTING, "during"), ev.PhaseMark(PROBED, "after")] if faulty else []))
+
+
+def _observations(history: History, *, faulty: bool) -> None:
+    answers = sorted((r.t, r.status, r.partition) for r in history.records if isinstance(r, ev.Complete))
+    for step in range(int(END * 2) + 1):
+        t = step / 2
+        done = [answer for answer in answers if answer[0] <= t]
+        last: dict[Month, float] = {}
+        for at, status, partition in done:
+            if status == 201:
+                last[Month.parse(partition)] = STARTED_AT.timestamp() + at
+        ill = {DECEMBER} if faulty and INJECTED + 0.2 < t < PROBED + 0.5 else set()
+        failures = {DECEMBER: 3.0} if faulty and t > INJECTED + 0.5 else {}
+        totals = {"created": 0.0, "queued": 0.0}
+        for _, status, _ in done:
+            totals["created" if status == 201 else "queued"] += 1
+        history.add(ev.MetricsSample(t, series(last, failures, ill, **totals)))
+        depth = totals["queued"] if faulty and t < PROBED + 1 else 0.0
+        history.add(ev.DlqSample(t, int(depth)))
+    for step in range(int(END * 10)):
+        history.add(ev.ConnectionSample(step / 10, 20, 20))
+        for month in MONTHS:
+            silent = faulty and month is DECEMBER and INJECTING < step / 10 < PROBED
+            if not silent:
+                history.add(ev.CanarySample(step / 10, month.label, 0.002))
+
+
+def good(*, faulty: bool = True, radius: BlastRadius = RADIUS, **scenario: Any) -> History:
+    """A run that keeps every promise; without ``faulty`` it has no fault at all."""
+    history = History(**{"min_strict_events": 20, "schedule": [{"fault": "x"}] if faulty else [], **scenario})
+    history.add(ev.ServiceMark(-1.0, "started", 7))
+    _traffic(history, faulty=faulty)
+    _observations(history, faulty=faulty)
+    if faulty:
+        history.fault(radius)
+        failed = f"Failed to write to partition audit_events_{DECEMBER}"
+        history.add(
+            ev.LogLine(INJECTED + 0.1, "INFO", f"DLQ fallback activated for partition {DECEMBER}"),
+            ev.LogLine(INJECTED + 0.1, "ERROR", failed),
+            ev.LogLine(INJECTED + 1.1, "ERROR", failed, 1),
+            ev.LogLine(PROBED + 0.3, "INFO", f"DLQ fallback ended for partition {DECEMBER}"),
+        )
+    history.add(ev.LogLine(0.0, "INFO", "Listening"))
+    for month in MONTHS:
+        bounds = f"FOR VALUES FROM ('{month.first_day}') TO ('{month.end}')"
+        history.add(ev.PartitionRow(f"audit_events_{month}", month.label, bounds))
+    history.add(ev.FinalRead(END, True, True))
+    return history
+
+
+__all__ = ["Dlq", "Edge", "History", "ServiceState", "Write", "good"]
