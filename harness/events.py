@@ -54,7 +54,10 @@ class FaultStep(enum.StrEnum):
 
 @dataclass(frozen=True)
 class RunStarted:
-    """First record: what was run, with everything a replay needs (scenario and schedule as JSON)."""
+    """First record: what was run, with everything a replay needs (scenario and schedule as JSON).
+
+    ``started_at`` is the wall-clock time, RFC 3339, of the run's 0.
+    """
 
     t: float
     run: str
@@ -126,11 +129,15 @@ class PhaseMark:
 
 @dataclass(frozen=True)
 class MetricsSample:
-    """One scrape; ``series`` maps the full series text, e.g. ``name{a="b"}``, to its value."""
+    """One scrape; ``series`` maps the full series text, e.g. ``name{a="b"}``, to its value.
+
+    It was asked for at ``t`` and answered ``seconds`` later: the values are those of some moment between.
+    """
 
     t: float
     series: dict[str, float]
     error: str = ""
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -93,8 +93,13 @@ class Oracle:
         self._after = run.phase_start(Phase.AFTER)
         writers: dict[object, set[int]] = {}
         for operation in run.operations:
-            writers.setdefault(operation.month, set()).add(operation.writer)
+            if operation.writer >= 0:  # The harness's own probes write before the load, not beside it.
+                writers.setdefault(operation.month, set()).add(operation.writer)
         self._writers = {month: len(ids) for month, ids in writers.items()}
+        self._contradictions: dict[int, list[Operation]] = {}
+        for operation in run.operations:
+            if operation.kind is OpKind.CONFLICT and operation.of is not None:
+                self._contradictions.setdefault(operation.of, []).append(operation)
 
     def expect(self, operation: Operation) -> Expectation:
         """Say what this operation may answer."""
@@ -133,13 +138,20 @@ class Oracle:
         settled = original is not None and original.completed < operation.invoked
         stored = settled and original is not None and original.status == CREATED
         if operation.kind is OpKind.RESEND:
-            known_stored = stored and state.write is Write.YES
-            return frozenset({CREATED}) if known_stored else frozenset({CREATED, QUEUED}) | first
+            if stored and state.write is Write.YES:
+                return frozenset({CREATED})
+            contested = frozenset({CONFLICT}) if self._contested(operation) else frozenset()
+            return frozenset({CREATED, QUEUED}) | first | contested
         if stored and state.write is Write.YES:
             return frozenset({CONFLICT})
         if settled and original is not None and original.acknowledged:
             return frozenset({CONFLICT, QUEUED}) | (first & {UNAVAILABLE})
         return frozenset({CONFLICT}) | first
+
+    def _contested(self, operation: Operation) -> bool:
+        """Tell whether another content of this identity may have been queued while the table could not be asked."""
+        rivals = self._contradictions.get(operation.of or 0, [])
+        return any(r.invoked < operation.completed and r.status in (NO_ANSWER, CREATED, QUEUED, UNAVAILABLE) for r in rivals)
 
 
 def side_of(window: FaultWindow, operation: Operation, limits: Limits) -> Side:

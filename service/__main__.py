@@ -22,7 +22,7 @@ def main() -> int:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(config))
     except ConfigError as error:
-        print(f"service: {error}", file=sys.stderr)
+        sys.stderr.write(f"service: {error}\n")
         return 2
     return 0
 

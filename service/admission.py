@@ -10,7 +10,7 @@ STALLING_SHARE = 4
 STALL_SECONDS = 0.25
 
 
-class Dismissed(Exception):
+class DismissedError(Exception):
     """The wait for a connection ended without one: too long, or no longer worth it."""
 
 
@@ -48,7 +48,7 @@ class Admission:
         return self._last_ticket
 
     async def enter(self, key: str, timeout_seconds: float, queued: Callable[[], None]) -> int:
-        """A ticket; calls `queued` first if it is not free at once. Raises Dismissed."""
+        """A ticket; calls `queued` first if it is not free at once. Raises DismissedError."""
         if self._free > 0 and self._eligible(key):
             return self._grant(key)
         queued()
@@ -87,7 +87,7 @@ class Admission:
     def _send_away(self, future: asyncio.Future[int], reason: str) -> None:
         self._waiting.pop(future, None)
         if not future.done():
-            future.set_exception(Dismissed(reason))
+            future.set_exception(DismissedError(reason))
 
     def dismiss(self, key: str | None = None) -> None:
         """Send away those who wait: of one key, or all."""

@@ -45,9 +45,9 @@ def bind(host: str, port: int, name: str) -> socket.socket:
 
 def write_port_file(path: str, port: int) -> None:
     """Write the port so that a reader sees all of it or nothing."""
-    temporary = f"{path}.{os.getpid()}"
-    Path(temporary).write_text(f"{port}\n", "ascii")
-    os.replace(temporary, path)
+    temporary = Path(f"{path}.{os.getpid()}")
+    temporary.write_text(f"{port}\n", "ascii")
+    temporary.replace(path)
 
 
 class _Server(uvicorn.Server):
@@ -70,12 +70,8 @@ class Application:
         self.months = Months(config, self.database.admission, self.metrics, self.log)
         self.maintenance = Maintenance(config, self.database, self.months, self.log)
         self.queue = SqliteQueue(config.dlq_path, config.dlq_max_events, sql("dlq"), self.log)
-        self.writer = Writer(
-            config, self.database, self.months, self.maintenance, self.queue, self.metrics, self.log
-        )
-        self.drainer = Drainer(
-            config, self.database, self.months, self.writer, self.queue, self.metrics, self.log
-        )
+        self.writer = Writer(config, self.database, self.months, self.maintenance, self.queue, self.metrics, self.log)
+        self.drainer = Drainer(config, self.database, self.months, self.writer, self.queue, self.metrics, self.log)
         self.metrics.watch(self.database, self.months, self.queue)
         self.service = Service(config, self.database, self.months, self.queue, self.writer, self.metrics)
         self._stop = asyncio.Event()
@@ -89,7 +85,7 @@ class Application:
         while not self._stop.is_set():
             try:
                 await job()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - the loop must outlive it
                 self._report(error)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stop.wait(), _UPKEEP_SECONDS)
@@ -119,15 +115,23 @@ class Application:
         if config.metrics_port is None:
             routes.update(numbers)
         else:
-            made.append((numbers, bind(config.metrics_host, config.metrics_port, "METRICS_PORT")))
+            made.append((numbers, bind(config.metrics_host or config.host, config.metrics_port, "METRICS_PORT")))
         made.insert(0, (routes, bind(config.host, config.port, "PORT")))
         servers = []
         for table, listener in made:
             options = uvicorn.Config(
-                make_app(table, self.service, self._report), loop="uvloop", http="httptools", ws="none",
-                lifespan="off", access_log=False, log_config=None, server_header=False, date_header=False,
-                timeout_keep_alive=75, timeout_graceful_shutdown=SHUTDOWN_SECONDS,
-            )  # fmt: skip
+                make_app(table, self.service, self._report),
+                loop="uvloop",
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                date_header=False,
+                timeout_keep_alive=75,
+                timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+            )
             servers.append((_Server(options), listener))
         return servers
 

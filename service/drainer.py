@@ -5,7 +5,7 @@ import time
 
 import psycopg
 
-from .admission import Dismissed
+from .admission import DismissedError
 from .classify import Fault, Owner, fault_of
 from .config import Config
 from .dlq.base import DeadLetterQueue, DlqError, Entry, LastError, Retry
@@ -22,7 +22,7 @@ PROBES_AT_ONCE = 2
 _TICK_SECONDS = 0.1
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """A batch that failed for one of its events."""
 
     def __init__(self, fault: Fault) -> None:
@@ -34,9 +34,15 @@ class Drainer:
     """Two loops: one probes open months, one empties the queue of those that are closed."""
 
     def __init__(
-        self, config: Config, database: Database, months: Months, writer: Writer,
-        queue: DeadLetterQueue, metrics: Metrics, log: Log,
-    ) -> None:  # fmt: skip
+        self,
+        config: Config,
+        database: Database,
+        months: Months,
+        writer: Writer,
+        queue: DeadLetterQueue,
+        metrics: Metrics,
+        log: Log,
+    ) -> None:
         self._config = config
         self._database = database
         self._months = months
@@ -79,7 +85,7 @@ class Drainer:
                 fault = await probe(connection, month.probe_day)
         except psycopg.Error as error:
             fault = fault_of(error)
-        except Dismissed as error:
+        except DismissedError as error:
             fault = Fault(Owner.DATABASE, None, str(error))
         if fault is None:
             month.breaker.probe_succeeded()
@@ -100,13 +106,17 @@ class Drainer:
             if self._database.available:
                 for name in self._queue.pending_by_partition():
                     month = self._months.get(name)
-                    if month.breaker.allows:
+                    if self.may_drain(month):
                         moved = await self.drain_month(month) or moved
             if not moved:
                 try:
                     await asyncio.wait_for(self._wake.wait(), self._config.dlq_retry_min_seconds)
                 except TimeoutError:
                     continue
+
+    def may_drain(self, month: Month) -> bool:
+        """Whether the month takes writes."""
+        return month.breaker.allows
 
     async def drain_month(self, month: Month) -> bool:
         """Move one batch. Returns whether anything left the queue."""
@@ -117,7 +127,7 @@ class Drainer:
             return await self._move(month, entries)
         except DlqError as error:
             self._log.error("DLQ cannot be drained", error=str(error))
-        except Dismissed:
+        except DismissedError:
             pass  # No connection was free: live writes go first, the next round tries again.
         return False
 
@@ -125,7 +135,7 @@ class Drainer:
         events = [event_of(entry) for entry in entries]
         try:
             stored = await self.insert_batch(month, events)
-        except _Refused as refused:
+        except _RefusedError as refused:
             self._failed(month, len(entries))
             if len(entries) == 1:
                 return await self._strike(entries[0], refused.fault)
@@ -156,7 +166,7 @@ class Drainer:
     async def insert_batch(self, month: Month, events: list[Event]) -> dict[tuple[str, str], Event]:
         """What the table holds afterwards under each identity; committed when this returns.
 
-        Raises _Refused for a fault of some event, psycopg.Error for everything else.
+        Raises _RefusedError for a fault of some event, psycopg.Error for everything else.
         """
         wait, use = self._config.db_acquire_timeout_seconds, self._database.statement_seconds
         async with self._database.connection(JOB, wait, use) as connection:
@@ -170,7 +180,7 @@ class Drainer:
                 if settled.owner is not Owner.EVENT:
                     self._writer.note_fault(month, settled)
                     raise
-                raise _Refused(fault) from error
+                raise _RefusedError(fault) from error
 
     async def _insert(self, connection: Connection, events: list[Event]) -> dict[tuple[str, str], Event]:
         columns = [list(column) for column in zip(*map(event_values, events), strict=True)]

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import TextIO
 
 Field = str | int | float | bool | None
@@ -74,7 +74,7 @@ class Log:
                 del self._storms[message]
 
     def _write(self, level: str, message: str, fields: dict[str, Field], suppressed: int) -> None:
-        stamp = datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        stamp = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         line: dict[str, Field] = {"timestamp": stamp, "level": level, "message": message, **fields}
         if suppressed:
             line["suppressed"] = suppressed

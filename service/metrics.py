@@ -1,53 +1,21 @@
 """Every series of the service, in one registry; gauges are read at the scrape, so they are never stale."""
 
 from collections.abc import Iterable, Iterator
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+if TYPE_CHECKING:
+    from .dlq.base import DeadLetterQueue
+    from .partitions import Month
+    from .pool import Database
+
 WAIT_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 STATUSES = ("healthy", "degraded", "unavailable")
 OUTCOMES = ("created", "queued", "duplicate", "rejected", "unavailable")
 DEAD_REASONS = ("poison", "conflict")
-
-
-class PoolNumbers(Protocol):
-    """What the pool tells a scrape."""
-
-    in_use: int
-    size_max: int
-
-    @property
-    def idle(self) -> int:
-        """Connections waiting in the pool."""
-
-
-class PartitionNumbers(Protocol):
-    """What a month tells a scrape."""
-
-    name: str
-    last_write_timestamp: float
-
-    @property
-    def status(self) -> str:
-        """One of STATUSES."""
-
-
-class QueueNumbers(Protocol):
-    """What the dead letter queue tells a scrape."""
-
-    capacity: int
-
-    def pending_by_partition(self) -> dict[str, int]:
-        """Pending events of each month that has any."""
-
-    def dead_by_reason(self) -> dict[str, int]:
-        """Dead letters of each reason that has any."""
-
-    def oldest_age_seconds(self) -> float:
-        """Age of the oldest pending event, 0 without one."""
 
 
 class Metrics:
@@ -58,9 +26,11 @@ class Metrics:
         self.registry = add = CollectorRegistry()
         p = "datastorage_"
         self.wait = Histogram(
-            p + "db_connection_wait_duration_seconds", "Each acquisition of a connection",
-            buckets=WAIT_BUCKETS, registry=add,
-        )  # fmt: skip
+            p + "db_connection_wait_duration_seconds",
+            "Each acquisition of a connection",
+            buckets=WAIT_BUCKETS,
+            registry=add,
+        )
         self.connection_errors = Counter(
             p + "db_connection_errors", "Failed connects and connections found broken", registry=add
         )
@@ -69,9 +39,11 @@ class Metrics:
             p + "request_duration_seconds", "Each request", ["route", "status"], buckets=WAIT_BUCKETS, registry=add
         )
         self.write_failures = Counter(
-            p + "partition_write_failures", "Live inserts that failed for their partition's fault",
-            ["partition"], registry=add,
-        )  # fmt: skip
+            p + "partition_write_failures",
+            "Live inserts that failed for their partition's fault",
+            ["partition"],
+            registry=add,
+        )
         self.drained = Counter(p + "dlq_drained", "Events moved from queue to table", ["partition"], registry=add)
         self.drain_failures = Counter(
             p + "dlq_drain_failures", "Events whose drain try failed", ["partition"], registry=add
@@ -84,11 +56,9 @@ class Metrics:
         for counter in (self.write_failures, self.drained, self.drain_failures):
             counter.labels(partition)
 
-    def watch(
-        self, pool: PoolNumbers, months: Iterable[PartitionNumbers], queue: QueueNumbers
-    ) -> None:
+    def watch(self, database: "Database", months: "Iterable[Month]", queue: "DeadLetterQueue") -> None:
         """Register the gauges."""
-        self.registry.register(_Gauges(pool, months, queue))
+        self.registry.register(_Gauges(database, months, queue))
 
     def text(self) -> bytes:
         """The exposition in the Prometheus text format."""
@@ -96,8 +66,8 @@ class Metrics:
 
 
 class _Gauges(Collector):
-    def __init__(self, pool: PoolNumbers, months: Iterable[PartitionNumbers], queue: QueueNumbers) -> None:
-        self._pool = pool
+    def __init__(self, database: "Database", months: "Iterable[Month]", queue: "DeadLetterQueue") -> None:
+        self._database = database
         self._months = months
         self._queue = queue
 
@@ -107,12 +77,12 @@ class _Gauges(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """All gauges as they are now."""
-        idle, used = self._pool.idle, self._pool.in_use
+        idle, used = self._database.idle, self._database.in_use
         for name, value in (
             ("db_connections_open", used + idle),
             ("db_connections_in_use", used),
             ("db_connections_idle", idle),
-            ("db_max_open_connections", self._pool.size_max),
+            ("db_max_open_connections", self._database.size_max),
             ("dlq_oldest_age_seconds", self._queue.oldest_age_seconds()),
             ("dlq_capacity", self._queue.capacity),
         ):

@@ -4,7 +4,7 @@ import json
 import re
 import uuid
 from dataclasses import dataclass, fields
-from datetime import date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import cast
 
@@ -14,8 +14,12 @@ EVENT_DATA_MAX_DEPTH = 10
 # Beyond this many zeros a number is written with an exponent, so that 1e100000 stays short.
 _PLAIN_EXPONENT_MAX = 30
 _LENGTHS = {
-    "version": 20, "event_type": 100, "event_category": 50, "event_action": 50, "correlation_id": 255,
-}  # fmt: skip
+    "version": 20,
+    "event_type": 100,
+    "event_category": 50,
+    "event_action": 50,
+    "correlation_id": 255,
+}
 OUTCOMES = ("success", "failure", "pending")
 _FIELDS = ("event_id", "event_timestamp", *_LENGTHS, "event_outcome", "event_data")
 _OPTIONAL = ("event_id", "version")
@@ -35,7 +39,7 @@ class FieldError:
     message: str
 
 
-class Invalid(ValueError):
+class InvalidError(ValueError):
     """The request can never be stored; `errors` says why, field by field."""
 
     def __init__(self, errors: list[FieldError]) -> None:
@@ -112,14 +116,14 @@ _decoder = json.JSONDecoder(
 
 
 def parse_json(text: str | bytes) -> JsonValue:
-    """Strict JSON with exact numbers. Raises Invalid for anything else, duplicate keys included."""
+    """Strict JSON with exact numbers. Raises InvalidError for anything else, duplicate keys included."""
     try:
         decoded = text if isinstance(text, str) else text.decode("utf-8")
-        return cast(JsonValue, _decoder.decode(decoded))
+        return cast("JsonValue", _decoder.decode(decoded))
     except RecursionError:
-        raise Invalid([FieldError("", "the body is nested too deeply")]) from None
+        raise InvalidError([FieldError("", "the body is nested too deeply")]) from None
     except (ValueError, ArithmeticError) as error:
-        raise Invalid([FieldError("", f"the body is not valid JSON: {error}")]) from None
+        raise InvalidError([FieldError("", f"the body is not valid JSON: {error}")]) from None
 
 
 def _number(value: Decimal) -> str:
@@ -183,7 +187,7 @@ def _timestamp_field(value: JsonValue) -> datetime:
     if not isinstance(value, str) or _RFC3339.fullmatch(value) is None:
         raise ValueError("must be RFC 3339 with an offset and at most microseconds")
     try:
-        return datetime.fromisoformat(value.upper()).astimezone(timezone.utc)
+        return datetime.fromisoformat(value.upper()).astimezone(UTC)
     except (ValueError, OverflowError):
         raise ValueError("is no point in time") from None
 
@@ -215,10 +219,10 @@ class Window:
 def parse_event(value: JsonValue, window: Window | None = None) -> Event:
     """The event in a parsed body; without a window no age is refused (events already accepted).
 
-    Raises Invalid with every field at fault.
+    Raises InvalidError with every field at fault.
     """
     if not isinstance(value, dict):
-        raise Invalid([FieldError("", "must be an object")])
+        raise InvalidError([FieldError("", "must be an object")])
     errors = [
         FieldError(name.encode("utf-8", "replace").decode(), "is not a field of an event")
         for name in value
@@ -235,7 +239,7 @@ def parse_event(value: JsonValue, window: Window | None = None) -> Event:
             if name == "event_timestamp":
                 stamp = _timestamp_field(value[name])
                 if window is not None:
-                    window.check(stamp, datetime.now(timezone.utc))
+                    window.check(stamp, datetime.now(UTC))
             elif name == "event_id":
                 texts[name] = _id_field(value[name])
             elif name == "event_data":
@@ -247,6 +251,6 @@ def parse_event(value: JsonValue, window: Window | None = None) -> Event:
         except ValueError as error:
             errors.append(FieldError(name, str(error)))
     if errors:
-        raise Invalid(errors)
+        raise InvalidError(errors)
     texts["event_id"] = texts["event_id"] or str(uuid.uuid4())
     return Event(event_timestamp=stamp, **texts)

@@ -5,11 +5,11 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, datetime, timezone
+from datetime import UTC, date, datetime
 
 import psycopg
 
-from .admission import Admission, Dismissed
+from .admission import Admission, DismissedError
 from .breaker import Breaker
 from .config import Config
 from .logs import Log
@@ -170,7 +170,7 @@ class Maintenance:
         self._wake.set()
 
     def _ahead(self, start: date | None) -> list[str]:
-        today = datetime.now(timezone.utc).date().replace(day=1)
+        today = datetime.now(UTC).date().replace(day=1)
         last = today
         for _ in range(self._config.partitions_ahead_months):
             last = next_month(last)
@@ -187,7 +187,7 @@ class Maintenance:
             if self._database.link.up:
                 try:
                     await self._once()
-                except (psycopg.Error, Dismissed) as error:
+                except (psycopg.Error, DismissedError) as error:
                     self._log.error("Partition maintenance failed", error=str(error))
             pause = self._config.partition_check_seconds
             if self._database.link.up and not self._database.schema_ready:

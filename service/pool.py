@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from .admission import Admission, Dismissed
+from .admission import Admission, DismissedError
 from .classify import fault_of
 from .config import Config
 from .logs import Log
@@ -74,6 +74,7 @@ class Link:
         self._one_at_a_time = asyncio.Lock()
         self.closing = asyncio.Event()
         self.up = False
+        self._ever_up = False
         self.on_change: Callable[[bool], None] = lambda up: None
 
     def _set(self, up: bool) -> None:
@@ -111,7 +112,10 @@ class Link:
         raise psycopg.OperationalError("the service is shutting down")
 
     async def _rest(self) -> None:
-        pause, self._pause_seconds = self._pause_seconds, min(self._pause_seconds * 2, CONNECT_PAUSE_MAX_SECONDS)
+        pause = self._pause_seconds
+        # A server that is only just starting is awaited without growing pauses.
+        if self._ever_up:
+            self._pause_seconds = min(pause * 2, CONNECT_PAUSE_MAX_SECONDS)
         try:
             await asyncio.wait_for(self.closing.wait(), pause)
         except TimeoutError:
@@ -125,6 +129,7 @@ class Link:
             return None
         self._lost = 0
         self._pause_seconds = CONNECT_PAUSE_MIN_SECONDS
+        self._ever_up = True
         self._set(True)
         return connection
 
@@ -165,14 +170,22 @@ class Database:
         # Never prepared: a first use would cost a second round trip, and plans of a month that was
         # detached meanwhile would have to be thrown away.
         kwargs = {
-            "link": self.link, "options": options, "autocommit": True, "prepare_threshold": None,
-            "application_name": "audit-service", "gssencmode": "disable",
-        }  # fmt: skip
+            "link": self.link,
+            "options": options,
+            "autocommit": True,
+            "prepare_threshold": None,
+            "application_name": "audit-service",
+            "gssencmode": "disable",
+        }
         # Full from the start: growing under pressure would serialise one slow connect after another.
         return AsyncConnectionPool(
-            config.database_url, connection_class=_LinkedConnection, kwargs=kwargs,
-            min_size=self.size_max, max_size=self.size_max, open=False,
-        )  # fmt: skip
+            config.database_url,
+            connection_class=_LinkedConnection,
+            kwargs=kwargs,
+            min_size=self.size_max,
+            max_size=self.size_max,
+            open=False,
+        )
 
     @property
     def available(self) -> bool:
@@ -223,7 +236,7 @@ class Database:
         while True:
             left = until - time.monotonic()
             if left <= 0 or not self.link.up:
-                raise Dismissed("no connection could be had in time")
+                raise DismissedError("no connection could be had in time")
             try:
                 # In short waits, to notice at once that the database went away.
                 connection = await self._pool.getconn(timeout=min(left, _RECHECK_SECONDS))
@@ -241,18 +254,18 @@ class Database:
     ) -> AsyncIterator[Connection]:
         """A connection after at most `wait_seconds`, severed after `use_seconds`.
 
-        Raises Dismissed when there is none in time, or when it is `still_wanted` no longer.
+        Raises DismissedError when there is none in time, or when it is `still_wanted` no longer.
         """
         started = time.monotonic()
         try:
             ticket = await self.admission.enter(key, wait_seconds, self._note_queued)
-        except Dismissed:
+        except DismissedError:
             self._metrics.wait.observe(time.monotonic() - started)
             raise
         try:
             try:
                 if not still_wanted():
-                    raise Dismissed("its breaker opened")
+                    raise DismissedError("its breaker opened")
                 connection = await self._take(started + wait_seconds)
             finally:
                 self._metrics.wait.observe(time.monotonic() - started)

@@ -19,7 +19,7 @@ from .config import Config
 from .dlq.base import DlqError, Entry
 from .dlq.sqlite import SqliteQueue
 from .metrics import Metrics
-from .models import Event, FieldError, Invalid, Window, format_timestamp, parse_event, parse_json
+from .models import Event, FieldError, InvalidError, Window, format_timestamp, parse_event, parse_json
 from .partitions import Months
 from .pool import Database
 from .writer import Outcome, Result, Writer
@@ -28,12 +28,19 @@ BODY_MAX_BYTES = 5 * 1024 * 1024
 PAGE_DEFAULT, PAGE_MAX = 100, 1000
 RETRY_AFTER_SECONDS = 1
 _TITLES = {
-    400: "Invalid request", 401: "Unauthorized", 404: "Not found", 405: "Method not allowed", 409: "Conflict",
-    413: "Body too large", 503: "Service unavailable",
-}  # fmt: skip
+    400: "InvalidError request",
+    401: "Unauthorized",
+    404: "Not found",
+    405: "Method not allowed",
+    409: "Conflict",
+    413: "Body too large",
+    503: "Service unavailable",
+}
 _METRIC = {
-    Result.DUPLICATE_STORED: "duplicate", Result.DUPLICATE_QUEUED: "duplicate", Result.CONFLICT: "rejected",
-}  # fmt: skip
+    Result.DUPLICATE_STORED: "duplicate",
+    Result.DUPLICATE_QUEUED: "duplicate",
+    Result.CONFLICT: "rejected",
+}
 
 
 @dataclass
@@ -56,9 +63,12 @@ def answer(status: int, body: object, headers: dict[str, str] | None = None) -> 
 
 
 def problem(
-    status: int, detail: str, errors: list[FieldError] | None = None, headers: dict[str, str] | None = None,
+    status: int,
+    detail: str,
+    errors: list[FieldError] | None = None,
+    headers: dict[str, str] | None = None,
     **more: str,
-) -> Response:  # fmt: skip
+) -> Response:
     """An RFC 9457 answer."""
     listed = [{"field": error.field, "message": error.message} for error in errors or []]
     title = _TITLES.get(status, "Error")
@@ -97,7 +107,7 @@ class Api:
                 count("rejected").inc()
                 return problem(413, f"the body is larger than {BODY_MAX_BYTES} bytes")
             event = parse_event(parse_json(body), self._window)
-        except Invalid as invalid:
+        except InvalidError as invalid:
             count("rejected").inc()
             return problem(400, "the event can never be stored", invalid.errors)
         except (TimeoutError, ClientDisconnect):
@@ -141,13 +151,16 @@ class Api:
             return refused
         queue = self._service.queue
         pending = queue.pending_by_partition()
-        return answer(200, {
-            "depth": sum(pending.values()),
-            "dead_letters": sum(queue.dead_by_reason().values()),
-            "capacity": queue.capacity,
-            "oldest_age_seconds": round(queue.oldest_age_seconds(), 3),
-            "partitions": pending,
-        })  # fmt: skip
+        return answer(
+            200,
+            {
+                "depth": sum(pending.values()),
+                "dead_letters": sum(queue.dead_by_reason().values()),
+                "capacity": queue.capacity,
+                "oldest_age_seconds": round(queue.oldest_age_seconds(), 3),
+                "partitions": pending,
+            },
+        )
 
     async def queue_events(self, request: Request) -> Response:
         """GET /api/v1/dlq/events."""
@@ -157,7 +170,7 @@ class Api:
         try:
             state, after, limit, whole = _page_of(request)
             entries = await self._service.queue.page(state, after, limit + 1)
-        except Invalid as invalid:
+        except InvalidError as invalid:
             return problem(400, "the query is not valid", invalid.errors)
         except DlqError as error:
             return problem(503, str(error), headers={"retry-after": str(RETRY_AFTER_SECONDS)})
@@ -201,7 +214,7 @@ def _cursor(seq: int) -> str:
 
 
 def _page_of(request: Request) -> tuple[str | None, int, int, bool]:
-    """State, start, size and whether whole events are wanted. Raises Invalid."""
+    """State, start, size and whether whole events are wanted. Raises InvalidError."""
     query = dict(request.query_params)
     errors = [
         FieldError(name, "is not a parameter") for name in query if name not in ("state", "limit", "cursor", "include")
@@ -223,7 +236,7 @@ def _page_of(request: Request) -> tuple[str | None, int, int, bool]:
         except ValueError:
             errors.append(FieldError("cursor", "was not made by this service"))
     if errors:
-        raise Invalid(errors)
+        raise InvalidError(errors)
     return state, after, limit, query.get("include") == "event"
 
 
@@ -250,7 +263,9 @@ Routes = dict[str, tuple[str, Callable[[Request], Awaitable[Response]]]]
 class Guard:
     """Around everything: measures each request, and turns what nobody foresaw into a 503."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, report: Callable[[BaseException], None], routes: list[str]) -> None:
+    def __init__(
+        self, app: ASGIApp, metrics: Metrics, report: Callable[[BaseException], None], routes: list[str]
+    ) -> None:
         self._app = app
         self._metrics = metrics
         self._report = report
@@ -271,7 +286,7 @@ class Guard:
 
         try:
             await self._app(scope, receive, watch)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - never a 500
             self._report(error)
             if status == 0:
                 headers = {"retry-after": str(RETRY_AFTER_SECONDS)}

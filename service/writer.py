@@ -7,7 +7,7 @@ from enum import Enum
 
 import psycopg
 
-from .admission import Dismissed
+from .admission import DismissedError
 from .classify import Fault, Owner, fault_of
 from .config import Config
 from .dlq.base import DeadLetterQueue, DlqError, LastError, Receipt
@@ -48,10 +48,17 @@ class Outcome:
 def event_values(event: Event) -> tuple[str, ...]:
     """The columns of an event in the order of the insert statements, as PostgreSQL reads them."""
     return (
-        event.event_id, event.event_date.isoformat(), event.event_timestamp.isoformat(), event.version,
-        event.event_type, event.event_category, event.event_action, event.event_outcome,
-        event.correlation_id, event.event_data,
-    )  # fmt: skip
+        event.event_id,
+        event.event_date.isoformat(),
+        event.event_timestamp.isoformat(),
+        event.version,
+        event.event_type,
+        event.event_category,
+        event.event_action,
+        event.event_outcome,
+        event.correlation_id,
+        event.event_data,
+    )
 
 
 async def stored_events(connection: Connection, events: list[Event]) -> dict[tuple[str, str], Event]:
@@ -98,9 +105,15 @@ class Writer:
     """Takes events; knows nothing of HTTP."""
 
     def __init__(
-        self, config: Config, database: Database, months: Months, maintenance: Maintenance,
-        queue: DeadLetterQueue, metrics: Metrics, log: Log,
-    ) -> None:  # fmt: skip
+        self,
+        config: Config,
+        database: Database,
+        months: Months,
+        maintenance: Maintenance,
+        queue: DeadLetterQueue,
+        metrics: Metrics,
+        log: Log,
+    ) -> None:
         self._config = config
         self._database = database
         self._months = months
@@ -139,7 +152,9 @@ class Writer:
         wait, use = self._limits(deadline)
         sent = False
         try:
-            async with self._database.connection(month.name, wait, use, lambda: self._may_try(event, month)) as connection:
+            async with self._database.connection(
+                month.name, wait, use, lambda: self._may_try(event, month)
+            ) as connection:
                 sent = True
                 try:
                     outcome = await self.insert(connection, event)
@@ -151,7 +166,7 @@ class Writer:
                     sent = False
                     fault = await settle_owner(connection, fault, event.event_date)
                     return self._refused(event, month, fault)
-        except Dismissed as error:
+        except DismissedError as error:
             return sent, LastError(None, str(error))
         except psycopg.Error as error:
             fault = fault_of(error)
@@ -209,7 +224,7 @@ class Writer:
                     stored = await self._compare(connection, event)
                 if stored is not None:
                     return stored
-            except (psycopg.Error, Dismissed):
+            except (psycopg.Error, DismissedError):
                 pass  # The table cannot be asked, so the queue's own copy decides.
         if entry.event == event.to_json():
             return Outcome(Result.DUPLICATE_QUEUED)

@@ -68,8 +68,12 @@ class Wishes:
     judge_latency: bool = False
     min_strict_events: int = 200
     strict_phases: tuple[str, ...] | None = None
+    late_months: frozenset[Month] = frozenset()
+    """Months that the load joined only once the faults were on: they owe nothing before."""
     faults: int = 0
     """How many faults the schedule names."""
+    late_months: frozenset[str] = frozenset()
+    """Labels of months that the load joins only once the faults are on."""
 
 
 def wishes(run: Run) -> Wishes:
@@ -84,12 +88,22 @@ def wishes(run: Run) -> Wishes:
     if isinstance(schedule, dict):
         schedule = schedule.get("faults") or []
     phases = data.get("strict_phases")
+    load = data.get("load")
+    late = load.get("late_months", []) if isinstance(load, dict) else []
     return Wishes(
         judge_latency=data.get("judge_latency") is True,
         min_strict_events=int(data.get("min_strict_events", 200)),
         strict_phases=None if phases is None else tuple(str(phase) for phase in phases),
+        late_months=_late_months(data),
         faults=len(schedule),
+        late_months=frozenset(str(label) for label in late),
     )
+
+
+def _late_months(scenario: dict[str, object]) -> frozenset[Month]:
+    load = scenario.get("load")
+    labels = load.get("late_months") if isinstance(load, dict) else None
+    return frozenset(Month.parse(str(label)) for label in labels or ())
 
 
 class Calm(enum.Enum):
@@ -151,8 +165,19 @@ def reaches(window: FaultWindow, month: Month) -> bool:
 
 
 def restarts(run: Run) -> list[float]:
-    """Times at which a new process of the service began, after its first start."""
-    return [mark.t for mark in run.of_kind(ev.ServiceMark) if mark.what == "started"][1:]
+    """Times at which a new process of the service was seen, after its first start."""
+    return [mark.t for mark in run.of_kind(ev.ServiceMark) if mark.what in ("started", "restarted")][1:]
+
+
+def turmoil(run: Run) -> list[tuple[float, float]]:
+    """Spans in which the service was replaced at some unknown moment: from the fault's step to the mark of it."""
+    steps = [mark.t for mark in run.of_kind(ev.FaultMark)]
+    spans = []
+    for t in restarts(run):
+        begun = [step for step in steps if step <= t]
+        injects = [w.injecting for w in run.windows if w.injecting <= t] or begun or [t]
+        spans.append((max(injects), t))
+    return spans
 
 
 def life_of(boundaries: Sequence[float], t: float) -> int:

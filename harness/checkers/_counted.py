@@ -70,10 +70,12 @@ def _disagreements(
         return lambda op: op.status in statuses
 
     duplicate = grown["duplicate"]
+    accepted = grown["created"] + grown["queued"] + duplicate
     rules: list[tuple[str, float, float, Callable[[Operation], bool], Callable[[Operation], bool], int]] = [
         ("created", grown["created"], duplicate, first_send(201), answered(201), probes),
         ("queued", grown["queued"], duplicate, first_send(202), answered(202), 0),
         ("duplicate", duplicate, 0.0, lambda op: False, answered(201, 202), 0),
+        ("created, queued and duplicate", accepted, 0.0, answered(201, 202), answered(201, 202), probes),
         ("rejected", grown["rejected"], 0.0, answered(400, 409, 413), answered(400, 409, 413), 0),
         ("unavailable", grown["unavailable"], 0.0, answered(503), answered(503), 0),
     ]

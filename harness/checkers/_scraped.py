@@ -11,7 +11,16 @@ from .. import events as ev
 from ..blast import Edge
 from ..rundata import FaultWindow, Operation, Run
 from ..values import Month
-from ._common import SCRAPE_SLACK_SECONDS, Calm, Canary, life_of, reaches, recovery_edge, restarts
+from ._common import (
+    SCRAPE_SLACK_SECONDS,
+    Calm,
+    Canary,
+    between_lives,
+    life_of,
+    reaches,
+    recovery_edge,
+    restarts,
+)
 from ._series import Scrape
 
 
@@ -22,7 +31,11 @@ class Scraped:
         """Index scrapes, process lives and the first 201 of each month in each life."""
         self.run = run
         self.asked = len(run.of_kind(ev.MetricsSample))
-        self.scrapes = [Scrape.of(sample) for sample in run.of_kind(ev.MetricsSample) if not sample.error]
+        self.scrapes = [
+            Scrape.of(sample)
+            for sample in run.of_kind(ev.MetricsSample)
+            if not sample.error and not between_lives(run, sample.t)
+        ]
         self.boundaries = restarts(run)
         self.canary = Canary(run)
         self._created: dict[tuple[Month, int], tuple[list[float], list[Operation]]] = {}
@@ -98,4 +111,4 @@ class Scraped:
             moment = datetime.fromisoformat(self.run.started.started_at)
         except ValueError:
             return None
-        return None if moment.tzinfo is None else moment.timestamp() - self.run.started.t
+        return None if moment.tzinfo is None else moment.timestamp()

@@ -7,7 +7,7 @@ from datetime import date
 
 from .. import events as ev
 from ..rundata import Operation, Run
-from ._content import parse_content
+from ._content import correlation_of
 
 Identity = tuple[str, date]
 
@@ -31,14 +31,14 @@ class Stored:
         for entry in run.of_kind(ev.DlqRow):
             identity = (entry.event_id.lower(), entry.event_date)
             self.queued[identity].append(entry)
-            self._by_correlation.setdefault(parse_content(entry.content).correlation_id, identity)
+            self._by_correlation.setdefault(correlation_of(entry.content), identity)
         self.destroyed_at = _destroyed(run)
 
     def identity(self, operation: Operation) -> Identity:
         """The identity that an operation asked for; one whose id the service made is found by its correlation id."""
         if operation.event_id:
             return (operation.event_id.lower(), operation.event_date)
-        correlation = parse_content(operation.content).correlation_id
+        correlation = correlation_of(operation.content)
         return self._by_correlation.get(correlation, (f"operation {operation.op}", operation.event_date))
 
     def destroyed(self, operation: Operation) -> bool:

@@ -9,7 +9,7 @@ from ..checking import CHECKERS, CheckResult, Finding
 from ..rundata import Run
 from ..values import Promise
 from ._common import nothing_sent
-from ._content import parse_content
+from ._content import correlation_of
 from ._stored import Identity, Stored
 
 NAME = "duplicates"
@@ -42,7 +42,7 @@ def _copied(run: Run) -> list[str]:
     sent: dict[str, set[Identity]] = defaultdict(set)
     for operation in run.operations:
         own_id = operation.event_id.lower() or f"operation {operation.op}"
-        sent[parse_content(operation.content).correlation_id].add((own_id, operation.event_date))
+        sent[correlation_of(operation.content)].add((own_id, operation.event_date))
     stored: dict[str, dict[Identity, None]] = defaultdict(dict)
     for row in run.of_kind(ev.TableRow):
         stored[row.correlation_id][row.event_id.lower(), row.event_date] = None

@@ -43,7 +43,9 @@ def exhaustion(run: Run) -> CheckResult:
         findings.append(Finding(Promise.BOUNDS, f"{backends} connections, more than the pool's maximum of {limit}."))
     if too_long > 0:
         bound = run.limits.acquire_timeout_seconds
-        findings.append(Finding(Promise.BOUNDS, f"{too_long:g} waits were longer than the acquire time-out of {bound:g} s."))
+        findings.append(
+            Finding(Promise.BOUNDS, f"{too_long:g} waits were longer than the acquire time-out of {bound:g} s.")
+        )
     if not unknowns:
         findings += _lines(run, unknowns)
     facts = {"max_in_use": in_use, "max_backends": float(backends), "waits": waited}

@@ -129,7 +129,9 @@ def _median(run: Run) -> tuple[list[Finding], tuple[str, ...], dict[str, float]]
     ]
     queued = [operation for window in run.windows if _queues(window) for operation in _open_breaker(run, window)]
     if len(healthy) < MIN_LATENCY_SAMPLES or len(queued) < MIN_QUEUED_SAMPLES:
-        counts = f"{len(healthy)} healthy 201 of {MIN_LATENCY_SAMPLES}, {len(queued)} queued 202 of {MIN_QUEUED_SAMPLES}"
+        counts = (
+            f"{len(healthy)} healthy 201 of {MIN_LATENCY_SAMPLES}, {len(queued)} queued 202 of {MIN_QUEUED_SAMPLES}"
+        )
         return [], (f"The latency of queueing was not judged: {counts}.",), {}
     median_201 = quantile(healthy, 0.5)
     median_202 = quantile([operation.seconds for operation in queued], 0.5)

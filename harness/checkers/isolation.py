@@ -69,21 +69,25 @@ def _latency(run: Run) -> tuple[tuple[Finding, ...], tuple[str, ...], dict[str, 
         for operation, expected in expectations(run)
         if not expected.covered and operation.kind is ev.OpKind.WRITE and operation.status == 201
     ]
-    during = [
-        operation for operation in judged if all(_settled(window, run, operation) for window in run.windows)
-    ]
+    during = [operation for operation in judged if all(_settled(window, run, operation) for window in run.windows)]
     months = {operation.month for operation in during}
     before = [operation for operation in judged if operation.completed < first and operation.month in months]
     if min(len(before), len(during)) < MIN_LATENCY_SAMPLES:
         counts = f"{len(before)} healthy samples before the fault and {len(during)} under it"
-        return (), (f"The latency of other months was not judged: {counts}; {MIN_LATENCY_SAMPLES} each are needed.",), {}
+        return (
+            (),
+            (f"The latency of other months was not judged: {counts}; {MIN_LATENCY_SAMPLES} each are needed.",),
+            {},
+        )
     p99_before = quantile([operation.seconds for operation in before], 0.99)
     p99_during = quantile([operation.seconds for operation in during], 0.99)
     facts = {"p99_before_seconds": p99_before, "p99_during_seconds": p99_during}
     bound = max(P99_RATIO * p99_before, p99_before + LATENCY_MARGIN_SECONDS)
     if p99_during <= bound:
         return (), (), facts
-    said = f"p99 of other months is {p99_during:.3f} s under the fault, {p99_before:.3f} s before it; bound {bound:.3f} s"
+    said = (
+        f"p99 of other months is {p99_during:.3f} s under the fault, {p99_before:.3f} s before it; bound {bound:.3f} s"
+    )
     canary = Canary(run)
     begin, end = min(o.invoked for o in during), max(o.completed for o in during)
     if any(canary.around(month, begin, end) is Calm.STALLED for month in months):

@@ -135,9 +135,7 @@ def _ended(book: _Book, month: Month) -> Iterator[Finding]:
 def _unfounded(book: _Book, month: Month) -> Iterator[Finding]:
     """No line speaks of trouble in a month that no fault covered, or before the first fault that covers it."""
     begins = min((window.injecting for window in covering(book.run, month)), default=float("inf"))
-    answered = [
-        op.invoked for op in book.run.operations if op.month == month and op.status not in (CREATED, 400, 409)
-    ]
+    answered = [op.invoked for op in book.run.operations if op.month == month and op.status not in (CREATED, 400, 409)]
     first_trouble = min(answered, default=float("inf"))
     earliest = min(begins, first_trouble) - LOG_SLACK_SECONDS
     for lines in (book.activated(month), book.failed(month)):

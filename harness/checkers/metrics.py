@@ -94,10 +94,11 @@ def _falling(scraped: Scraped) -> Iterator[Finding]:
         last: dict[str, float] = {}
         for scrape in scrapes:
             for text, value in scrape.sample.series.items():
-                if not text.partition("{")[0].endswith(_COUNTER_ENDINGS):
+                family = text.partition("{")[0]
+                if not family.endswith(_COUNTER_ENDINGS):
                     continue
-                if value < last.get(text, value) and text not in fallen:
-                    fallen[text] = (scrape.t, f"Counter {text} fell from {last[text]:g} to {value:g}.")
+                if value < last.get(text, value) and family not in fallen:
+                    fallen[family] = (scrape.t, f"Counter {text} fell from {last[text]:g} to {value:g}.")
                 last[text] = value
     for t, said in fallen.values():
         yield Finding(Promise.TRUTH, said, (), t)

@@ -43,9 +43,7 @@ def recovery(run: Run) -> CheckResult:
     return CheckResult(NAME, tuple(findings), tuple(unknowns), facts=facts)
 
 
-def _resumed(
-    run: Run, window: FaultWindow, month: Month, findings: list[Finding], unknowns: list[str]
-) -> None:
+def _resumed(run: Run, window: FaultWindow, month: Month, findings: list[Finding], unknowns: list[str]) -> None:
     """The month's first 201 comes within the recovery time of the probe, if anyone wrote into it by then."""
     others = [other for other in run.windows if reaches(other, month) and other.fault != window.fault]
     assert window.probed is not None

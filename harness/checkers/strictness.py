@@ -25,14 +25,16 @@ def strictness(run: Run) -> CheckResult:
         if operation.kind is ev.OpKind.WRITE:
             every[expected.phase, operation.month] += 1
             strict[expected.phase, operation.month] += expected.strict
-    least = wishes(run).min_strict_events
+    least, late = wishes(run).min_strict_events, wishes(run).late_months
+    late = wishes(run).late_months
     unknowns: list[str] = []
     for phase in _phases(run):
-        counts = {month: strict[phase, month] for month in run.months}
+        due = [month for month in run.months if phase is not Phase.BEFORE or month not in late]
+        counts = {month: strict[phase, month] for month in due}
         short = [f"{month} {count}" for month, count in counts.items() if count < least]
         if short:
             unknowns.append(f"Too few events judged strictly {phase}: {', '.join(short)}; {least} are needed.")
-        judged, sent = sum(counts.values()), sum(every[phase, month] for month in run.months)
+        judged, sent = sum(counts.values()), sum(every[phase, month] for month in months)
         if 2 * judged < sent:
             unknowns.append(f"Only {judged} of {sent} events {phase} were judged strictly; half is needed.")
     facts = {f"strict_{phase}_{month}": float(strict[phase, month]) for phase, month in sorted(every)}

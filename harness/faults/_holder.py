@@ -28,9 +28,7 @@ SELECT count(*) FROM pg_locks AS held JOIN pg_stat_activity AS backend USING (pi
 WHERE pid = %s AND backend.backend_start = %s::timestamptz
   AND held.granted AND held.locktype = 'relation' AND held.mode = 'AccessExclusiveLock'
 """
-_END = (
-    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = %s AND backend_start = %s::timestamptz"
-)
+_END = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = %s AND backend_start = %s::timestamptz"
 
 _HELD: dict[Path, AsyncConnection] = {}
 

@@ -119,9 +119,7 @@ async def in_transaction(connection: AsyncConnection, work: Callable[[], Awaitab
     return await retrying(attempt, what=what)
 
 
-async def lock_exclusively(
-    connection: AsyncConnection, children: Sequence[Child], *, parent: bool = False
-) -> None:
+async def lock_exclusively(connection: AsyncConnection, children: Sequence[Child], *, parent: bool = False) -> None:
     """Take ACCESS EXCLUSIVE on the children, in one statement, inside the caller's transaction.
 
     With ``parent`` the partitioned table is locked first.  Whoever needs both must ask in this order: an insert
@@ -166,9 +164,7 @@ def saved_children(scene: Scene) -> list[Child]:
 
 def radius_of(months: Sequence[Month], *, read: bool = False, edge: Edge = Edge.DDL, lock: bool = False) -> BlastRadius:
     """Return the radius of a fault that stops every write of ``months`` (of all for none)."""
-    return BlastRadius(
-        months=frozenset(months) or None, write=Write.NO, read=read, edge=edge, outlives_clients=lock
-    )
+    return BlastRadius(months=frozenset(months) or None, write=Write.NO, read=read, edge=edge, outlives_clients=lock)
 
 
 async def confirm_refused(

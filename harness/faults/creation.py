@@ -48,7 +48,7 @@ class PreventPartitionCreation:
 
     ``how`` is "revoke-create": the schema gets the harness's role as owner and nobody else may create in it (a
     REVOKE alone would not bite, since the service owns the database and with it the schema), so CREATE TABLE is
-    42501; or "name-taken": a table of the harness has the partition's name, so it is 42P07.  Inserts get 23514.
+    42501; or "name-taken": a table of the harness has the partition's name, so it is 42P07.  Effect on inserts: 23514.
     Versions: 15 to 18.  Radius: write no for the month; "revoke-create" keeps every other new month from being made
     as well.
     """
@@ -96,9 +96,7 @@ class PreventPartitionCreation:
         schema_id = sql.Identifier(schema)
         await connection.execute(sql.SQL("ALTER SCHEMA {} OWNER TO CURRENT_USER").format(schema_id))
         for creator in creators:
-            await connection.execute(
-                sql.SQL("REVOKE CREATE ON SCHEMA {} FROM {}").format(schema_id, _grantee(creator))
-            )
+            await connection.execute(sql.SQL("REVOKE CREATE ON SCHEMA {} FROM {}").format(schema_id, _grantee(creator)))
         service = sql.Identifier(scene.environment.database.service_role)
         # USAGE came with owning the schema when nobody had granted it.
         await connection.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(schema_id, service))
@@ -125,9 +123,7 @@ class PreventPartitionCreation:
         try:
             connection = await open_probe(scene.environment.database, proxied=False)
             try:
-                await connection.execute(
-                    sql.SQL("CREATE TABLE {} (LIKE {})").format(sql.Identifier(name), PARENT)
-                )
+                await connection.execute(sql.SQL("CREATE TABLE {} (LIKE {})").format(sql.Identifier(name), PARENT))
             finally:
                 await connection.close()
         except (psycopg.Error, OSError) as error:
@@ -155,8 +151,11 @@ class PreventPartitionCreation:
 
     async def probe(self, scene: Scene) -> bool:
         """The service's role can make the table, or has made it and the month takes inserts."""
-        async with admin(scene) as connection:
-            made = self.month in await attached(connection)
+        try:
+            async with admin(scene) as connection:
+                made = self.month in await attached(connection)
+        except (psycopg.Error, OSError):
+            return False
         return await healthy(scene, (self.month,)) if made else not await self._try_to_make(scene)
 
 

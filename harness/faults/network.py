@@ -11,7 +11,6 @@ while nothing flows can hang Toxiproxy for good (its issue 558).
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import dataclass
 from typing import ClassVar
@@ -25,6 +24,7 @@ from ..probes.postgres import (
     NO_ANSWER,
     NO_CONNECTION,
     InsertResult,
+    cut_after,
     failure_of,
     insert_canary,
     open_probe,
@@ -91,13 +91,13 @@ async def _confirm_delay(scene: Scene, least_ms: float, padding_bytes: int = 0) 
     connection = _holder.let_go(scene)
     started = time.perf_counter()
     try:
-        async with asyncio.timeout(SLOW_PROBE_SECONDS):
-            if connection is None:
-                connection = await open_probe(scene.environment.database, proxied=True)
-            started = time.perf_counter()
+        if connection is None:
+            connection = await open_probe(scene.environment.database, proxied=True, deadline_seconds=SLOW_PROBE_SECONDS)
+        started = time.perf_counter()
+        with cut_after(connection, SLOW_PROBE_SECONDS):
             await insert_canary(connection, _DAY, padding_bytes=padding_bytes)
         seen = InsertResult("", "", time.perf_counter() - started)
-    except (psycopg.Error, OSError, TimeoutError) as error:
+    except (psycopg.Error, OSError) as error:
         # The delay is what counts here; that the month itself refuses the row is another fault's.
         seen = failure_of(error, time.perf_counter() - started)
     finally:

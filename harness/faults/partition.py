@@ -160,15 +160,11 @@ class DetachAndRestoreCopy:
                     if original.month in await attached(connection):
                         return
                     _must_exist(original, await exists(connection, original))
-                    await connection.execute(
-                        sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING ALL)").format(copy, PARENT)
-                    )
+                    await connection.execute(sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING ALL)").format(copy, PARENT))
                     await connection.execute(sql.SQL("ALTER TABLE {} OWNER TO {}").format(copy, owner))
                     columns = await _columns(connection, original)
                     await connection.execute(
-                        sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {}").format(
-                            copy, columns, columns, original.table
-                        )
+                        sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {}").format(copy, columns, columns, original.table)
                     )
                     await attach(connection, original, copy)
 
@@ -280,9 +276,7 @@ async def _restore(scene: Scene, connection: AsyncConnection, child: Child) -> N
     await connection.execute(sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING ALL)").format(child.table, PARENT))
     await connection.execute(sql.SQL("ALTER TABLE {} OWNER TO {}").format(child.table, owner))
     columns = trusted(scene.ledger.load(f"columns-{child.month}"))
-    async with connection.cursor().copy(
-        sql.SQL("COPY {} ({}) FROM STDIN").format(child.table, columns)
-    ) as copy:
+    async with connection.cursor().copy(sql.SQL("COPY {} ({}) FROM STDIN").format(child.table, columns)) as copy:
         await copy.write(rows)
     await attach(connection, child, child.table)
 
@@ -314,7 +308,8 @@ class LockPartition:
     async def confirm(self, scene: Scene) -> str:
         """Every month makes an insert wait into its time-out, and the lock is the holder's."""
         seen = await confirm_refused(scene, _months_of(scene), LOCK_WAIT, timeout_ms=LOCK_WAIT_MS)
-        held = await _holder.locks_held(scene)
+        with failing_as(FaultNotConfirmed, "ask for the holder's locks"):
+            held = await _holder.locks_held(scene)
         if held < len(_months_of(scene)):
             raise FaultNotConfirmed(
                 f"The holder has {held} locks, not one a month; if its backend is gone, see the PostgreSQL log."

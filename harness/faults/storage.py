@@ -87,7 +87,7 @@ def _saved(scene: Scene) -> list[_Damage]:
 def _blocks(scene: Scene, month: Month, relation: Relation, pages: str) -> _Damage:
     total = count_pages(scene.environment.database.data_dir, relation)
     if not total:
-        raise FaultError(f"{relation.name} has no page yet, so there is nothing to damage in {month}; write to it first.")
+        raise FaultError(f"{relation.name} has no page, so there is nothing to damage in {month}; write to it first.")
     return _Damage(month, relation, (total - 1,) if pages == "last" else tuple(range(total)))
 
 
@@ -136,9 +136,7 @@ class _Corruption:
                 damages = await self._targets(scene, connection, children)
             await self._under_restart(scene, damages)
 
-    async def _targets(
-        self, scene: Scene, connection: AsyncConnection, children: Sequence[Child]
-    ) -> list[_Damage]:
+    async def _targets(self, scene: Scene, connection: AsyncConnection, children: Sequence[Child]) -> list[_Damage]:
         relations = [(child.month, await self._relation(connection, child)) for child in children]
         return [_blocks(scene, month, relation, self._pages) for month, relation in relations]
 
@@ -250,22 +248,25 @@ class CorruptHeap(_Corruption):
         """Inserts are refused; for the last page alone, a scan of each month is."""
         if self.pages == "all":
             return await super().confirm(scene)
-        async with admin(scene) as connection:
-            for child in saved_children(scene):
-                try:
-                    await connection.execute(sql.SQL("SELECT count(*) FROM {}").format(child.table))
-                except psycopg.errors.DataCorrupted as error:
-                    seen = str(error).strip()
-                else:
-                    raise FaultNotConfirmed(f"A scan of {child.name} succeeded although its last page was damaged.")
-        return f"XX001 ({seen})"
+        seen: list[str] = []
+        with failing_as(FaultNotConfirmed, "scan the damaged months"):
+            async with admin(scene) as connection:
+                for child in saved_children(scene):
+                    try:
+                        await connection.execute(sql.SQL("SELECT count(*) FROM {}").format(child.table))
+                    except psycopg.errors.DataCorrupted as error:
+                        seen.append(f"{child.month}: XX001 ({str(error).strip()})")
+                    else:
+                        raise FaultNotConfirmed(f"A scan of {child.name} succeeded although its last page is damaged.")
+        return "; ".join(seen)
 
     async def _relation(self, connection: AsyncConnection, child: Child) -> Relation:
         return await relation_of(connection, await oid_of(connection, child))
 
     async def _verify(self, connection: AsyncConnection, children: Sequence[Child]) -> None:
         for child in children:
-            await _amcheck(connection, "SELECT msg FROM verify_heapam(%s::oid::regclass)", await oid_of(connection, child))
+            heap = await oid_of(connection, child)
+            await _amcheck(connection, "SELECT msg FROM verify_heapam(%s::oid::regclass)", heap)
 
 
 @FAULTS.register("corrupt-index")

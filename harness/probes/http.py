@@ -7,6 +7,7 @@ target that is broken, since that is what it is there to see.
 from __future__ import annotations
 
 import json
+import time
 from datetime import date
 from typing import Any
 
@@ -63,13 +64,15 @@ class HttpProbe:
         The lines are split at the last blank and kept as text: a history needs the series exactly as exported,
         and a full parser costs ten times as much a scrape.
         """
+        started = time.monotonic()
         try:
             answer = await self._client.get(self._environment.service.metrics_url, headers=self._metrics)
         except (httpx.HTTPError, OSError) as error:
-            return MetricsSample(t, {}, type(error).__name__)
+            return MetricsSample(t, {}, type(error).__name__, time.monotonic() - started)
+        seconds = time.monotonic() - started
         if answer.status_code != 200:
-            return MetricsSample(t, {}, f"HTTP {answer.status_code}")
-        return MetricsSample(t, parse_exposition(answer.text))
+            return MetricsSample(t, {}, f"HTTP {answer.status_code}", seconds)
+        return MetricsSample(t, parse_exposition(answer.text), "", seconds)
 
     async def dlq_rows(self) -> list[DlqRow] | None:
         """Read every event of the DLQ, pending and dead; None when it could not be read to the end."""

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
+import socket
 import time
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 
@@ -30,6 +32,7 @@ CANARY_CATEGORY = "harness_canary"
 """``event_category`` of every row that the harness writes itself; no read returns such rows."""
 
 PROBE_TIMEOUT_MS = 500
+PROBE_DEADLINE_SECONDS = 3.0
 READ_TIMEOUT_MS = 60_000
 READ_LOCK_TIMEOUT_MS = 2_000
 NO_ANSWER = "no answer"
@@ -128,18 +131,53 @@ def failure_of(error: BaseException, seconds: float) -> InsertResult:
     return InsertResult(sqlstate or NO_CONNECTION, message, seconds)
 
 
-async def open_probe(
-    database: DatabaseServer, *, proxied: bool, timeout_ms: int = PROBE_TIMEOUT_MS
-) -> AsyncConnection:
-    """Connect as the service would: its role put on, short time-outs, a transaction open.  Raises psycopg.Error."""
-    conninfo = database.proxied_admin_conninfo if proxied else database.admin_conninfo
-    connection = await AsyncConnection.connect(
-        conninfo,
-        application_name="harness-probe",
-        options=f"-c lock_timeout={timeout_ms} -c statement_timeout={timeout_ms}",
-    )
+@contextmanager
+def cut_after(connection: AsyncConnection, seconds: float) -> Iterator[None]:
+    """Break the connection's socket after ``seconds`` and raise TimeoutError: a deadline that always holds.
+
+    Cancelling is none where nobody answers: psycopg then asks the server to cancel as well and waits for that, ten
+    seconds in all.
+    """
+    due = False
+
+    def cut() -> None:
+        nonlocal due
+        due = True
+        with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as twin:
+            twin.shutdown(socket.SHUT_RDWR)
+
+    timer = asyncio.get_running_loop().call_later(max(0.0, seconds), cut)
     try:
-        await connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(database.service_role)))
+        yield
+    except psycopg.Error as error:
+        if due:
+            raise TimeoutError(f"no answer within {seconds:g} s") from error
+        raise
+    finally:
+        timer.cancel()
+
+
+async def open_probe(
+    database: DatabaseServer,
+    *,
+    proxied: bool,
+    timeout_ms: int = PROBE_TIMEOUT_MS,
+    deadline_seconds: float = PROBE_DEADLINE_SECONDS,
+) -> AsyncConnection:
+    """Connect as the service would: its role put on, short time-outs, a transaction open.
+
+    Raises psycopg.Error, OSError or TimeoutError.
+    """
+    conninfo = database.proxied_admin_conninfo if proxied else database.admin_conninfo
+    async with asyncio.timeout(deadline_seconds):
+        connection = await AsyncConnection.connect(
+            conninfo,
+            application_name="harness-probe",
+            options=f"-c lock_timeout={timeout_ms} -c statement_timeout={timeout_ms}",
+        )
+    try:
+        with cut_after(connection, deadline_seconds):
+            await connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(database.service_role)))
     except BaseException:
         await connection.close()
         raise
@@ -162,19 +200,24 @@ async def probe_insert(
     day: date,
     *,
     proxied: bool = False,
-    deadline_seconds: float = 3.0,
+    deadline_seconds: float = PROBE_DEADLINE_SECONDS,
     timeout_ms: int = PROBE_TIMEOUT_MS,
 ) -> InsertResult:
-    """Try one real insert for ``day`` on a fresh connection and roll it back; never raises for the database."""
+    """Try one real insert for ``day`` on a fresh connection and roll it back; never raises for the database.
+
+    Connecting and inserting may each take ``deadline_seconds``.
+    """
     started = time.perf_counter()
     try:
-        async with asyncio.timeout(deadline_seconds):
-            connection = await open_probe(database, proxied=proxied, timeout_ms=timeout_ms)
-            try:
+        connection = await open_probe(
+            database, proxied=proxied, timeout_ms=timeout_ms, deadline_seconds=deadline_seconds
+        )
+        try:
+            with cut_after(connection, deadline_seconds):
                 return InsertResult("", "", await insert_canary(connection, day))
-            finally:
-                # Closing ends the transaction without the round trip of a ROLLBACK.
-                await connection.close()
+        finally:
+            # Closing ends the transaction without the round trip of a ROLLBACK.
+            await connection.close()
     except (psycopg.Error, OSError, TimeoutError) as error:
         return failure_of(error, time.perf_counter() - started)
 
@@ -182,12 +225,12 @@ async def probe_insert(
 async def probe_read(database: DatabaseServer, month: Month, *, proxied: bool = False) -> bool:
     """Tell whether the service's role can read from the month."""
     try:
-        async with asyncio.timeout(3.0):
-            connection = await open_probe(database, proxied=proxied)
-            try:
+        connection = await open_probe(database, proxied=proxied)
+        try:
+            with cut_after(connection, PROBE_DEADLINE_SECONDS):
                 await connection.execute(_READ_ONE, {"first": month.first_day, "end": month.end})
-            finally:
-                await connection.close()
+        finally:
+            await connection.close()
     except (psycopg.Error, OSError, TimeoutError):
         return False
     return True

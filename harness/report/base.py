@@ -17,7 +17,7 @@ from ..rundata import Run
 ERRORS_FILE = "report-errors.txt"
 """Written beside the reports when one of them failed, with the traceback."""
 
-_MODULES = ("jsonfile", "junit", "html")
+_MODULES = ("jsonfile", "junit", "html", "index")
 
 
 class Reporter(Protocol):
@@ -103,7 +103,7 @@ def _write(jobs: list[tuple[str, Callable[[], Path]]], folder: Path, stderr: Tex
     for name, job in jobs:
         try:
             files.append(job())
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  a report of any kind of failure is still owed
             failures.append(ReportFailure(name, f"{type(error).__name__}: {error}"))
             _record(name, error, folder, stderr or sys.stderr)
     return Written(tuple(files), tuple(failures))

@@ -7,6 +7,7 @@ end of each scenario are lines, and rich is not even imported.
 from __future__ import annotations
 
 import os
+import re
 import textwrap
 import time
 from collections.abc import Iterable, Sequence
@@ -16,7 +17,6 @@ from typing import TYPE_CHECKING, Self, TextIO
 
 from ..results import RunResult, SuiteResult
 from ..scenario import Scenario
-from ..values import Verdict
 from . import summary as text
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ IDS_SHOWN = 10
 """Event ids a finding shows on the console; the report has all."""
 
 _STYLES = {"pass": "green", "fail": "bold red", "unknown": "yellow", "setup": "magenta", "dim": "dim", "": ""}
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _ASCII = str.maketrans({"✓": "+", "✗": "x", "–": "-", "…": "~", "·": "|", "→": ">"})
 
 
@@ -66,18 +67,16 @@ class Console:
         self._rich: RichConsole | None = None
         self._live: Live | None = None
         if live:
-            from rich.console import Console as RichConsole  # noqa: PLC0415  late: a pipe does not need it
+            from rich.console import Console as RichConsole
 
-            self._rich = RichConsole(file=stream, highlight=False, markup=False, emoji=False, soft_wrap=True)
+            self._rich = RichConsole(file=stream, highlight=False, markup=False, emoji=False)
 
     def __enter__(self) -> Self:
         """Begin to draw."""
         if self._rich is not None:
-            from rich.live import Live  # noqa: PLC0415
+            from rich.live import Live
 
-            self._live = Live(
-                console=self._rich, get_renderable=self._table, refresh_per_second=4, transient=True
-            )
+            self._live = Live(console=self._rich, get_renderable=self._table, refresh_per_second=4, transient=True)
             self._live.start()
         return self
 
@@ -118,14 +117,15 @@ class Console:
                 self._stream.write(self._safe(line.styled + line.rest) + "\n")
             self._stream.flush()
             return
-        from rich.text import Text  # noqa: PLC0415
+        from rich.text import Text
 
         for line in lines:
             styled = (self._safe(line.styled), _STYLES[line.style])
-            self._rich.print(Text.assemble(styled, self._safe(line.rest)))
+            self._rich.print(Text.assemble(styled, self._safe(line.rest)), soft_wrap=True)
 
     def _safe(self, line: str) -> str:
-        """Keep a terminal of another encoding from ending the suite: symbols become ASCII, the rest ``?``."""
+        """Keep hostile text from steering the terminal, and another encoding from ending the suite."""
+        line = _CONTROL.sub("\ufffd", line)
         encoding = getattr(self._stream, "encoding", None) or "utf-8"
         try:
             line.encode(encoding)
@@ -134,9 +134,11 @@ class Console:
         return line
 
     def _table(self) -> Table:
-        from rich.table import Table  # noqa: PLC0415
+        from rich.table import Table
 
         table = Table.grid(padding=(0, 2))
+        for _ in range(5):
+            table.add_column(no_wrap=True)  # A wrapped line would make the table jump while it is drawn.
         now = time.monotonic()
         for running in list(self._running.values()):
             table.add_row(
@@ -162,15 +164,14 @@ def suite_lines(suite: SuiteResult, cores: int, width: int = 0) -> list[Line]:
     """Return everything printed at the end; ``width`` in columns folds claims, 0 none."""
     lines = [Line(""), *_table_lines(suite.runs, width)]
     for result in suite.runs:
-        lines += _detail_lines(result)
+        lines += detail_lines(result)
     return [*lines, Line(""), *_total_lines(suite, cores)]
 
 
 def _table_lines(runs: Sequence[RunResult], width: int) -> Iterable[Line]:
     titles = ("scenario", *text.CLOCK_NAMES, "time")
     rows = [
-        (result.scenario.name, *text.clock_cells(result.clocks), text.seconds_text(result.seconds))
-        for result in runs
+        (result.scenario.name, *text.clock_cells(result.clocks), text.seconds_text(result.seconds)) for result in runs
     ]
     widths = [max(len(cell) for cell in column) for column in zip(titles, *rows, strict=True)]
     yield Line(f"{'verdict':<9}  {_cells(titles, widths)}  claim", style="dim")
@@ -194,7 +195,8 @@ def _cells(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join([first, *others])
 
 
-def _detail_lines(result: RunResult) -> Iterable[Line]:
+def detail_lines(result: RunResult) -> Iterable[Line]:
+    """Yield what a run that did not pass has to say: findings by event id, reasons, the report, how to repeat it."""
     head = text.headline(result)
     reasons = text.unknown_reasons(result)
     if head is text.PASS:
@@ -221,9 +223,7 @@ def _total_lines(suite: SuiteResult, cores: int) -> Iterable[Line]:
     heads = [text.headline(result) for result in suite.runs]
     counts = [(head, heads.count(head)) for head in (text.PASS, text.FAIL, text.UNKNOWN, text.SETUP)]
     total = ", ".join(f"{count} {head.word}" for head, count in counts if count) or "no scenario was run"
-    worst = text.verdict_headline(suite.verdict)
-    if suite.verdict is Verdict.UNKNOWN and text.SETUP in heads:
-        worst = text.SETUP
+    worst = text.suite_headline(suite)
     yield Line(f"{worst.symbol} {worst.word}", f"  {total}", worst.css)
     skipped = sum(1 for result in suite.runs for _ in text.not_checked(result))
     if skipped:

@@ -29,7 +29,7 @@ STORIES_SHOWN = 20
 
 _POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline' 'unsafe-eval'; "
-    "img-src data: blob:; worker-src blob:"
+    "img-src data: blob:; worker-src blob:; form-action 'none'; base-uri 'none'"
 )
 
 
@@ -67,13 +67,17 @@ def page(result: RunResult, run: Run | None) -> str:
     )
     skip = tag("a", "Skip to the timeline", href="#timeline", class_="skip")
     head = text.headline(result)
+    title = f"{head.symbol} {head.word} · {result.scenario.name}"
+    return document(title, joined([skip, tag("main", body), Markup("\n"), _scripts(timeline)]))
+
+
+def document(title: str, body: Markup) -> str:
+    """Return a whole document around ``body``, with the style and the policy that nothing is loaded."""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        f"{tag('title', f'{head.symbol} {head.word} · {result.scenario.name}')}"
-        f"<style>{_asset('page.css')}</style></head>\n<body>{skip}{tag('main', body)}\n"
-        f"{_scripts(timeline)}</body></html>\n"
+        f"{tag('title', title)}<style>{_asset('page.css')}</style></head>\n<body>{body}</body></html>\n"
     )
 
 
@@ -210,14 +214,15 @@ def _timeline(timeline: Timeline | None, run: Run | None) -> Iterable[Markup]:
     )
     without = "The chart needs JavaScript; the table below has its figures."
     yield tag("p", without, id="chart-state", role="status")
-    yield tag("div", tag("div", "", id="chart"), class_="scroll")
+    label = "Timeline of requests by month; the table below has its figures"
+    yield tag("div", tag("div", "", id="chart"), class_="scroll", tabindex="0", role="region", aria_label=label)
 
 
-def _scripts(timeline: Timeline | None) -> str:
+def _scripts(timeline: Timeline | None) -> Markup:
     if timeline is None:
-        return ""
+        return Markup("")
     figure = for_script(json.dumps(timeline.figure, separators=(",", ":"), allow_nan=False))
-    return (
+    return Markup(
         f'<script type="application/json" id="figure">{figure}</script>\n'
         f'<script type="text/plain" id="plotly">{_packed_plotly()}</script>\n'
         f"<script>{_asset('page.js')}</script>\n"

@@ -30,8 +30,7 @@ def joined(parts: Iterable[Content]) -> Markup:
 def tag(name: str, content: Content = "", **attributes: str) -> Markup:
     """Make one element; ``class_`` stands for ``class``, ``_`` in a name for ``-``."""
     pairs = (
-        f' {key.rstrip("_").replace("_", "-")}="{html.escape(value, quote=True)}"'
-        for key, value in attributes.items()
+        f' {key.rstrip("_").replace("_", "-")}="{html.escape(value, quote=True)}"' for key, value in attributes.items()
     )
     return Markup(f"<{name}{''.join(pairs)}>{escaped(content)}</{name}>")
 
@@ -42,20 +41,24 @@ def section(anchor: str, title: str, *parts: Content) -> Markup:
     return tag("section", joined([tag("h2", title), body, Markup("\n")]), id=anchor) if body else Markup("")
 
 
-def table(
-    titles: Sequence[str], rows: Iterable[Sequence[Content]], numbers: frozenset[int] = frozenset()
-) -> Markup:
+def table(titles: Sequence[str], rows: Iterable[Sequence[Content]], numbers: frozenset[int] = frozenset()) -> Markup:
     """Make a table that scrolls sideways on a phone; ``numbers`` are the columns set to the right."""
 
     def cells(kind: str, row: Sequence[Content]) -> Markup:
         return joined(
-            tag(kind, cell, class_="number") if index in numbers else tag(kind, cell)
-            for index, cell in enumerate(row)
+            tag(kind, cell, class_="number") if index in numbers else tag(kind, cell) for index, cell in enumerate(row)
         )
 
     head = tag("thead", tag("tr", cells("th", titles))) if titles else Markup("")
     body = tag("tbody", joined(tag("tr", cells("td", row)) for row in rows))
-    return tag("div", tag("table", joined([head, body])), class_="scroll", tabindex="0")
+    return tag(
+        "div",
+        tag("table", joined([head, body])),
+        class_="scroll",
+        tabindex="0",
+        role="region",
+        aria_label="Table, scrolls sideways",
+    )
 
 
 def pairs(rows: Iterable[tuple[str, Content]]) -> Markup:

@@ -46,13 +46,9 @@ def _answers_row(
 ) -> Sequence[str]:
     counts = [sum(1 for each in operations if text.answer_of(each) is answer) for answer in seen]
     times = sorted(each.seconds for each in operations if math.isfinite(each.seconds))
-    median = _milliseconds(statistics.median(times)) if times else text.NONE
-    p99 = _milliseconds(times[math.ceil(len(times) * 0.99) - 1]) if times else text.NONE
+    median = text.latency_text(statistics.median(times)) if times else text.NONE
+    p99 = text.latency_text(times[math.ceil(len(times) * 0.99) - 1]) if times else text.NONE
     return (month.label, phase.value, *(str(count) if count else text.NONE for count in counts), median, p99)
-
-
-def _milliseconds(seconds: float) -> str:
-    return f"{seconds * 1000:.1f} ms"
 
 
 def details_sections(result: RunResult, run: Run | None) -> Iterable[Markup]:
@@ -74,9 +70,7 @@ def _checks(checks: Sequence[CheckResult]) -> Iterable[Markup]:
 
 
 def _check_row(check: CheckResult) -> tuple[str, Markup, str]:
-    facts = " · ".join(
-        f"{name.replace('_', ' ')}: {text.figure_text(value)}" for name, value in check.facts.items()
-    )
+    facts = " · ".join(f"{name.replace('_', ' ')}: {text.figure_text(value)}" for name, value in check.facts.items())
     if check.not_checked:
         return check.checker, tag("span", "not checked", class_="muted"), check.not_checked
     return check.checker, badge(text.verdict_headline(check.verdict), small=True), facts

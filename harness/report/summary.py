@@ -16,7 +16,7 @@ from pathlib import Path
 
 from .. import events as ev
 from ..checking import Finding
-from ..results import Clocks, RunResult
+from ..results import Clocks, RunResult, SuiteResult
 from ..rundata import Operation, Run
 from ..values import Promise, Verdict
 
@@ -54,6 +54,13 @@ def verdict_headline(verdict: Verdict) -> Headline:
     return _HEADLINES[verdict]
 
 
+def suite_headline(suite: SuiteResult) -> Headline:
+    """Return word and symbol of a suite; SETUP outranks UNKNOWN, as in the exit code (``harness.gate``)."""
+    if suite.verdict is Verdict.UNKNOWN and any(run.setup_error for run in suite.runs):
+        return SETUP
+    return _HEADLINES[suite.verdict]
+
+
 class Answer(enum.StrEnum):
     """What the client saw of one request, by status code: the colour and symbol of the timeline."""
 
@@ -88,6 +95,11 @@ def seconds_text(seconds: float | None) -> str:
         return NONE
     digits = 2 if abs(seconds) < 10 else 1 if abs(seconds) < 100 else 0
     return f"{seconds:.{digits}f} s"
+
+
+def latency_text(seconds: float) -> str:
+    """``4.2 ms`` below a second, else as :func:`seconds_text`."""
+    return f"{seconds * 1000:.1f} ms" if seconds < 1 else seconds_text(seconds)
 
 
 def figure_text(value: float) -> str:
@@ -255,5 +267,5 @@ def operation_text(operation: Operation) -> str:
     of = f" of op {operation.of}" if operation.of is not None else ""
     return (
         f"{operation.invoked:.3f} s · op {operation.op} · writer {operation.writer} · {operation.kind}{of} → "
-        f"{answer}{error} after {seconds_text(operation.seconds)}"
+        f"{answer}{error} after {latency_text(operation.seconds)}"
     )

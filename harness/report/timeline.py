@@ -42,6 +42,7 @@ MARKERS: dict[Answer, tuple[str, str]] = {
     Answer.NONE: ("#888888", "x"),
 }
 _HOVER = "%{x:.3f} s · %{y:.4f} s<br>ANSWER · MONTH<br>%{text}<extra></extra>"
+_LEGEND = {"orientation": "h", "itemsizing": "constant"}
 _POOL_COLOURS = ("#3b8fd4", "#009e73", "#e69f00", "#d55e00", "#cc79a7")
 
 _LANE, _DEPTH, _GAP, _TOP, _BOTTOM = 150, 110, 26, 84, 96
@@ -183,7 +184,8 @@ def _line(name: str, colour: str, lane: _Lane, points: _Points, dash: str = "sol
         "mode": "lines",
         "name": name,
         "x": [round(t, 3) for t, _ in points],
-        "y": [value for _, value in points],
+        # Prometheus may say NaN, which JSON cannot: a gap.
+        "y": [value if value is not None and math.isfinite(value) else None for _, value in points],
         "line": {"color": colour, "shape": "hv", "width": 2, "dash": dash},
         "hovertemplate": f"%{{x:.2f}} s · %{{y}}<br>{name}<extra></extra>",
         "xaxis": "x",
@@ -233,7 +235,8 @@ def _layout(run: Run, lanes: Sequence[_Lane], height: int) -> dict[str, Any]:
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "hovermode": "closest",
-        "legend": {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0},
+        "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": "#888888", "activecolor": "#3b8fd4"},
+        "legend": {**_LEGEND, "yref": "container", "y": 0, "yanchor": "bottom", "x": 0},
         "xaxis": {
             "range": [-0.01 * end, 1.01 * end],
             "anchor": lanes[-1].axis,
@@ -298,9 +301,9 @@ def _fault_layout(run: Run, end: float) -> tuple[list[dict[str, Any]], list[dict
         prefix = f"{window.fault} " if len(run.windows) > 1 else ""
         marks += [(t, prefix + name) for t, name in _marks(window)]
         titles.append((window.injecting, prefix + window.name))
+    shapes += [_rule(t) for t, _ in marks]
     labels = [_label(t, f"<b>{escape(name)}</b>", end, 52) for t, name in _merged(sorted(titles), end * 0.2)]
     for level, (t, name) in enumerate(_merged(sorted(marks), end * 0.03)):
-        shapes.append(_rule(t))
         labels.append(_label(t, name, end, 20 + 16 * (level % 2)))
     return shapes, labels
 

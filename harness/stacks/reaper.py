@@ -36,11 +36,12 @@ def processes_of(root: Path) -> list[int]:
         return list(_from_pid_files(root))
     place = os.fsencode(root)
     marker = ROOT_VARIABLE.encode() + b"=" + place
-    found = []
-    for name in os.listdir("/proc"):
-        if name.isdigit() and int(name) != os.getpid() and _belongs(name, place, marker):
-            found.append(int(name))
-    return found
+    own = str(os.getpid())
+    return [
+        int(process.name)
+        for process in _PROC.iterdir()
+        if process.name.isdigit() and process.name != own and _belongs(process, place, marker)
+    ]
 
 
 def parent_of(pid: int) -> int | None:
@@ -111,13 +112,12 @@ def main(root: Path, pipe: int) -> None:
         destroy(root)
 
 
-def _belongs(pid: str, place: bytes, marker: bytes) -> bool:
+def _belongs(process: Path, place: bytes, marker: bytes) -> bool:
     try:
-        cwd = os.readlink(f"/proc/{pid}/cwd".encode())
+        cwd = os.fsencode((process / "cwd").readlink())
         if cwd == place or cwd.startswith(place + b"/"):
             return True
-        with open(f"/proc/{pid}/environ", "rb") as environ:
-            return marker in environ.read().split(b"\0")
+        return marker in (process / "environ").read_bytes().split(b"\0")
     except OSError:
         # Gone meanwhile, a zombie, a kernel thread, or somebody else's: none of ours.
         return False

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,7 @@ from .runtime_user import RuntimeUser, unreachable_part
 
 _PREFIX = "ph-"
 _LOCK = ".partition-harness.lock"
+_OPEN_TO_ALL = ("/tmp", "/var/tmp")  # noqa: S108 - a directory of unforeseeable name is made in it
 
 _guard = threading.Lock()
 _current: RunnerRoot | None = None
@@ -43,7 +45,9 @@ class RunnerRoot:
         with _guard:
             _counter += 1
             path = self.path / f"e{_counter}"
-        path.mkdir(mode=0o755)
+        path.mkdir()
+        # By chmod, which no umask narrows.
+        path.chmod(0o755)
         return path
 
 
@@ -105,7 +109,7 @@ def sweep(base: Path) -> list[Path]:
 def _base(user: RuntimeUser) -> Path:
     places = [Path(tempfile.gettempdir())]
     if user.switches:
-        places += [Path("/tmp"), Path("/var/tmp")]
+        places += [Path(place) for place in _OPEN_TO_ALL]
     for place in places:
         if unreachable_part(place.resolve(), user) is None:
             return place.resolve()
@@ -118,16 +122,23 @@ def _base(user: RuntimeUser) -> Path:
 
 def _create(base: Path) -> RunnerRoot:
     sweep(base)
-    path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
+    # The reaper first: from the moment the directory exists there is somebody to remove it.
+    path = base / f"{_PREFIX}{secrets.token_hex(5)}"
+    process, pipe_fd = _start_reaper(path)
+    path.mkdir()
     path.chmod(0o755)
     # Locked before it gets its name, so that no sweeper ever sees a free lock of a living runner.
     unnamed = path / f"{_LOCK}.new"
     lock_fd = os.open(unnamed, os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(lock_fd, fcntl.LOCK_EX)
     unnamed.rename(path / _LOCK)
+    return RunnerRoot(path, lock_fd, pipe_fd, process)
+
+
+def _start_reaper(root: Path) -> tuple[subprocess.Popen[bytes], int]:
     read_fd, pipe_fd = os.pipe()
     process = subprocess.Popen(
-        [sys.executable, "-I", "-S", reaper.__file__, str(path), str(read_fd)],
+        [sys.executable, "-I", "-S", reaper.__file__, str(root), str(read_fd)],
         cwd="/",
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -136,4 +147,4 @@ def _create(base: Path) -> RunnerRoot:
         start_new_session=True,
     )
     os.close(read_fd)
-    return RunnerRoot(path, lock_fd, pipe_fd, process)
+    return process, pipe_fd

@@ -154,9 +154,7 @@ class LaunchedService:
         """End of the environment: a short chance to end well, then SIGKILL."""
         await self.terminate(_KILL_AFTER_SECONDS)
 
-    async def _until(
-        self, condition: Callable[[], Awaitable[bool]], what: str, said: list[str] | None = None
-    ) -> None:
+    async def _until(self, condition: Callable[[], Awaitable[bool]], what: str, said: list[str] | None = None) -> None:
         child = self._child
 
         async def living() -> bool:

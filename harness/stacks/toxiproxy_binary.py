@@ -88,9 +88,7 @@ def _build(place: Path, environment: Mapping[str, str], progress: Callable[[str]
     ]
     done = run_tool(command, cwd=source, environment=settings, timeout_seconds=_BUILD_TIMEOUT_SECONDS)
     if done.exit_code != 0 or not binary.is_file():
-        raise SetupError(
-            f"Toxiproxy {VERSION} could not be built with {go}: {done.last_lines()} {_OTHER_WAYS}"
-        )
+        raise SetupError(f"Toxiproxy {VERSION} could not be built with {go}: {done.last_lines()} {_OTHER_WAYS}")
     return binary
 
 

@@ -16,10 +16,10 @@ from typing import Any, NoReturn
 from urllib.parse import quote
 
 import requests
-import toxiproxy  # type: ignore[import-untyped]
-import toxiproxy.api  # type: ignore[import-untyped]
-import toxiproxy.proxy  # type: ignore[import-untyped]
-import toxiproxy.server  # type: ignore[import-untyped]
+import toxiproxy
+import toxiproxy.api
+import toxiproxy.proxy
+import toxiproxy.server
 
 from .._wait import wait_until_sync
 from ..errors import DeadlineExceeded, FaultError, UsageError
@@ -84,18 +84,14 @@ class ToxiproxyClient:
         except (ValueError, KeyError, TypeError):
             return answer.text.strip()
 
-    def create(
-        self, name: str, upstream: str, *, listen: str = "127.0.0.1:0", enabled: bool = True
-    ) -> ProxyState:
+    def create(self, name: str, upstream: str, *, listen: str = "127.0.0.1:0", enabled: bool = True) -> ProxyState:
         """Make a proxy; port 0 is replaced by the real one in what is returned.
 
         An empty ``listen`` would bind every interface and is refused.
         """
         _check_name(name)
         if not listen.rpartition(":")[0]:
-            raise UsageError(
-                f"The proxy {name} must listen on an address, such as 127.0.0.1:0, not on {listen!r}."
-            )
+            raise UsageError(f"The proxy {name} must listen on an address, such as 127.0.0.1:0, not on {listen!r}.")
         with self._bound():
             self._server.create(upstream, name, listen=listen, enabled=enabled)
         return self.state(name)
@@ -144,9 +140,7 @@ class ToxiproxyClient:
         try:
             wait_until_sync(enabled, what=f"the proxy {name} to listen", deadline_seconds=_ENABLE_SECONDS)
         except DeadlineExceeded as error:
-            raise (
-                refusals[-1] if refusals else ToxiproxyError(f"The proxy {name} stays disabled: {error}")
-            ) from error
+            raise (refusals[-1] if refusals else ToxiproxyError(f"The proxy {name} stays disabled: {error}")) from error
 
     @contextmanager
     def down(self, name: str) -> Iterator[None]:
@@ -205,9 +199,7 @@ class ToxiproxyClient:
     def remove_safely(self, name: str, toxic_names: Sequence[str] | None = None) -> None:
         """Disable, remove (all if none is named), enable again if it was: the order that cannot hang."""
         with self.down(name):
-            for toxic_name in (
-                [toxic.name for toxic in self.toxics(name)] if toxic_names is None else toxic_names
-            ):
+            for toxic_name in [toxic.name for toxic in self.toxics(name)] if toxic_names is None else toxic_names:
                 self.remove(name, toxic_name)
 
     def reset(self) -> None:
@@ -249,9 +241,7 @@ class ToxiproxyClient:
             # A proxy named in the environment has no business with a server on this machine.
             session.trust_env = False
             try:
-                answer = session.request(
-                    method, self.base_url + path, json=json, timeout=self.timeout_seconds
-                )
+                answer = session.request(method, self.base_url + path, json=json, timeout=self.timeout_seconds)
             except requests.RequestException as error:
                 raise ToxiproxyError(
                     f"Toxiproxy at {self.base_url} did not answer {method} {path} within "
@@ -287,9 +277,7 @@ def _refuse(toxic: Toxic, reason: str) -> NoReturn:
 
 def _check_name(name: str) -> None:
     if not name or "/" in name:
-        raise UsageError(
-            f"Toxiproxy cannot address {name!r}: give a name that is not empty and has no slash."
-        )
+        raise UsageError(f"Toxiproxy cannot address {name!r}: give a name that is not empty and has no slash.")
 
 
 def _quoted(name: str) -> str:

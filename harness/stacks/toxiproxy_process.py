@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -165,8 +164,8 @@ def listening_port(pid: int) -> int | None:
     """The TCP port on which the process ``pid`` listens, None while it does not."""
     sockets = set()
     try:
-        for fd in os.scandir(f"/proc/{pid}/fd"):
-            sockets.add(os.readlink(fd.path))
+        for fd in Path(f"/proc/{pid}/fd").iterdir():
+            sockets.add(str(fd.readlink()))
         table = Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]
     except OSError:
         return None

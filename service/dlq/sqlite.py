@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import queue
 import sqlite3
 import threading
@@ -19,8 +18,13 @@ from .base import DlqError, Entry, LastError, Receipt, Retry
 T = TypeVar("T")
 GROUP_MAX = 500
 BUSY_SECONDS = 0.5
-_COLUMNS = "seq, event_id, event_date, partition, state, attempts, sqlstate, message, queued_at, event"
-_ALL = "event_id, event_date, partition, state, reason, attempts, sqlstate, message, queued_at, due_at, event"
+_COLUMNS = "SELECT seq, event_id, event_date, partition, state, attempts, sqlstate, message, queued_at, event"
+_ENTRIES = _COLUMNS + " FROM events WHERE {} ORDER BY seq LIMIT ?"
+_BY_IDENTITY = _ENTRIES.format("event_id=? AND event_date=?")
+_DUE = _ENTRIES.format("state='pending' AND partition=? AND due_at<=?")
+_PAGE = _ENTRIES.format("seq>?")
+_PAGE_OF_STATE = _ENTRIES.format("seq>? AND state=?")
+_DELETE = "DELETE FROM events WHERE seq=? RETURNING event_id, event_date, partition"
 _INSERT = (
     "INSERT INTO events (event_id, event_date, partition, sqlstate, message, queued_at, event)"
     " VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -55,7 +59,7 @@ class _Store:
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.db = connection
         self._path = path
-        self._inode = os.stat(path).st_ino
+        self._inode = path.stat().st_ino
         self.pending: Counter[str] = Counter()
         self.dead: Counter[str] = Counter()
         self.identities: set[int] = set()
@@ -82,7 +86,7 @@ class _Store:
     def is_current(self) -> bool:
         """Whether the open file is still the one under its name."""
         try:
-            return os.stat(self._path).st_ino == self._inode
+            return self._path.stat().st_ino == self._inode
         except OSError:
             return False
 
@@ -111,15 +115,11 @@ class _Store:
         return Receipt.QUEUED
 
     def forget(self, seqs: list[int]) -> None:
-        for start in range(0, len(seqs), GROUP_MAX):
-            chunk = seqs[start : start + GROUP_MAX]
-            marks = ",".join("?" * len(chunk))
-            rows = self.db.execute(
-                f"DELETE FROM events WHERE seq IN ({marks}) RETURNING event_id, event_date, partition", chunk
-            ).fetchall()
-            for event_id, event_date, partition in rows:
-                self.identities.discard(hash((event_id, event_date)))
-                self.pending[partition] -= 1
+        for seq in seqs:
+            row = self.db.execute(_DELETE, [seq]).fetchone()
+            if row is not None:
+                self.identities.discard(hash(row[:2]))
+                self.pending[row[2]] -= 1
         self.note_oldest()
 
     def put_back(self, retries: list[Retry]) -> None:
@@ -135,22 +135,17 @@ class _Store:
                 self.dead[retry.dead_reason] += 1
         self.note_oldest()
 
-    def entries(self, where: str, values: list[str | int | float], limit: int) -> list[Entry]:
-        query = f"SELECT {_COLUMNS} FROM events WHERE {where} ORDER BY seq LIMIT ?"
-        return [
-            Entry(seq, event_id, day, partition, state, attempts, LastError(sqlstate, message), queued_at, event)
-            for seq, event_id, day, partition, state, attempts, sqlstate, message, queued_at, event
-            in self.db.execute(query, [*values, limit])
-        ]  # fmt: skip
+    def entries(self, query: str, *values: str | float) -> list[Entry]:
+        rows = self.db.execute(query, values)
+        return [Entry(*row[:6], LastError(*row[6:8]), *row[8:]) for row in rows]
 
     def rows(self) -> list[tuple[object, ...]]:
         """Everything, also from a file that was deleted under its open descriptor."""
-        return self.db.execute(f"SELECT {_ALL} FROM events ORDER BY seq").fetchall()
+        return [(None, *row[1:]) for row in self.db.execute("SELECT * FROM events ORDER BY seq")]
 
     def adopt(self, rows: list[tuple[object, ...]]) -> None:
-        marks = ",".join("?" * len(rows[0]))
         self.db.execute("BEGIN IMMEDIATE")
-        self.db.executemany(f"INSERT OR IGNORE INTO events ({_ALL}) VALUES ({marks})", rows)
+        self.db.executemany("INSERT OR IGNORE INTO events VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", rows)
         self.db.execute("COMMIT")
 
 
@@ -197,13 +192,12 @@ class SqliteQueue:
     async def find(self, event: Event) -> Entry | None:
         """The entry with this event's identity."""
         event_id, day = event.identity
-        found = await self._do(lambda store: store.entries("event_id=? AND event_date=?", [event_id, day], 1), 1.0)
+        found = await self._do(lambda store: store.entries(_BY_IDENTITY, event_id, day, 1), 1.0)
         return found[0] if found else None
 
     async def due(self, partition: str, limit: int) -> list[Entry]:
         """The oldest pending entries of a month whose time has come."""
-        where = "state='pending' AND partition=? AND due_at<=?"
-        return await self._do(lambda store: store.entries(where, [partition, time.time()], limit))
+        return await self._do(lambda store: store.entries(_DUE, partition, time.time(), limit))
 
     async def remove(self, seqs: Iterable[int]) -> None:
         """Forget entries that are in the table."""
@@ -217,9 +211,9 @@ class SqliteQueue:
 
     async def page(self, state: str | None, after_seq: int, limit: int) -> list[Entry]:
         """Entries in the order of their arrival."""
-        values: list[str | int | float] = [after_seq] if state is None else [after_seq, state]
-        where = "seq>?" if state is None else "seq>? AND state=?"
-        return await self._do(lambda store: store.entries(where, values, limit))
+        if state is None:
+            return await self._do(lambda store: store.entries(_PAGE, after_seq, limit))
+        return await self._do(lambda store: store.entries(_PAGE_OF_STATE, after_seq, state, limit))
 
     async def check(self) -> None:
         """Find out whether the queue can be written, without writing; sets `available`."""
@@ -300,16 +294,14 @@ class SqliteQueue:
             for job in jobs:
                 if not job.grouped:
                     results.append((job, job.work(store), None))
-        except Exception as error:  # Whatever it was, the thread lives on and the callers are told.
+        except Exception as error:  # noqa: BLE001 - the thread lives on and the callers are told
             self._failed(error)
             told = {id(job) for job, _, _ in results}
             refusal = DlqError(str(error), "not_stored")
             results += [(job, None, refusal) for job in jobs if id(job) not in told]
         self._acknowledge(results)
 
-    def _commit(
-        self, store: _Store, jobs: list[_Job[object]]
-    ) -> list[tuple[_Job[object], object, DlqError | None]]:
+    def _commit(self, store: _Store, jobs: list[_Job[object]]) -> list[tuple[_Job[object], object, DlqError | None]]:
         results: list[tuple[_Job[object], object, DlqError | None]] = []
         outcome = "not_stored"
         try:

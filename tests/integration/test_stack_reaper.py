@@ -59,6 +59,7 @@ def runner(place: Path, mode: str, user: RuntimeUser | None = None, **extra: str
     return subprocess.Popen(
         [sys.executable, "-c", RUNNER, str(place / "artifacts"), mode],
         stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
         text=True,
         env=environment,
         cwd=place,
@@ -72,16 +73,30 @@ def roots(place: Path) -> list[Path]:
     return list(place.glob("ph-*"))
 
 
-def test_a_killed_runner_leaves_no_process_port_or_directory(place: Path) -> None:
+def reapers_of(root: Path) -> list[int]:
+    found = []
+    for process in Path("/proc").iterdir():
+        try:
+            command = (process / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if os.fsencode(root) in command and reaper.__file__.encode() in command:
+            found.append(int(process.name))
+    return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_killed_runner_leaves_no_process_port_or_directory(place: Path, number: int) -> None:
     process = runner(place, "wait")
     assert process.stdout is not None
     said = json.loads(process.stdout.readline())
     root = Path(said["root"])
     segment = (Path(said["data"]) / "postmaster.pid").read_text().splitlines()[6].split()
     assert len(reaper.processes_of(root)) >= 8
+    assert len(reapers_of(root)) == 1
     # A part that is stopped does not get away either.
     os.kill(reaper.processes_of(root)[0], signal.SIGSTOP)
-    process.kill()
+    process.send_signal(number)
     process.wait()
     process.stdout.close()
     wait_until_sync(lambda: not root.exists(), what="the reaper", deadline_seconds=15)
@@ -115,13 +130,8 @@ def test_a_runner_that_dies_with_its_reaper_is_swept_by_the_next(place: Path) ->
     process = runner(place, "wait")
     assert process.stdout is not None
     root = Path(json.loads(process.stdout.readline())["root"])
-    for pid in [int(name) for name in os.listdir("/proc") if name.isdigit()]:
-        try:
-            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if os.fsencode(root) in command and reaper.__file__.encode() in command:
-            os.kill(pid, signal.SIGKILL)
+    for pid in reapers_of(root):
+        os.kill(pid, signal.SIGKILL)
     process.kill()
     process.wait()
     process.stdout.close()
@@ -140,12 +150,7 @@ def test_a_runner_that_ends_well_leaves_no_reaper(place: Path) -> None:
     assert process.returncode == 0
     assert json.loads(out.splitlines()[1]) == {"root_exists": False}
     assert roots(place) == []
-    root = json.loads(out.splitlines()[0])["root"].encode()
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            assert root not in Path(f"/proc/{name}/cmdline").read_bytes()
-        except OSError:
-            continue
+    assert reapers_of(Path(json.loads(out.splitlines()[0])["root"])) == []
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user runs every other test")

@@ -227,9 +227,9 @@ def test_a_black_hole_is_removed_in_the_order_that_cannot_hang(client: Toxiproxy
             far = sockets.enter_context(upstream.accept()[0])
             far.setblocking(False)
             # A client that has stopped reading, with more on its way than the buffers take.
-            with pytest.raises(BlockingIOError):
-                while True:
-                    far.send(b"x" * 65_536)
+            with suppress(BlockingIOError):
+                while far.send(b"x" * 65_536):
+                    pass
             await proxy.remove("hole")
             assert await proxy.toxics() == []
             assert await proxy.is_enabled()

@@ -6,6 +6,7 @@ The good run writes two months every 0.1 s each for 36 s; a fault stops the writ
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import uuid
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeVar
 
 from harness import events as ev
-from harness.blast import BlastRadius, Dlq, Edge, ServiceState, Write
+from harness.blast import BlastRadius, Write
 from harness.rundata import Run, build_run
 from harness.values import Month, utc_timestamp
 
@@ -96,9 +97,7 @@ class History:
         kinds = {0: ev.Completion.INFO, 201: ev.Completion.OK, 202: ev.Completion.OK}
         text = content(like, day, **(changes or {}))
         self.add(ev.Invoke(t, number, writer, kind, event_id(like), day, text, of))
-        self.add(
-            ev.Complete(t + took, number, kinds.get(status, ev.Completion.FAIL), status, outcome, month.label)
-        )
+        self.add(ev.Complete(t + took, number, kinds.get(status, ev.Completion.FAIL), status, outcome, month.label))
         return number
 
     def row(self, number: int, **changes: Any) -> None:
@@ -148,7 +147,9 @@ class History:
         found = [record for record in self.records if isinstance(record, ev.Invoke)]
         return [r.op for r in found if start <= r.t < end and Month.of(r.event_date) == month]
 
-    def fault(self, radius: BlastRadius = RADIUS, *, number: int = 0, name: str = "lock-partition", **times: Any) -> None:
+    def fault(
+        self, radius: BlastRadius = RADIUS, *, number: int = 0, name: str = "lock-partition", **times: Any
+    ) -> None:
         """Play a fault: its six marks; a time given as None leaves its mark out."""
         marks = {
             "injecting": INJECTING,
@@ -165,7 +166,9 @@ class History:
                 self.add(ev.FaultMark(float(t), number, name, ev.FaultStep(step), "", declared))
 
 
-def series(created: dict[Month, float], failures: dict[Month, float], ill: set[Month], **totals: float) -> dict[str, float]:
+def series(
+    last_write: dict[Month, float], failures: dict[Month, float], ill: set[Month], **totals: float
+) -> dict[str, float]:
     """One truthful scrape: last writes and failures by month, months that are ill, and totals by outcome."""
     wait = "datastorage_db_connection_wait_duration_seconds"
     values: dict[str, float] = {
@@ -183,7 +186,7 @@ def series(created: dict[Month, float], failures: dict[Month, float], ill: set[M
         values[f'datastorage_events_total{{outcome="{outcome}"}}'] = totals.get(outcome, 0.0)
     for month in MONTHS:
         values[f'datastorage_partition_write_failures_total{{partition="{month}"}}'] = failures.get(month, 0.0)
-        values[f'datastorage_partition_last_write_timestamp{{partition="{month}"}}'] = created.get(month, 0.0)
+        values[f'datastorage_partition_last_write_timestamp{{partition="{month}"}}'] = last_write.get(month, 0.0)
         values[f'datastorage_dlq_depth{{partition="{month}"}}'] = 0.0
         for status in ("healthy", "degraded", "unavailable"):
             is_it = status == ("unavailable" if month in ill else "healthy")
@@ -198,7 +201,7 @@ def _traffic(history: History, *, faulty: bool) -> None:
             queued = faulty and month is DECEMBER and INJECTING < t < HEALED
             history.row(history.op(t, month, 202 if queued else 201, writer=writer))
     history.add(ev.PhaseMark(0.0, "before"))
-    history.add(*([ev.PhaseMark(INJECTING, "during"), ev.PhaseMark(PROBED, "after")] if faulty else []))
+    history.add(*([ev.PhaseMark(INJECTING, "during"), ev.PhaseMark(HEALING, "after")] if faulty else []))
 
 
 def _observations(history: History, *, faulty: bool) -> None:
@@ -226,14 +229,22 @@ def _observations(history: History, *, faulty: bool) -> None:
                 history.add(ev.CanarySample(step / 10, month.label, 0.002))
 
 
-def good(*, faulty: bool = True, radius: BlastRadius = RADIUS, **scenario: Any) -> History:
+def good(*, faulty: bool = True) -> History:
     """A run that keeps every promise; without ``faulty`` it has no fault at all."""
-    history = History(**{"min_strict_events": 20, "schedule": [{"fault": "x"}] if faulty else [], **scenario})
+    history = History()
+    history.records = list(_good(faulty))
+    history.next_op = sum(isinstance(record, ev.Invoke) for record in history.records)
+    return history
+
+
+@functools.cache
+def _good(faulty: bool) -> tuple[ev.Record, ...]:
+    history = History(min_strict_events=20, schedule=[{"fault": "x"}] if faulty else [])
     history.add(ev.ServiceMark(-1.0, "started", 7))
     _traffic(history, faulty=faulty)
     _observations(history, faulty=faulty)
     if faulty:
-        history.fault(radius)
+        history.fault()
         failed = f"Failed to write to partition audit_events_{DECEMBER}"
         history.add(
             ev.LogLine(INJECTED + 0.1, "INFO", f"DLQ fallback activated for partition {DECEMBER}"),
@@ -246,7 +257,4 @@ def good(*, faulty: bool = True, radius: BlastRadius = RADIUS, **scenario: Any) 
         bounds = f"FOR VALUES FROM ('{month.first_day}') TO ('{month.end}')"
         history.add(ev.PartitionRow(f"audit_events_{month}", month.label, bounds))
     history.add(ev.FinalRead(END, True, True))
-    return history
-
-
-__all__ = ["Dlq", "Edge", "History", "ServiceState", "Write", "good"]
+    return tuple(history.records)

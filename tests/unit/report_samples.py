@@ -115,7 +115,10 @@ def result_of(
 ) -> RunResult:
     """A judged run of the sample scenario."""
     scenario = Scenario(
-        name=name or SCENARIO.name, claim=SCENARIO.claim, requirements=SCENARIO.requirements, load=SCENARIO.load
+        name=name or SCENARIO.name,
+        claim=SCENARIO.claim,
+        requirements=SCENARIO.requirements,
+        load=SCENARIO.load,
     )
     return RunResult(
         run="run-1",

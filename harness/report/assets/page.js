@@ -31,6 +31,8 @@
     figure.layout.dragmode = coarse ? false : "zoom";
     await Plotly.newPlot(chart, figure.data, figure.layout, {
       displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d"],
+      // plotly 7 offers to upload the chart to its maker's site unless told not to.
+      showSendToCloud: false, plotlyServerURL: "",
     });
     await Plotly.relayout(chart, colours());
     dark.addEventListener("change", () => Plotly.relayout(chart, colours()));

@@ -1,0 +1,1 @@
+"""The harness against services that are broken on purpose."""

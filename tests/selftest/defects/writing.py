@@ -1,0 +1,142 @@
+"""Defects of the live write, of isolation, and of what the service reports."""
+
+import asyncio
+import dataclasses
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date
+from functools import partial
+
+from service import __main__ as entry
+from service import config as config_module
+from service import partitions, pool, writer
+from service.admission import Admission
+from service.breaker import Breaker
+from service.classify import Fault, Owner
+from service.config import Config
+from service.dlq.base import DeadLetterQueue
+from service.metrics import Metrics
+from service.models import Event
+from service.partitions import Month, Months
+from service.pool import Connection, Database
+from service.writer import Outcome, Result, Writer
+
+from .registry import defect
+
+# Long enough that a fault, or a look at the table, comes between the answer and the commit.
+LATE_SECONDS = 0.5
+
+
+@defect("control", promise=0)
+def control() -> None:
+    """Nothing is broken: the suite must pass."""
+
+
+@defect("no-partition-is-400", promise=4)
+def no_partition_is_400() -> None:
+    """SQLSTATE 23514 is taken for the client's fault: events of a missing month are refused with 400."""
+    settle_owner = writer.settle_owner
+
+    async def blame_client(connection: Connection, fault: Fault, day: date) -> Fault:
+        if fault.no_partition:
+            return dataclasses.replace(fault, owner=Owner.EVENT)
+        return await settle_owner(connection, fault, day)
+
+    writer.settle_owner = blame_client
+    # The maintenance loop must not hide it by sparing the month.
+    Months.trip = lambda self, month: None  # type: ignore[method-assign]
+
+
+@defect("one-bad-month-queues-all", promise=3)
+def one_bad_month_queues_all() -> None:
+    """While any month's breaker is open all months go to the queue."""
+    may_try = Writer._may_try
+
+    def only_when_all_are_well(self: Writer, event: Event, month: Month) -> bool:
+        return may_try(self, event, month) and all(other.breaker.allows for other in self._months)
+
+    Writer._may_try = only_when_all_are_well  # type: ignore[method-assign]
+
+
+@defect("no-breaker-no-bulkhead", promise=3)
+def no_breaker_no_bulkhead() -> None:
+    """A hanging month is tried again and again, and may take the whole pool from the others."""
+    Breaker.trip = lambda self: False  # type: ignore[method-assign]
+    Admission._eligible = lambda self, key: True  # type: ignore[method-assign]
+
+
+@defect("acknowledged-before-commit", promise=2)
+def acknowledged_before_commit() -> None:
+    """201 is answered while the commit is still to come, and whatever goes wrong with it goes unnoticed."""
+    insert = Writer._try_table
+    tasks: set[asyncio.Task[object]] = set()
+
+    async def early(self: Writer, event: Event, month: Month, deadline: float) -> Outcome:
+        loop = asyncio.get_running_loop()
+
+        def commit() -> None:
+            task: asyncio.Task[object] = loop.create_task(insert(self, event, month, time.monotonic() + 4))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+
+        loop.call_later(LATE_SECONDS, commit)
+        return Outcome(Result.CREATED)
+
+    Writer._try_table = early  # type: ignore[method-assign]
+
+
+@defect("default-partition-present", promise=1)
+def default_partition_present() -> None:
+    """A default partition takes the events of a missing month, which then stand in the wrong place."""
+    named = pool.sql
+
+    def with_default(name: str) -> str:
+        extra = ";\nCREATE TABLE IF NOT EXISTS audit_events_default PARTITION OF audit_events DEFAULT"
+        return named(name) + (extra if name == "schema" else "")
+
+    vars(partitions)["sql"] = with_default
+    Months.trip = lambda self, month: None  # type: ignore[method-assign]
+
+
+@defect("pool-of-30", promise=9)
+def pool_of_30() -> None:
+    """The pool takes five connections more than DB_POOL_MAX allows."""
+
+    def generous(environ: Mapping[str, str]) -> Config:
+        config = config_module.load(environ)
+        return dataclasses.replace(config, db_pool_max=config.db_pool_max + 5)
+
+    vars(entry)["load"] = generous
+
+
+class _Stuck:
+    """A month whose reported status never recovers once it was lost."""
+
+    def __init__(self, month: Month, memory: set[str], seen: set[str]) -> None:
+        self.name = month.name
+        self.last_write_timestamp = month.last_write_timestamp
+        if month.status == "healthy":
+            seen.add(month.name)
+        elif month.status == "unavailable" and month.name in seen:
+            memory.add(month.name)
+        self.status = "unavailable" if month.name in memory else month.status
+
+
+class _StuckMonths:
+    def __init__(self, months: Iterable[Month]) -> None:
+        self._wrap = partial(_Stuck, memory=set(), seen=set())
+        self._months = months
+
+    def __iter__(self) -> Iterator[_Stuck]:
+        return map(self._wrap, self._months)
+
+
+@defect("status-stuck", promise=8)
+def status_stuck() -> None:
+    """The metric of a month's status stays at unavailable after its recovery."""
+    watch = Metrics.watch
+
+    def stuck(self: Metrics, database: Database, months: Iterable[Month], queue: DeadLetterQueue) -> None:
+        watch(self, database, _StuckMonths(months), queue)  # type: ignore[arg-type]
+
+    Metrics.watch = stuck  # type: ignore[method-assign]

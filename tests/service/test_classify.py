@@ -1,0 +1,52 @@
+"""Whose fault an error is."""
+
+import pytest
+
+from service.classify import Owner, classify
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "constraint", "owner"),
+    [
+        ("22003", None, Owner.EVENT),
+        ("22P02", None, Owner.EVENT),
+        ("23502", None, Owner.EVENT),
+        ("23505", "audit_events_pkey", Owner.EVENT),
+        ("23505", "somebodys_index", Owner.PARTITION),
+        ("23514", None, Owner.PARTITION),
+        ("23514", "only_the_child_has_it", Owner.PARTITION),
+        ("XX001", None, Owner.PARTITION),
+        ("XX002", None, Owner.PARTITION),
+        ("58P01", None, Owner.PARTITION),
+        ("42501", None, Owner.PARTITION),
+        ("53100", None, Owner.PARTITION),
+        ("55P03", None, Owner.PARTITION),
+        ("57014", None, Owner.PARTITION),
+        ("25006", None, Owner.DATABASE),
+        ("42P01", None, Owner.DATABASE),
+        ("53300", None, Owner.DATABASE),
+        ("57P01", None, Owner.DATABASE),
+        ("57P03", None, Owner.DATABASE),
+        ("08006", None, Owner.DATABASE),
+        (None, None, Owner.DATABASE),
+    ],
+)
+def test_an_error_belongs_to_its_owner(sqlstate: str | None, constraint: str | None, owner: Owner) -> None:
+    assert classify(sqlstate, constraint, "said the server").owner is owner
+
+
+def test_only_a_23514_without_a_constraint_means_that_the_partition_is_missing() -> None:
+    assert classify("23514", None, "").no_partition
+    assert not classify("23514", "child_check", "").no_partition
+
+
+def test_lost_connections_are_told_from_refusals_of_a_server_that_answers() -> None:
+    assert classify("57P01", None, "").lost
+    assert classify(None, None, "").lost
+    assert not classify("25006", None, "").lost
+
+
+def test_a_deadlock_alone_does_not_open_a_breaker_but_a_damaged_page_does() -> None:
+    assert classify("40P01", None, "").threshold > 1
+    assert classify("XX001", None, "").threshold == 1
+    assert classify("55P03", None, "").threshold == 1

@@ -1,0 +1,201 @@
+"""The SQLite queue on real files: what is acknowledged is there, what cannot be stored is refused."""
+
+import asyncio
+import io
+import sqlite3
+import uuid
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from service.dlq.base import DlqError, LastError, Receipt, Retry
+from service.dlq.sqlite import SqliteQueue
+from service.logs import Log
+from service.models import Event
+from service.pool import sql
+
+WHY = LastError("23514", "no partition")
+
+
+def event(event_id: str | None = None, kind: str = "t", day: int = 10, month: int = 12) -> Event:
+    stamp = datetime(2025, month, day, 12, tzinfo=UTC)
+    return Event(event_id or str(uuid.uuid4()), stamp, "1.0", kind, "c", "a", "success", "x", '{"n":1.5}')
+
+
+def run(path: Path, body: Callable[[SqliteQueue], Awaitable[None]], capacity: int = 1000) -> None:
+    async def all_of_it() -> None:
+        queue = SqliteQueue(str(path), capacity, sql("dlq"), Log(io.StringIO(), "INFO"))
+        queue.start()
+        try:
+            await body(queue)
+        finally:
+            await asyncio.to_thread(queue.close)
+
+    asyncio.run(all_of_it())
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "dlq.sqlite3"
+
+
+def on_disk(path: Path) -> set[str]:
+    db = sqlite3.connect(path)
+    try:
+        return {row[0] for row in db.execute("SELECT event_id FROM events")}
+    finally:
+        db.close()
+
+
+def test_an_acknowledged_event_is_committed_and_survives(path: Path) -> None:
+    events = [event() for _ in range(50)]
+
+    async def fill(queue: SqliteQueue) -> None:
+        receipts = await asyncio.gather(*[queue.enqueue(one, WHY, 5) for one in events])
+        assert set(receipts) == {Receipt.QUEUED}
+        assert on_disk(path) == {one.event_id for one in events}
+
+    async def look(queue: SqliteQueue) -> None:
+        await queue.check()
+        assert queue.pending_by_partition() == {"2025_12": 50}
+        assert queue.oldest_age_seconds() > 0
+        assert all(queue.may_hold(one) for one in events)
+        assert not queue.may_hold(event())
+        entries = await queue.due("2025_12", 100)
+        assert [entry.event for entry in entries] == [one.to_json() for one in events]
+        assert entries[0].last_error == WHY
+
+    run(path, fill)
+    run(path, look)
+
+
+def test_the_same_identity_is_stored_once_and_other_content_is_a_conflict(path: Path) -> None:
+    async def body(queue: SqliteQueue) -> None:
+        first = event()
+        assert await queue.enqueue(first, WHY, 5) is Receipt.QUEUED
+        assert await queue.enqueue(first, WHY, 5) is Receipt.KNOWN
+        assert await queue.enqueue(event(first.event_id, kind="other"), WHY, 5) is Receipt.CONFLICT
+        assert await queue.enqueue(event(first.event_id, day=11), WHY, 5) is Receipt.QUEUED
+        assert queue.pending_by_partition() == {"2025_12": 2}
+
+    run(path, body)
+
+
+def test_a_full_queue_refuses_and_takes_again_when_there_is_room(path: Path) -> None:
+    async def body(queue: SqliteQueue) -> None:
+        kept = event()
+        await queue.enqueue(kept, WHY, 5)
+        await queue.enqueue(event(), WHY, 5)
+        assert queue.full
+        with pytest.raises(DlqError) as refusal:
+            await queue.enqueue(event(), WHY, 5)
+        assert refusal.value.outcome == "not_stored"
+        assert await queue.enqueue(kept, WHY, 5) is Receipt.KNOWN
+        await queue.remove([(await queue.due("2025_12", 1))[0].seq])
+        assert await queue.enqueue(event(), WHY, 5) is Receipt.QUEUED
+
+    run(path, body, capacity=2)
+
+
+def test_a_locked_file_is_refused_as_not_stored_and_used_again_afterwards(path: Path) -> None:
+    async def body(queue: SqliteQueue) -> None:
+        await queue.enqueue(event(), WHY, 5)
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        lost = event()
+        with pytest.raises(DlqError) as refusal:
+            await queue.enqueue(lost, WHY, 5)
+        assert refusal.value.outcome == "not_stored"
+        assert not queue.available
+        other.execute("ROLLBACK")
+        other.close()
+        assert await queue.enqueue(event(), WHY, 5) is Receipt.QUEUED
+        assert queue.available
+        assert queue.pending_by_partition() == {"2025_12": 2}
+        assert lost.event_id not in on_disk(path)
+
+    run(path, body)
+
+
+def test_a_caller_who_gave_up_before_its_turn_knows_that_nothing_was_stored(path: Path) -> None:
+    async def body(queue: SqliteQueue) -> None:
+        await queue.check()
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        ahead = asyncio.create_task(queue.enqueue(event(), WHY, 5))
+        done, _ = await asyncio.wait([ahead], timeout=0.05)
+        assert not done
+        late = event()
+        with pytest.raises(DlqError) as refusal:
+            await queue.enqueue(late, WHY, 0.01)
+        assert refusal.value.outcome == "not_stored"
+        other.execute("ROLLBACK")
+        other.close()
+        await ahead
+        await queue.check()
+        assert late.event_id not in on_disk(path)
+
+    run(path, body)
+
+
+def test_a_deleted_file_is_made_anew_with_what_its_descriptor_still_held(path: Path) -> None:
+    async def body(queue: SqliteQueue) -> None:
+        before, after = event(), event()
+        await queue.enqueue(before, WHY, 5)
+        for name in ("", "-wal", "-shm"):
+            path.with_name(path.name + name).unlink(missing_ok=True)
+        assert await queue.enqueue(after, WHY, 5) is Receipt.QUEUED
+        assert on_disk(path) == {before.event_id, after.event_id}
+        assert queue.pending_by_partition() == {"2025_12": 2}
+
+    run(path, body)
+
+
+def test_a_queue_without_its_directory_refuses_until_it_is_back(tmp_path: Path) -> None:
+    blocker = tmp_path / "place"
+    blocker.write_text("a file where the directory should be")
+
+    async def body(queue: SqliteQueue) -> None:
+        with pytest.raises(DlqError) as refusal:
+            await queue.enqueue(event(), WHY, 5)
+        assert refusal.value.outcome == "not_stored"
+        blocker.unlink()
+        assert await queue.enqueue(event(), WHY, 5) is Receipt.QUEUED
+
+    run(blocker / "dlq.sqlite3", body)
+
+
+def test_failed_attempts_wait_for_their_time_and_the_last_makes_a_dead_letter(path: Path) -> None:
+    async def body(queue: SqliteQueue) -> None:
+        await queue.enqueue(event(), WHY, 5)
+        (entry,) = await queue.due("2025_12", 10)
+        error = LastError("22003", "value overflows numeric format")
+        await queue.put_back([Retry(entry.seq, error, due_at=2**40)])
+        assert await queue.due("2025_12", 10) == []
+        (waiting,) = await queue.page(None, 0, 10)
+        assert (waiting.attempts, waiting.last_error, waiting.state) == (1, error, "pending")
+        await queue.put_back([Retry(entry.seq, error, due_at=0, dead_reason="poison")])
+        assert await queue.due("2025_12", 10) == []
+        assert [one.state for one in await queue.page("dead", 0, 10)] == ["dead"]
+        assert queue.dead_by_reason() == {"poison": 1}
+        assert queue.pending_by_partition() == {}
+        assert queue.oldest_age_seconds() == 0
+
+    run(path, body)
+
+
+def test_pages_follow_each_other_without_gap_or_repeat(path: Path) -> None:
+    async def body(queue: SqliteQueue) -> None:
+        events = [event(month=11 + n % 2) for n in range(25)]
+        for one in events:
+            await queue.enqueue(one, WHY, 5)
+        seen: list[str] = []
+        after = 0
+        while page := await queue.page("pending", after, 10):
+            seen += [entry.event_id for entry in page]
+            after = page[-1].seq
+        assert seen == [one.event_id for one in events]
+
+    run(path, body)

@@ -1,0 +1,107 @@
+"""What faults declare and refuse without any environment, and the pages of files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.errors import UsageError
+from harness.fault import FAULTS, fault_from_json
+from harness.faults._pages import (
+    DAMAGE,
+    PAGE_BYTES,
+    Relation,
+    count_pages,
+    damage_pages,
+    read_pages,
+    restore_pages,
+)
+from harness.probes.postgres import month_of_bounds
+from harness.values import Month
+
+RELATION = Relation(1, "public", "t", "base/1/2")
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    file = tmp_path / RELATION.path
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"".join(bytes([page + 1]) * PAGE_BYTES for page in range(4)))
+    return tmp_path
+
+
+def test_restore_brings_back_the_saved_bytes_of_damaged_pages(data_dir: Path) -> None:
+    before = (data_dir / RELATION.path).read_bytes()
+    saved = read_pages(data_dir, RELATION, [1, 3])
+    damage_pages(data_dir, RELATION, [1, 3])
+    assert (data_dir / RELATION.path).read_bytes() != before
+    assert restore_pages(data_dir, RELATION, [1, 3], saved) == [1, 3]
+    assert (data_dir / RELATION.path).read_bytes() == before
+
+
+def test_restore_leaves_a_page_that_was_written_since(data_dir: Path) -> None:
+    saved = read_pages(data_dir, RELATION, [0, 1])
+    damage_pages(data_dir, RELATION, [0])
+    with (data_dir / RELATION.path).open("r+b") as file:
+        file.seek(PAGE_BYTES)
+        file.write(b"newer")
+    assert restore_pages(data_dir, RELATION, [0, 1], saved) == [0]
+    assert read_pages(data_dir, RELATION, [1]).startswith(b"newer")
+    assert restore_pages(data_dir, RELATION, [0, 1], saved) == []
+
+
+def test_damaged_header_has_flags_that_no_page_has() -> None:
+    assert int.from_bytes(DAMAGE[10:12], "little") & ~0x0007
+
+
+def test_pages_of_a_missing_file_are_none(tmp_path: Path) -> None:
+    assert count_pages(tmp_path, RELATION) == 0
+
+
+@pytest.mark.parametrize(
+    ("bounds", "month"),
+    [
+        ("FOR VALUES FROM ('2025-12-01') TO ('2026-01-01')", Month(2025, 12)),
+        ("FOR VALUES FROM ('2025-12-01') TO ('2025-12-16')", None),
+        ("FOR VALUES FROM ('2025-12-02') TO ('2026-01-01')", None),
+        ("FOR VALUES FROM (MINVALUE) TO ('2026-01-01')", None),
+        ("DEFAULT", None),
+        ("", None),
+    ],
+)
+def test_month_is_read_from_the_bounds(bounds: str, month: Month | None) -> None:
+    assert month_of_bounds(bounds) == month
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"fault": "latency", "delay_ms": 0},
+        {"fault": "latency", "delay_ms": 5, "directions": []},
+        {"fault": "bandwidth", "rate_kb_per_second": 0},
+        {"fault": "corrupt-heap", "pages": "first"},
+        {"fault": "prevent-partition-creation", "month": "2031_05", "how": "wish"},
+        {"fault": "detach-partition", "weeks": []},
+        {"fault": "detach-partitoin"},
+    ],
+)
+def test_field_that_makes_no_sense_is_a_usage_error(data: dict[str, object]) -> None:
+    with pytest.raises(UsageError):
+        fault_from_json(data)
+
+
+def test_every_fault_tells_effect_versions_and_radius() -> None:
+    for name, kind in FAULTS.items():
+        if kind.__module__.endswith(".process"):
+            continue
+        for word in ("Effect", "Versions", "Radius"):
+            assert word in (kind.__doc__ or ""), f"{name} does not tell its {word}"
+
+
+def test_reference_page_lists_every_fault_and_field() -> None:
+    page = (Path(__file__).parents[2] / "docs/reference/faults.md").read_text(encoding="utf-8")
+    for name, kind in FAULTS.items():
+        assert f"`{name}`" in page
+        for field in getattr(kind, "__dataclass_fields__", {}):
+            assert f"`{field}`" in page, f"{name}.{field} is not in docs/reference/faults.md"

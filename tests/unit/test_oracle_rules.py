@@ -1,0 +1,165 @@
+"""The oracle's rules one by one: sides, phases, second requests."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from histories import CONFIRMED, DECEMBER, HEALING, INJECTING, JANUARY, PROBED, RADIUS, History
+
+from harness import events as ev
+from harness.blast import BlastRadius, Dlq, Edge, ServiceState, Write
+from harness.oracle import Oracle, Side, side_of
+from harness.rundata import FaultWindow, Operation
+from harness.targets.model import Limits
+from harness.values import Month, Phase
+
+WINDOW = FaultWindow(0, "lock-partition", RADIUS, INJECTING, 10.1, CONFIRMED, HEALING, 20.1, PROBED)
+
+
+def operation(start: float, end: float, month: Month = DECEMBER) -> Operation:
+    return Operation(0, ev.OpKind.WRITE, 0, "id", month.first_day, "{}", start, end)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "side"),
+    [
+        (9.0, 9.9, Side.OFF),
+        (9.0, 10.0, Side.EDGE),
+        (10.1, 10.3, Side.EDGE),
+        (10.3, 19.9, Side.ON),
+        (19.9, 20.0, Side.EDGE),
+        (22.0, 22.1, Side.EDGE),
+        (PROBED + 5.1, PROBED + 5.2, Side.OFF),
+    ],
+)
+def test_a_covered_operation_is_placed_by_the_marks(start: float, end: float, side: Side) -> None:
+    assert side_of(WINDOW, operation(start, end), Limits()) is side
+
+
+@pytest.mark.parametrize(
+    ("edge", "start", "side"),
+    [
+        (Edge.MONTHS, 10.1, Side.OFF),
+        (Edge.DDL, 10.1, Side.EDGE),
+        (Edge.DDL, 15.0, Side.OFF),
+        (Edge.DDL, 20.05, Side.EDGE),
+        (Edge.DDL, 21.0, Side.OFF),
+        (Edge.RESTART, 15.0, Side.OFF),
+        (Edge.RESTART, 21.0, Side.EDGE),
+        (Edge.RESTART, PROBED + 5.5, Side.OFF),
+    ],
+)
+def test_an_uncovered_operation_meets_only_the_declared_edges(edge: Edge, start: float, side: Side) -> None:
+    window = dataclasses.replace(WINDOW, radius=dataclasses.replace(RADIUS, edge=edge))
+    assert side_of(window, operation(start, start + 0.01, JANUARY), Limits()) is side
+
+
+def test_a_fault_never_confirmed_leaves_only_edges() -> None:
+    window = dataclasses.replace(WINDOW, confirmed=None)
+    assert side_of(window, operation(15, 15.1), Limits()) is Side.EDGE
+
+
+def test_a_fault_never_probed_never_ends() -> None:
+    window = dataclasses.replace(WINDOW, probed=None)
+    assert side_of(window, operation(500, 500.1), Limits()) is Side.EDGE
+
+
+def expect(history: History, number: int) -> tuple[frozenset[int], bool, Phase]:
+    run = history.run()
+    found = Oracle(run).expect(run.by_op[number])
+    return found.allowed, found.strict, found.phase
+
+
+@pytest.mark.parametrize(
+    ("t", "allowed", "strict", "phase"),
+    [
+        (5.0, {201}, True, Phase.BEFORE),
+        (10.05, {201, 202}, False, Phase.DURING),
+        (15.0, {202}, True, Phase.DURING),
+        (21.0, {201, 202}, False, Phase.AFTER),
+        (26.0, {201}, True, Phase.AFTER),
+    ],
+)
+def test_a_write_is_judged_by_its_phase(t: float, allowed: set[int], strict: bool, phase: Phase) -> None:
+    history = History()
+    history.fault()
+    history.add(ev.PhaseMark(0.0, "before"), ev.PhaseMark(INJECTING, "during"), ev.PhaseMark(HEALING, "after"))
+    assert expect(history, history.op(t, DECEMBER, 201)) == (allowed, strict, phase)
+
+
+@pytest.mark.parametrize(
+    ("first", "t", "allowed"),
+    [(201, 6.0, {201}), (202, 6.0, {201, 202}), (0, 6.0, {201, 202}), (201, 15.0, {201, 202})],
+)
+def test_a_resend_answers_by_the_present_state(first: int, t: float, allowed: set[int]) -> None:
+    history = History()
+    history.fault()
+    number = history.op(5.0, DECEMBER, first)
+    again = history.op(t, DECEMBER, 201, kind=ev.OpKind.RESEND, of=number)
+    assert expect(history, again)[0] == allowed
+
+
+@pytest.mark.parametrize(
+    ("first", "t", "allowed"),
+    [(201, 6.0, {409}), (202, 6.0, {409, 202}), (0, 6.0, {409, 201}), (201, 15.0, {409, 202})],
+)
+def test_a_conflict_is_refused_or_found_while_draining(first: int, t: float, allowed: set[int]) -> None:
+    history = History()
+    history.fault()
+    number = history.op(5.0, DECEMBER, first)
+    again = history.op(t, DECEMBER, 409, kind=ev.OpKind.CONFLICT, of=number)
+    assert expect(history, again)[0] == allowed
+
+
+def test_a_resend_beside_its_original_may_find_it_or_not() -> None:
+    history = History()
+    number = history.op(5.0, DECEMBER, 201, took=2.0)
+    again = history.op(6.0, DECEMBER, 201, kind=ev.OpKind.RESEND, of=number)
+    assert expect(history, again)[0] == {201, 202}
+
+
+def test_an_invalid_event_is_rejected_whatever_the_fault() -> None:
+    history = History()
+    history.fault(dataclasses.replace(RADIUS, dlq=Dlq.NO))
+    assert expect(history, history.op(15.0, DECEMBER, 400, kind=ev.OpKind.INVALID))[0] == {400}
+
+
+def test_nobody_answers_for_a_silenced_service() -> None:
+    history = History()
+    history.fault(BlastRadius(months=None, service=ServiceState.PAUSED))
+    assert expect(history, history.op(15.0, JANUARY, 0))[0] == {0}
+
+
+def test_overlapping_faults_intersect() -> None:
+    history = History()
+    history.fault()
+    history.fault(BlastRadius(months=None, dlq=Dlq.NO), number=1)
+    assert expect(history, history.op(15.0, DECEMBER, 503))[0] == {503}
+    assert expect(history, history.op(15.0, JANUARY, 201))[0] == {201}
+
+
+def test_a_delay_demands_direct_writes_only_from_writers_that_fit_the_share() -> None:
+    history = History()
+    history.fault(BlastRadius(months=frozenset({DECEMBER}), write=Write.DELAYED, delay_ms=50))
+    numbers = [history.op(15.0, DECEMBER, 201, writer=writer) for writer in range(4)]
+    assert expect(history, numbers[0])[0] == {201}
+    history.op(15.0, DECEMBER, 201, writer=4)
+    assert expect(history, numbers[0])[0] == {201, 202}
+
+
+def test_the_probes_of_the_harness_are_no_writers_beside_the_load() -> None:
+    history = History()
+    history.fault(BlastRadius(months=frozenset({DECEMBER}), write=Write.DELAYED, delay_ms=50))
+    history.op(0.1, DECEMBER, 201, writer=-1)
+    numbers = [history.op(15.0, DECEMBER, 201, writer=writer) for writer in range(4)]
+    assert expect(history, numbers[0])[0] == {201}
+
+
+def test_a_fault_on_some_dates_spares_the_rest_of_its_month() -> None:
+    history = History()
+    dates = (DECEMBER.first_day, DECEMBER.first_day.replace(day=2))
+    history.fault(dataclasses.replace(RADIUS, dates=dates))
+    first, second = history.op(15.0, DECEMBER, 202), history.op(15.0, DECEMBER, 201)
+    assert expect(history, first)[0] == {202}
+    assert expect(history, second)[0] == {201}

@@ -1,0 +1,105 @@
+"""Words and figures of the reports, and the stories of events."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from datetime import date
+
+import pytest
+
+from harness import events as ev
+from harness.report import summary
+from harness.results import Clocks, RunResult, Waits
+from harness.rundata import build_run
+from harness.values import Promise
+from tests.unit import report_samples as samples
+
+
+def test_headline_tells_a_failed_set_up_from_an_unknown_verdict() -> None:
+    assert summary.headline(samples.result_of(samples.PASSED)) is summary.PASS
+    assert summary.headline(samples.result_of(samples.PASSED, samples.UNDECIDED)) is summary.UNKNOWN
+    assert summary.headline(samples.result_of(samples.lost(), samples.UNDECIDED)) is summary.FAIL
+    assert summary.headline(samples.result_of(setup_error="no PostgreSQL")) is summary.SETUP
+
+
+def test_every_headline_differs_by_word_symbol_and_style() -> None:
+    heads = (summary.PASS, summary.FAIL, summary.UNKNOWN, summary.SETUP)
+    for field in ("word", "symbol", "css"):
+        assert len({getattr(head, field) for head in heads}) == len(heads)
+
+
+def test_an_unknown_run_always_has_a_reason() -> None:
+    assert summary.unknown_reasons(samples.result_of(samples.NOT_CHECKED)) != ()
+    assert summary.unknown_reasons(samples.result_of()) != ()
+    assert summary.unknown_reasons(samples.result_of(samples.PASSED)) == ()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(None, "–"), (math.inf, "–"), (0.214, "0.21 s"), (12.34, "12.3 s"), (140.2, "140 s")],
+)
+def test_seconds_keep_three_digits_or_show_a_dash(seconds: float | None, shown: str) -> None:
+    assert summary.seconds_text(seconds) == shown
+
+
+def test_clocks_of_several_faults_hide_no_missing_one() -> None:
+    cells = summary.clock_cells((Clocks("a", detect_seconds=1.0), Clocks("b")))
+    assert cells == ("1.00 s / –", "– / –", "– / –", "– / –")
+
+
+def test_findings_are_grouped_in_the_order_of_the_promises() -> None:
+    late = dataclasses.replace(samples.lost().findings[0], promise=Promise.TRUTH)
+    groups = summary.by_promise((late, samples.lost().findings[0], late))
+    assert [(promise, len(group)) for promise, group in groups] == [
+        (Promise.CONSERVATION, 1),
+        (Promise.TRUTH, 2),
+    ]
+
+
+def test_irreducible_waits_add_up_exclusive_ones_and_share_the_others_among_cores() -> None:
+    def run(seconds: float, *, exclusive: bool) -> RunResult:
+        base = samples.result_of(samples.PASSED)
+        scenario = dataclasses.replace(base.scenario, exclusive=exclusive)
+        return dataclasses.replace(base, scenario=scenario, waits=Waits(edge_seconds=seconds))
+
+    runs = [run(10, exclusive=True), run(6, exclusive=False), run(8, exclusive=False)]
+    assert summary.irreducible_seconds(runs, 2) == 10 + 7
+    assert summary.irreducible_seconds(runs, 64) == 10 + 7
+    assert summary.irreducible_seconds(runs[:1], 2) == 10
+    assert summary.irreducible_seconds([], 2) == 0
+
+
+def test_passwords_in_free_text_are_masked() -> None:
+    shown = summary.masked("no answer from postgresql://slm:hunter2@127.0.0.1/db with password=hunter2")
+    assert "hunter2" not in shown
+    assert "127.0.0.1/db" in shown
+
+
+def test_a_story_follows_an_event_to_table_and_queue() -> None:
+    sample = samples.started()
+    event_id = sample.write(1.0, samples.DECEMBER, 202, 0.02)
+    sample.write(2.0, samples.DECEMBER, 0, 5.0, event_id)
+    day = date(2025, 12, 5)
+    sample.records += [
+        ev.TableRow(event_id, day, "2025_12", "{}", ""),
+        ev.DlqRow(event_id, day, "dead", "conflict", "{}"),
+        ev.Destroyed(3.0, 1, (event_id,), restored=False),
+        ev.FinalRead(9.0, table=True, dlq=True),
+    ]
+    story = summary.Stories(build_run(sample.records)).of(event_id)
+    assert [summary.operation_text(operation) for operation in story.operations] == [
+        "1.000 s · op 1 · writer 1 · write → 202 queued after 20.0 ms",
+        "2.000 s · op 2 · writer 2 · write → no answer (ReadTimeout) after 5.00 s",
+    ]
+    assert story.ending == (
+        "in the table once: 2025_12 (event_date 2025-12-05); in the DLQ: dead (conflict); "
+        "destroyed by fault 1 and not restored"
+    )
+
+
+def test_a_story_without_final_reads_claims_no_loss() -> None:
+    sample = samples.started()
+    event_id = sample.write(1.0, samples.DECEMBER, 202, 0.02)
+    story = summary.Stories(build_run(sample.records)).of(event_id)
+    assert story.ending == "the table was not read at the end; the DLQ was not read at the end"
