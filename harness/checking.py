@@ -47,6 +47,22 @@ class CheckResult:
         return Verdict.UNKNOWN if self.unknowns else Verdict.PASS
 
 
+@dataclass(frozen=True)
+class Clocks:
+    """The four clocks of one fault, in seconds; None where the event never came.
+
+    Detect: bite to the first sign that the service noticed.  Fallback: bite to the first 202.  Recover: first
+    successful probe after heal to the first direct 201 of the slowest month.  Drain: the same probe to an empty
+    DLQ.
+    """
+
+    fault: str
+    detect_seconds: float | None = None
+    fallback_seconds: float | None = None
+    recover_seconds: float | None = None
+    drain_seconds: float | None = None
+
+
 class Checker(Protocol):
     """One invariant.  Implementations are registered functions."""
 

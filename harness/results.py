@@ -5,25 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .checking import CheckResult, Finding
+from .checking import CheckResult, Clocks, Finding
 from .scenario import Scenario
 from .values import Verdict
 
-
-@dataclass(frozen=True)
-class Clocks:
-    """The four clocks of one fault, in seconds; None where the event never came.
-
-    Detect: bite to the first sign that the service noticed.  Fallback: bite to the first 202.  Recover: first
-    successful probe after heal to the first direct 201 of the slowest month.  Drain: the same probe to an empty
-    DLQ.
-    """
-
-    fault: str
-    detect_seconds: float | None = None
-    fallback_seconds: float | None = None
-    recover_seconds: float | None = None
-    drain_seconds: float | None = None
+__all__ = ["Clocks", "RunResult", "SuiteResult", "Waits"]
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ BODY_MAX_BYTES = 5 * 1024 * 1024
 PAGE_DEFAULT, PAGE_MAX = 100, 1000
 RETRY_AFTER_SECONDS = 1
 _TITLES = {
-    400: "InvalidError request",
+    400: "Invalid request",
     401: "Unauthorized",
     404: "Not found",
     405: "Method not allowed",
@@ -241,14 +241,13 @@ def _page_of(request: Request) -> tuple[str | None, int, int, bool]:
 
 
 def _entry_json(entry: Entry, whole: bool) -> str:
-    error = entry.last_error
     listed = {
         "event_id": entry.event_id,
         "event_date": entry.event_date,
         "partition": entry.partition,
         "state": entry.state,
         "attempts": entry.attempts,
-        "last_error": None if error is None else {"sqlstate": error.sqlstate, "message": error.message},
+        "last_error": {"sqlstate": entry.sqlstate, "message": entry.message},
         "queued_at": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(entry.queued_at))
         + f".{int(entry.queued_at % 1 * 1000):03d}Z",
     }

@@ -61,6 +61,11 @@ def event_ids(operations: Iterable[Operation]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(operation.event_id or f"operation {operation.op}" for operation in operations))
 
 
+def in_flight(run: Run, start: float, end: float) -> tuple[str, ...]:
+    """Ids of the events that were under way at some moment of [start, end], to name with what is no event's own."""
+    return event_ids(op for op in run.operations if op.invoked <= end and op.completed >= start)
+
+
 @dataclass(frozen=True)
 class Wishes:
     """What the scenario asks of the checkers, read from its JSON; a missing key means the default."""
@@ -72,8 +77,6 @@ class Wishes:
     """Months that the load joined only once the faults were on: they owe nothing before."""
     faults: int = 0
     """How many faults the schedule names."""
-    late_months: frozenset[str] = frozenset()
-    """Labels of months that the load joins only once the faults are on."""
 
 
 def wishes(run: Run) -> Wishes:
@@ -88,15 +91,12 @@ def wishes(run: Run) -> Wishes:
     if isinstance(schedule, dict):
         schedule = schedule.get("faults") or []
     phases = data.get("strict_phases")
-    load = data.get("load")
-    late = load.get("late_months", []) if isinstance(load, dict) else []
     return Wishes(
         judge_latency=data.get("judge_latency") is True,
         min_strict_events=int(data.get("min_strict_events", 200)),
         strict_phases=None if phases is None else tuple(str(phase) for phase in phases),
         late_months=_late_months(data),
         faults=len(schedule),
-        late_months=frozenset(str(label) for label in late),
     )
 
 
@@ -169,15 +169,13 @@ def restarts(run: Run) -> list[float]:
     return [mark.t for mark in run.of_kind(ev.ServiceMark) if mark.what in ("started", "restarted")][1:]
 
 
-def turmoil(run: Run) -> list[tuple[float, float]]:
-    """Spans in which the service was replaced at some unknown moment: from the fault's step to the mark of it."""
-    steps = [mark.t for mark in run.of_kind(ev.FaultMark)]
-    spans = []
-    for t in restarts(run):
-        begun = [step for step in steps if step <= t]
-        injects = [w.injecting for w in run.windows if w.injecting <= t] or begun or [t]
-        spans.append((max(injects), t))
-    return spans
+def between_lives(run: Run, t: float) -> bool:
+    """Tell whether the service was being replaced around ``t``: from the fault that ends it to the mark of it."""
+    for seen in restarts(run):
+        begun = max((window.injecting for window in run.windows if window.injecting <= seen), default=seen)
+        if begun <= t <= seen:
+            return True
+    return False
 
 
 def life_of(boundaries: Sequence[float], t: float) -> int:

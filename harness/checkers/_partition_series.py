@@ -118,14 +118,17 @@ def _healthy_in_peace(scraped: Scraped, month: Month, findings: list[Finding], u
     """Away from faults and their edges a month that was written is healthy."""
     wrong: list[float] = []
     stalled: list[float] = []
+    created: dict[str, None] = {}
     for scrape in scraped.scrapes:
         written = scraped.created_before(month, scrape.t)
         if written is None or _healthy(scrape, month) is not False or scraped.disturbed(month, scrape.t):
             continue
         (stalled if scraped.stalled(month, scrape.t) else wrong).append(scrape.t)
+        if wrong[-1:] == [scrape.t]:
+            created[written.event_id] = None
     if wrong:
         said = f"{month} is not shown healthy in {len(wrong)} scrapes although no fault, nor an edge of one, is near."
-        findings.append(Finding(Promise.TRUTH, said, (), wrong[0]))
+        findings.append(Finding(Promise.TRUTH, said, tuple(created), wrong[0]))
     if stalled:
         unknowns.append(f"{month} was not shown healthy in {len(stalled)} scrapes, but the canary stalled as well.")
 
@@ -137,14 +140,15 @@ def _recovered(scraped: Scraped, month: Month, findings: list[Finding], unknowns
     if not windows or any(window.probed is None for window in windows):
         return
     last = scraped.scrapes[-1]
-    if _healthy(last, month) is not False or not any(op.month == month and op.acknowledged for op in run.operations):
+    accepted = [op for op in run.operations if op.month == month and op.acknowledged]
+    if _healthy(last, month) is not False or not accepted:
         return
     edge = max(recovery_edge(window, run) for window in windows)
     if last.t <= edge + SCRAPE_SLACK_SECONDS:
         unknowns.append(f"The last scrape shows {month} not healthy, but lies before the end of its recovery time.")
     elif scraped.created_before(month, last.t) is None and not scraped.stalled(month, last.t):
         said = f"{month} is still not shown healthy {last.t - edge:.1f} s after its recovery time."
-        findings.append(Finding(Promise.TRUTH, said, (), last.t))
+        findings.append(Finding(Promise.TRUTH, said, event_ids(accepted[-1:]), last.t))
 
 
 def growth(scraped: Scraped, month: Month) -> float | None:

@@ -6,7 +6,7 @@ from .. import events as ev
 from ..checking import CHECKERS, CheckResult, Finding
 from ..rundata import Run
 from ..values import Promise
-from ._common import recovery_edge
+from ._common import in_flight, recovery_edge
 
 NAME = "bounds"
 SHORTEST_SECONDS = 0.15
@@ -34,7 +34,7 @@ def bounds(run: Run) -> CheckResult:
             Promise.BOUNDS,
             f"{most} connections, more than the pool's maximum of {run.limits.db_pool_max}, "
             f"from {start:.2f} s to {end:.2f} s.",
-            (),
+            in_flight(run, start, end),
             start,
         )
         for start, end, most in _excesses(counted, run.limits.db_pool_max)

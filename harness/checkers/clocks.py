@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from .. import events as ev
+from ..checking import Clocks
 from ..oracle import CREATED, QUEUED
 from ..rundata import FaultWindow, Run
 from ..values import Month
@@ -17,29 +17,10 @@ _NOTICED = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Clocks:
-    """Seconds of one fault; None where it did not happen or could not be seen.
-
-    ``detect_seconds`` from the bite to the first sign that the service noticed (a log line, or a status series
-    that is not healthy); ``fallback_seconds`` from the bite to the first 202 of a covered month;
-    ``recover_seconds`` from the first successful probe to the first 201 of the slowest covered month;
-    ``drain_seconds`` from that probe to the first empty queue after the last 202 of the fault.
-    """
-
-    fault: int
-    name: str
-    detect_seconds: float | None
-    fallback_seconds: float | None
-    recover_seconds: float | None
-    drain_seconds: float | None
-
-
 def clocks(run: Run) -> tuple[Clocks, ...]:
     """Measure every window of the run."""
     return tuple(
         Clocks(
-            window.fault,
             window.name,
             _detect(run, window),
             _fallback(run, window),
@@ -76,9 +57,9 @@ def _shows_trouble(sample: ev.MetricsSample, labels: set[str]) -> bool:
     for text, value in sample.series.items():
         name, pairs = parse_series(text)
         found = dict(pairs)
-        if name == "datastorage_partition_status" and found.get("status") == "healthy" and value == 0:
-            if found.get("partition") in labels:
-                return True
+        ill = name == "datastorage_partition_status" and found.get("status") == "healthy" and value == 0
+        if ill and found.get("partition") in labels:
+            return True
     return False
 
 
@@ -100,7 +81,10 @@ def _recover(run: Run, window: FaultWindow) -> float | None:
     if window.probed is None:
         return None
     slowest = 0.0
-    for month in _covered(run, window):
+    months = [month for month in _covered(run, window) if not _still_hurt(run, window, month)]
+    if not months:
+        return None
+    for month in months:
         first = min(
             (
                 operation.completed
@@ -115,8 +99,20 @@ def _recover(run: Run, window: FaultWindow) -> float | None:
     return slowest
 
 
+def _still_hurt(run: Run, window: FaultWindow, month: Month) -> bool:
+    """Tell whether another fault keeps the month down when this one is repaired."""
+    assert window.probed is not None
+    return any(
+        other.fault != window.fault
+        and reaches(other, month)
+        and other.injecting <= window.probed
+        and (other.probed is None or other.probed > window.probed)
+        for other in run.windows
+    )
+
+
 def _drain(run: Run, window: FaultWindow) -> float | None:
-    if window.probed is None:
+    if window.probed is None or any(_still_hurt(run, window, month) for month in _covered(run, window)):
         return None
     edge = recovery_edge(window, run)
     last_queued = max(

@@ -15,7 +15,7 @@ def judge(run: Run, names: Iterable[str]) -> tuple[CheckResult, ...]:
     for name, checker in checkers:
         try:
             results.append(checker(run))
-        except Exception as error:  # A checker that fails has judged nothing, whatever it failed of.
+        except Exception as error:  # noqa: BLE001  A checker that fails has judged nothing, whatever it failed of.
             said = f"The checker {name} crashed, so its promise was not judged: {type(error).__name__}: {error}"
             results.append(CheckResult(name, unknowns=(said,)))
     return tuple(results)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from ..checking import CHECKERS, CheckResult, Finding
 from ..rundata import Run
 from ..values import Promise
-from ._common import nothing_sent
+from ._common import in_flight, nothing_sent
 from ._counted import count_findings
 from ._partition_series import partition_findings
 from ._scraped import Scraped
@@ -53,7 +53,12 @@ def _each(scraped: Scraped, rule: Rule) -> list[Finding]:
         for promise, said in rule(scraped, scrape):
             seen.setdefault((promise, said), []).append(scrape.t)
     return [
-        Finding(promise, f"{said} ({len(times)} of {len(scraped.scrapes)} scrapes).", (), times[0])
+        Finding(
+            promise,
+            f"{said} ({len(times)} of {len(scraped.scrapes)} scrapes).",
+            in_flight(scraped.run, times[0], times[0]),
+            times[0],
+        )
         for (promise, said), times in seen.items()
     ]
 

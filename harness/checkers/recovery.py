@@ -15,6 +15,8 @@ from .clocks import clocks
 
 NAME = Owner.RECOVERY.value
 SLACK_SECONDS = 0.5
+NOT_RECOVERED = "recovery"
+"""Topic of the note that the lifecycle leaves when the steady state does not return within its deadline."""
 
 
 @CHECKERS.register(NAME)
@@ -34,13 +36,24 @@ def recovery(run: Run) -> CheckResult:
             if reaches(window, month):
                 _resumed(run, window, month, findings, unknowns)
     _drained(run, findings, unknowns)
+    if all(window.probed is not None for window in run.windows):
+        for note in run.of_kind(ev.Note):
+            if note.topic == NOT_RECOVERED:
+                said = f"The service did not come back to its steady state: {note.text}"
+                findings.append(Finding(Promise.RECOVERY, said, _last_answered(run), note.t))
     facts = {
-        f"{clock}_{each.fault}_{each.name}_seconds": value
-        for each in clocks(run)
+        f"{clock}_{window.fault}_{window.name}_seconds": value
+        for window, each in zip(run.windows, clocks(run), strict=True)
         for clock in ("recover", "drain")
         if (value := getattr(each, f"{clock}_seconds")) is not None
     }
     return CheckResult(NAME, tuple(findings), tuple(unknowns), facts=facts)
+
+
+def _last_answered(run: Run) -> tuple[str, ...]:
+    """The last accepted event of each month: what the service did last before it should have been well."""
+    last = {operation.month: operation for operation in run.operations if operation.acknowledged}
+    return event_ids(last.values())
 
 
 def _resumed(run: Run, window: FaultWindow, month: Month, findings: list[Finding], unknowns: list[str]) -> None:

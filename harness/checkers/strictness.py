@@ -26,7 +26,6 @@ def strictness(run: Run) -> CheckResult:
             every[expected.phase, operation.month] += 1
             strict[expected.phase, operation.month] += expected.strict
     least, late = wishes(run).min_strict_events, wishes(run).late_months
-    late = wishes(run).late_months
     unknowns: list[str] = []
     for phase in _phases(run):
         due = [month for month in run.months if phase is not Phase.BEFORE or month not in late]
@@ -34,7 +33,7 @@ def strictness(run: Run) -> CheckResult:
         short = [f"{month} {count}" for month, count in counts.items() if count < least]
         if short:
             unknowns.append(f"Too few events judged strictly {phase}: {', '.join(short)}; {least} are needed.")
-        judged, sent = sum(counts.values()), sum(every[phase, month] for month in months)
+        judged, sent = sum(counts.values()), sum(every[phase, month] for month in due)
         if 2 * judged < sent:
             unknowns.append(f"Only {judged} of {sent} events {phase} were judged strictly; half is needed.")
     facts = {f"strict_{phase}_{month}": float(strict[phase, month]) for phase, month in sorted(every)}

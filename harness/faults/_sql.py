@@ -81,6 +81,23 @@ def failing_as(kind: type[FaultError], doing: str) -> Iterator[None]:
         ) from error
 
 
+async def uninterrupted(work: Awaitable[T]) -> T:
+    """Await ``work`` to its end even when cancelled, and only then pass the cancellation on.
+
+    Handles of the environment work in threads, which no cancellation stops: a heal that began meanwhile would be
+    overtaken by the very inject that it undoes.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        if not task.cancelled():
+            # Asked for, so that an error of the abandoned work is not reported as never retrieved.
+            task.exception()
+        raise
+
+
 @asynccontextmanager
 async def admin(scene: Scene, *, application_name: str = "harness-fault") -> AsyncIterator[AsyncConnection]:
     """Open an autocommit connection of the harness's role that never waits long for a lock."""

@@ -16,7 +16,7 @@ from ..fault import FAULTS, Scene
 from ..probes.postgres import NO_ANSWER, NO_CONNECTION, probe_insert
 from ..stacks.base import Capability, Environment, StopMode
 from ..values import Month
-from ._sql import failing_as
+from ._sql import failing_as, uninterrupted
 
 _DAY = Month(2026, 1).first_day
 """Any day will do: a server that is down refuses all of them, a new one is asked for no month."""
@@ -69,7 +69,7 @@ class StopDatabase:
         """Stop and wait until the postmaster is gone."""
         with failing_as(FaultError, "stop PostgreSQL"):
             scene.ledger.save("stopping", True)
-            await scene.environment.database.stop(self.mode)
+            await uninterrupted(scene.environment.database.stop(self.mode))
             scene.ledger.save("stopped", True)
 
     async def confirm(self, scene: Scene) -> str:
@@ -80,9 +80,9 @@ class StopDatabase:
         """End a half-done stop, then start."""
         with failing_as(HealFailed, "start PostgreSQL again"):
             if scene.ledger.load("stopping") and not scene.ledger.load("stopped"):
-                await scene.environment.database.stop(self.mode)
+                await uninterrupted(scene.environment.database.stop(self.mode))
                 scene.ledger.save("stopped", True)
-            await scene.environment.database.start()
+            await uninterrupted(scene.environment.database.start())
 
     async def probe(self, scene: Scene) -> bool:
         """PostgreSQL judges an insert again."""
@@ -110,7 +110,7 @@ class KillDatabase:
         """Kill, and wait until every process is gone."""
         with failing_as(FaultError, "kill PostgreSQL"):
             scene.ledger.save("killing", True)
-            await scene.environment.database.kill()
+            await uninterrupted(scene.environment.database.kill())
             scene.ledger.save("killed", True)
 
     async def confirm(self, scene: Scene) -> str:
@@ -121,9 +121,9 @@ class KillDatabase:
         """End a half-done kill, then start."""
         with failing_as(HealFailed, "start PostgreSQL again"):
             if scene.ledger.load("killing") and not scene.ledger.load("killed"):
-                await scene.environment.database.kill()
+                await uninterrupted(scene.environment.database.kill())
                 scene.ledger.save("killed", True)
-            await scene.environment.database.start()
+            await uninterrupted(scene.environment.database.start())
 
     async def probe(self, scene: Scene) -> bool:
         """PostgreSQL judges an insert again."""

@@ -33,7 +33,7 @@ from ..probes.postgres import (
 from ..stacks.base import Capability, Direction, Environment, Toxic, ToxicKind
 from ..values import Month
 from . import _holder
-from ._sql import failing_as
+from ._sql import failing_as, uninterrupted
 
 _DAY = Month(2026, 1).first_day
 """Any day will do: the network delays or breaks an insert before PostgreSQL judges it."""
@@ -56,7 +56,7 @@ async def _inject(scene: Scene, toxics: tuple[Toxic, ...], what: str) -> None:
     with failing_as(FaultError, what):
         scene.ledger.save("toxics", [toxic.name for toxic in toxics])
         for toxic in toxics:
-            await scene.environment.proxy.add(toxic)
+            await uninterrupted(scene.environment.proxy.add(toxic))
 
 
 async def _heal(scene: Scene, what: str) -> None:
@@ -67,7 +67,7 @@ async def _heal(scene: Scene, what: str) -> None:
         if warm is not None:
             await warm.close()
         for name in names:
-            await proxy.remove(name)
+            await uninterrupted(proxy.remove(name))
     except (FaultError, OSError) as error:
         raise HealFailed(f"Could not {what}: {error} Restart Toxiproxy to be rid of its toxics.") from error
 
@@ -297,7 +297,7 @@ class DisableProxy:
     async def inject(self, scene: Scene) -> None:
         """Disable."""
         scene.ledger.save("disabling", True)
-        await scene.environment.proxy.disable()
+        await uninterrupted(scene.environment.proxy.disable())
 
     async def confirm(self, scene: Scene) -> str:
         """A new connection is refused, and Toxiproxy says disabled."""
@@ -310,7 +310,7 @@ class DisableProxy:
         if not scene.ledger.load("disabling"):
             return
         try:
-            await scene.environment.proxy.enable()
+            await uninterrupted(scene.environment.proxy.enable())
         except FaultError as error:
             raise HealFailed(f"Could not enable the proxy again: {error}") from error
 

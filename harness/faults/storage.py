@@ -42,6 +42,7 @@ from ._sql import (
     retrying,
     save_children,
     saved_children,
+    uninterrupted,
 )
 
 DAMAGED = frozenset({"XX001", "XX002"})
@@ -161,13 +162,13 @@ class _Corruption:
             )
         database = scene.environment.database
         scene.ledger.save("restarting", True)
-        await database.stop(StopMode.FAST)
+        await uninterrupted(database.stop(StopMode.FAST))
         # Pages may have been added before the stop, so they are counted again.
         damages = [_blocks(scene, damage.month, damage.relation, self._pages) for damage in damages]
         _save(scene, damages)
         for damage in damages:
             damage_pages(database.data_dir, damage.relation, damage.blocks)
-        await database.start()
+        await uninterrupted(database.start())
         scene.ledger.save("restarted", True)
 
     async def confirm(self, scene: Scene) -> str:
@@ -182,8 +183,8 @@ class _Corruption:
         with failing_as(HealFailed, f"heal {self.name}"):
             if scene.ledger.load("restarting") and not scene.ledger.load("restarted"):
                 # The stop may still be under way: end it first, so that the start is a start.
-                await scene.environment.database.stop(StopMode.FAST)
-                await scene.environment.database.start()
+                await uninterrupted(scene.environment.database.stop(StopMode.FAST))
+                await uninterrupted(scene.environment.database.start())
                 scene.ledger.save("restarted", True)
             damages = _saved(scene)
             if not damages:

@@ -42,9 +42,15 @@ class Entry:
     partition: str
     state: str
     attempts: int
-    last_error: LastError | None
+    sqlstate: str | None
+    message: str
     queued_at: float
     event: str
+
+    @property
+    def last_error(self) -> LastError:
+        """Why it was queued, or why it was not drained since."""
+        return LastError(self.sqlstate, self.message)
 
 
 @dataclass(frozen=True)

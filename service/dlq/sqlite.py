@@ -136,8 +136,7 @@ class _Store:
         self.note_oldest()
 
     def entries(self, query: str, *values: str | float) -> list[Entry]:
-        rows = self.db.execute(query, values)
-        return [Entry(*row[:6], LastError(*row[6:8]), *row[8:]) for row in rows]
+        return [Entry(*row) for row in self.db.execute(query, values)]
 
     def rows(self) -> list[tuple[object, ...]]:
         """Everything, also from a file that was deleted under its open descriptor."""

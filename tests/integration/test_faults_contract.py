@@ -6,9 +6,20 @@ import asyncio
 import json
 from collections.abc import Coroutine
 
-import faults_lab
 import pytest
-from faults_lab import (
+
+from harness.fault import FAULTS, Fault, fault_from_json, fault_to_json
+from harness.faults.creation import NAME_TAKEN, PreventPartitionCreation
+from harness.faults.database import KillDatabase, StopDatabase
+from harness.faults.network import Bandwidth, Blackhole, DisableProxy, Latency, ResetConnections
+from harness.faults.noop import NoopDetach
+from harness.faults.partition import DetachAndRestoreCopy, DetachPartition, DropPartition, LockPartition
+from harness.faults.process import CrashService
+from harness.faults.storage import CorruptHeap, CorruptIndex
+from harness.probes.postgres import probe_insert
+from harness.stacks.base import Direction, Environment, StopMode
+from tests.integration import faults_lab
+from tests.integration.faults_lab import (
     DECEMBER,
     JANUARY,
     MISSING,
@@ -21,17 +32,6 @@ from faults_lab import (
     settled,
     undo_copy,
 )
-
-from harness.fault import FAULTS, Fault, fault_from_json, fault_to_json
-from harness.faults.creation import NAME_TAKEN, PreventPartitionCreation
-from harness.faults.database import KillDatabase, StopDatabase
-from harness.faults.network import Bandwidth, Blackhole, DisableProxy, Latency, ResetConnections
-from harness.faults.noop import NoopDetach
-from harness.faults.partition import DetachAndRestoreCopy, DetachPartition, DropPartition, LockPartition
-from harness.faults.process import CrashService
-from harness.faults.storage import CorruptHeap, CorruptIndex
-from harness.probes.postgres import probe_insert
-from harness.stacks.base import Direction, Environment, StopMode
 
 lab = faults_lab.lab
 

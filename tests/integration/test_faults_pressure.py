@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-import faults_lab
 import psycopg
 import pytest
-from faults_lab import DECEMBER, JANUARY, ROWS_PER_MONTH, Lab, Writers, case_name, clean, rows_of, settled, undo_copy
 
 from harness.errors import FaultNotConfirmed
 from harness.fault import Fault
@@ -19,6 +17,19 @@ from harness.faults.partition import DetachAndRestoreCopy, DetachPartition, Drop
 from harness.faults.storage import CorruptHeap, CorruptIndex
 from harness.probes.postgres import list_partitions
 from harness.values import Month
+from tests.integration import faults_lab
+from tests.integration.faults_lab import (
+    DECEMBER,
+    JANUARY,
+    ROWS_PER_MONTH,
+    Lab,
+    Writers,
+    case_name,
+    clean,
+    rows_of,
+    settled,
+    undo_copy,
+)
 
 lab = faults_lab.lab
 

@@ -6,10 +6,8 @@ import asyncio
 import json
 from decimal import Decimal
 
-import faults_lab
 import psycopg
 import pytest
-from faults_lab import DECEMBER, ROWS_PER_MONTH, Lab, rows_of
 
 from harness.errors import HarnessError
 from harness.faults.network import Blackhole
@@ -24,6 +22,8 @@ from harness.probes.postgres import (
     probe_insert,
     read_rows,
 )
+from tests.integration import faults_lab
+from tests.integration.faults_lab import DECEMBER, ROWS_PER_MONTH, Lab, rows_of
 
 lab = faults_lab.lab
 

@@ -147,7 +147,10 @@ def _badness(write: Write) -> int:
 @given(st.lists(st.tuples(st.sampled_from([201, 202, 400, 503, 0]), st.sampled_from(["table", "dlq", "none"]))))
 def test_lost_events_are_the_acknowledged_without_the_found(plan: list[tuple[int, str]]) -> None:
     records: list[ev.Record] = [ev.RunStarted(0.0, "r", "s", 1, "", "{}", "t", {})]
-    acknowledged, stored, pending, refused = set(), set(), set(), set()
+    acknowledged: set[str] = set()
+    refused: set[str] = set()
+    stored: set[str] = set()
+    pending: set[str] = set()
     day = date(2025, 12, 5)
     for op, (status, place) in enumerate(plan):
         event_id = str(uuid.UUID(int=op))
@@ -155,7 +158,8 @@ def test_lost_events_are_the_acknowledged_without_the_found(plan: list[tuple[int
         records.append(ev.Invoke(op, op, 0, ev.OpKind.WRITE, event_id, day, content))
         outcome = "not_stored" if status == 503 else ""
         records.append(ev.Complete(op + 0.1, op, ev.Completion.OK, status, outcome))
-        (acknowledged if status in (201, 202) else refused if status else set()).add(event_id)
+        if status:
+            (acknowledged if status in (201, 202) else refused).add(event_id)
         if place == "table":
             records.append(ev.TableRow(event_id, day, "2025_12", content, f"c{op}"))
             stored.add(event_id)

@@ -126,7 +126,7 @@ class History:
         count = 0
         for index, record in enumerate(self.records):
             if isinstance(record, kind) and wanted(record):
-                self.records[index] = dataclasses.replace(record, **changes)  # type: ignore[type-var,assignment]
+                self.records[index] = dataclasses.replace(record, **changes)
                 count += 1
         assert count, f"no {kind.__name__} was there to change"
         return count

@@ -7,13 +7,13 @@ import json
 from collections.abc import Callable
 
 import pytest
-from histories import CONFIRMED, DECEMBER, END, HEALING, JANUARY, PROBED, RADIUS, History, event_id, good
 
 from harness import events as ev
 from harness.checkers.clocks import clocks
 from harness.checkers.judge import judge
 from harness.checking import CheckResult
 from harness.values import Promise, Verdict
+from tests.unit.histories import CONFIRMED, DECEMBER, END, HEALING, JANUARY, PROBED, RADIUS, History, event_id, good
 
 WAIT = "datastorage_db_connection_wait_duration_seconds"
 
@@ -130,6 +130,23 @@ def test_a_depth_above_zero_after_an_empty_final_read_is_a_finding() -> None:
     assert promises("recovery", history) == {Promise.RECOVERY}
 
 
+def test_a_steady_state_that_does_not_return_is_a_finding() -> None:
+    history = good()
+    history.add(ev.Note(END, "recovery", "partition 2025_12 is unavailable"))
+    assert promises("recovery", history) == {Promise.RECOVERY}
+    history.drop(ev.FaultMark, lambda r: r.step is ev.FaultStep.PROBED)
+    assert check("recovery", history).verdict is Verdict.UNKNOWN
+
+
+def test_a_month_that_another_fault_still_hurts_recovers_on_that_faults_clock() -> None:
+    history = good()
+    history.fault(number=1, injecting=12, injected=12.1, confirmed=12.2, healing=13, healed=13.1, probed=13.2)
+    first, second = clocks(history.run())
+    assert first.recover_seconds == pytest.approx(0.06)
+    assert (second.recover_seconds, second.drain_seconds) == (None, None)
+    assert check("recovery", history).verdict is Verdict.PASS
+
+
 def test_clocks_measure_each_window() -> None:
     (clock,) = clocks(good().run())
     assert clock.detect_seconds == pytest.approx(0.1)
@@ -230,7 +247,9 @@ def test_a_month_shown_healthy_while_it_takes_nothing_is_a_finding() -> None:
 def test_a_status_stuck_after_recovery_is_a_finding() -> None:
     history = good()
     _status(history, DECEMBER.label, PROBED, END, "unavailable")
-    assert promises("metrics", history) == {Promise.TRUTH}
+    findings = check("metrics", history).findings
+    assert findings
+    assert all(finding.promise is Promise.TRUTH and finding.event_ids for finding in findings)
     in_time = good()
     _status(in_time, DECEMBER.label, PROBED, PROBED + 4, "unavailable")
     assert check("metrics", in_time).verdict is Verdict.PASS
@@ -367,7 +386,9 @@ def test_more_connections_than_the_pool_may_hold_are_a_finding_when_they_last() 
     history.edit(ev.ConnectionSample, lambda r: r.t in (15.0, 15.1), backends=30)
     assert check("bounds", history).verdict is Verdict.PASS, "0.1 s may be a backend that is not yet reaped"
     history.edit(ev.ConnectionSample, lambda r: r.t == 15.2, backends=26)
-    assert promises("bounds", history) == {Promise.BOUNDS}
+    (finding,) = check("bounds", history).findings
+    assert finding.promise is Promise.BOUNDS
+    assert event_id(history.ops(JANUARY, 15.0, 15.1)[0]) in finding.event_ids
 
 
 def test_sockets_count_where_backends_outlive_their_clients() -> None:
@@ -481,7 +502,7 @@ def test_too_few_strict_events_in_a_phase_are_unknown() -> None:
     history = good()
     history.edit(ev.RunStarted, lambda r: True, scenario_json='{"min_strict_events": 96}')
     (reason,) = check("strictness", history).unknowns
-    assert "after" in reason and f"{DECEMBER} 88" in reason
+    assert f"after: {DECEMBER} 88" in reason
     history.edit(ev.RunStarted, lambda r: True, scenario_json='{"min_strict_events": 96, "strict_phases": ["before"]}')
     assert check("strictness", history).verdict is Verdict.PASS
 

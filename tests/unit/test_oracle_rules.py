@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from histories import CONFIRMED, DECEMBER, HEALING, INJECTING, JANUARY, PROBED, RADIUS, History
 
 from harness import events as ev
 from harness.blast import BlastRadius, Dlq, Edge, ServiceState, Write
@@ -13,6 +12,7 @@ from harness.oracle import Oracle, Side, side_of
 from harness.rundata import FaultWindow, Operation
 from harness.targets.model import Limits
 from harness.values import Month, Phase
+from tests.unit.histories import CONFIRMED, DECEMBER, HEALING, INJECTING, JANUARY, PROBED, RADIUS, History
 
 WINDOW = FaultWindow(0, "lock-partition", RADIUS, INJECTING, 10.1, CONFIRMED, HEALING, 20.1, PROBED)
 
@@ -85,7 +85,7 @@ def test_a_write_is_judged_by_its_phase(t: float, allowed: set[int], strict: boo
     history = History()
     history.fault()
     history.add(ev.PhaseMark(0.0, "before"), ev.PhaseMark(INJECTING, "during"), ev.PhaseMark(HEALING, "after"))
-    assert expect(history, history.op(t, DECEMBER, 201)) == (allowed, strict, phase)
+    assert expect(history, history.op(t, DECEMBER, 201)) == (frozenset(allowed), strict, phase)
 
 
 @pytest.mark.parametrize(
