@@ -37,7 +37,9 @@ class _Group(click.Group):
 def _stack_options(command: Callable[..., Any]) -> Callable[..., Any]:
     options = (
         click.option("--target", type=_PATH, help="target.toml of the service under test [default: the reference]."),
-        click.option("--reports", type=_PATH, default=Path("reports"), show_default=True, help="Where runs are stored."),
+        click.option(
+            "--reports", type=_PATH, default=Path("reports"), show_default=True, help="Where runs are stored."
+        ),
         click.option("--pg-bindir", type=_PATH, help="Use the PostgreSQL (15 to 18) whose programs are here."),
         click.option("--pg-port", type=click.IntRange(1024, 65535), help="Fixed port for PostgreSQL; needs --jobs 1."),
         click.option("--toxiproxy-url", help="Use this running Toxiproxy instead of starting one."),
@@ -59,14 +61,18 @@ def cli() -> None:
 
 @cli.command()
 @click.argument("names", nargs=-1)
-@click.option("-k", "keyword", default="", help="Only scenarios whose name, claim or requirement ids match, as in pytest.")
+@click.option(
+    "-k", "keyword", default="", help="Only scenarios whose name, claim or requirement ids match, as in pytest."
+)
 @click.option("--scenarios", type=_PATH, default=Path("scenarios"), show_default=True, help="Folder of scenarios.")
 @click.option("--seed", type=int, help="Seed of the workload [default: a new one, shown at the end].")
 @click.option("--jobs", type=click.IntRange(1, 64), help="Environments at once [default: 2 a core, and 1].")
 @click.option("--step", is_flag=True, help="Pause at each step and print how to look (psql, curl).")
 @_stack_options
-def run(names: tuple[str, ...], keyword: str, scenarios: Path, seed: int | None, jobs: int | None, step: bool, **stack: Any) -> None:
-    """Run scenarios: all of them, those named, or those that match -k.
+def run(
+    names: tuple[str, ...], keyword: str, scenarios: Path, seed: int | None, jobs: int | None, step: bool, **stack: Any
+) -> None:
+    r"""Run scenarios: all of them, those named, or those that match -k.
 
     \b
     harness run                                  every scenario, in parallel
@@ -129,12 +135,12 @@ def list_(what: str, scenarios: Path, as_json: bool) -> None:
 @click.option("--pg-bindir", type=_PATH, help="Use the PostgreSQL (15 to 18) whose programs are here.")
 def doctor(pg_bindir: Path | None) -> None:
     """Say what this machine has, what is missing, and how to get it."""
-    from .doctor import diagnose, render
+    from .doctor import Level, diagnose, render
     from .stacks.embedded import EmbeddedOptions
 
     findings = diagnose(EmbeddedOptions(pg_bindir=pg_bindir))
     click.echo(render(findings))
-    if any(finding.missing for finding in findings):
+    if any(finding.level is Level.MISSING for finding in findings):
         raise SystemExit(Exit.USAGE)
 
 

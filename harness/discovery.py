@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import importlib
-
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -108,5 +107,3 @@ def compile_keyword(expression: str) -> Callable[[str], bool]:
 
     holds(tree, "")
     return lambda text: holds(tree, text)
-
-

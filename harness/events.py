@@ -15,7 +15,6 @@ import typing
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
-from functools import cache
 from typing import Any
 
 from .errors import HistoryError
@@ -286,7 +285,7 @@ def decode(line: str) -> Record:
     try:
         data = json.loads(line)
         kind = KINDS[data.pop("record")]
-        return kind(**{key: convert(data[key]) for key, convert in _converters(kind) if key in data})
+        return kind(**{key: convert(data[key]) for key, convert in _CONVERTERS[kind.__name__] if key in data})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise HistoryError(f"not a history record ({error!r}): {line[:120]!r}") from error
 
@@ -305,7 +304,6 @@ def _same(value: Any) -> Any:
     return value
 
 
-@cache
 def _converters(kind: type[Record]) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
     hints = typing.get_type_hints(kind)
     pairs: list[tuple[str, Callable[[Any], Any]]] = []
@@ -320,3 +318,6 @@ def _converters(kind: type[Record]) -> tuple[tuple[str, Callable[[Any], Any]], .
         else:
             pairs.append((field.name, _same))
     return tuple(pairs)
+
+
+_CONVERTERS = {name: _converters(kind) for name, kind in KINDS.items()}

@@ -6,6 +6,7 @@ is killed leaves a readable history up to its last instant.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -86,7 +87,8 @@ def read_history(folder: Path) -> list[Record]:
         lines = path.read_text(encoding="utf-8", errors="surrogatepass").split("\n")
     except OSError as error:
         raise HistoryError(
-            f"The run {folder} has no readable history ({error.strerror}). Name a folder below reports/ that holds {FILE_NAME}."
+            f"The run {folder} has no readable history ({error.strerror}). "
+            f"Name a folder below reports/ that holds {FILE_NAME}."
         ) from error
     tail = lines.pop()
     records = []
@@ -96,8 +98,6 @@ def read_history(folder: Path) -> list[Record]:
         except HistoryError as error:
             raise HistoryError(f"{path}, line {number}: {error}") from error
     if tail:
-        try:
+        with contextlib.suppress(HistoryError):
             records.append(decode(tail))
-        except HistoryError:
-            pass
     return records

@@ -151,7 +151,9 @@ class Oracle:
     def _contested(self, operation: Operation) -> bool:
         """Tell whether another content of this identity may have been queued while the table could not be asked."""
         rivals = self._contradictions.get(operation.of or 0, [])
-        return any(r.invoked < operation.completed and r.status in (NO_ANSWER, CREATED, QUEUED, UNAVAILABLE) for r in rivals)
+        return any(
+            r.invoked < operation.completed and r.status in (NO_ANSWER, CREATED, QUEUED, UNAVAILABLE) for r in rivals
+        )
 
 
 def side_of(window: FaultWindow, operation: Operation, limits: Limits) -> Side:

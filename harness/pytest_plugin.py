@@ -32,7 +32,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--harness-seed", type=int, metavar="N", help="seed of the workload")
     group.addoption("--harness-jobs", type=int, metavar="N", help="environments at once")
     group.addoption("--harness-pg-bindir", metavar="DIR", help="use the PostgreSQL whose programs are here")
-    parser.addini("scenario_paths", "folders whose files are collected as scenarios", type="args", default=["scenarios"])
+    parser.addini(
+        "scenario_paths", "folders whose files are collected as scenarios", type="args", default=["scenarios"]
+    )
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> ScenarioFile | None:
@@ -169,7 +171,7 @@ class _Suite:
         try:
             with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
                 runner.run(self._main())
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  (handed on to the items that wait for it)
             for future in self._pending():
                 future.set_exception(_innermost(error))
 

@@ -76,6 +76,7 @@ async def run_scenario(plan: RunPlan, stack: Stack, observer: RunObserver) -> Ru
         problem = str(error)
     finally:
         live.history.close()
+        redact_logs(plan.folder, live.secrets)
     if problem and not live.judgeable:
         return RunResult(
             run=plan.run,
@@ -87,7 +88,7 @@ async def run_scenario(plan: RunPlan, stack: Stack, observer: RunObserver) -> Ru
             repeat_command=plan.repeat_command,
         )
     await observer.step(plan.run, 11, "judge", None)
-    result = await asyncio.to_thread(
+    return await asyncio.to_thread(
         judging.judge_folder,
         plan.folder,
         waits=live.waits,
@@ -95,7 +96,6 @@ async def run_scenario(plan: RunPlan, stack: Stack, observer: RunObserver) -> Ru
         seconds=lambda: time.monotonic() - started,
         repeat_command=plan.repeat_command,
     )
-    return result
 
 
 class _LiveRun:
@@ -159,7 +159,7 @@ class _LiveRun:
             history.add(await probe.metrics(self.clock.now()))
         except BaseException:
             for problem in await asyncio.shield(nemesis.undo()):
-                history.mark(lambda t, text=problem: Note(t, "undo", text))  # type: ignore[misc]
+                history.add(Note(self.clock.now(), "undo", problem))
             raise
         finally:
             await samplers.stop()
@@ -203,9 +203,7 @@ class _LiveRun:
         timeout = plan.target.limits.request_deadline_seconds + _CLIENT_SLACK_SECONDS
         if plan.scenario.load.locust_users:
             log = environment.artifacts / "locust.log"
-            return LocustLoad(
-                plan.scenario.load, plan.seed, plan.run, self.history, environment.workdir, log, timeout
-            )
+            return LocustLoad(plan.scenario.load, plan.seed, plan.run, self.history, environment.workdir, log, timeout)
         return ClosedLoop(
             plan.scenario.load, plan.seed, plan.run, self.history, lambda: environment.service.base_url, timeout
         )
@@ -217,6 +215,15 @@ class _LiveRun:
 
     async def _step(self, number: int, text: str, environment: Environment | None = None) -> None:
         await self.observer.step(self.plan.run, number, text, environment)
+
+
+def redact_logs(folder: Path, secrets: tuple[str, ...]) -> None:
+    """Rewrite the logs of a run whose parts have ended, where they hold a secret."""
+    for path in folder.glob("*.log"):
+        text = path.read_text(encoding="utf-8", errors="surrogateescape")
+        hidden = redact(text, secrets)
+        if hidden != text:
+            path.write_text(hidden, encoding="utf-8", errors="surrogateescape")
 
 
 def _run_started(plan: RunPlan, clock: Clock, environment: Environment) -> RunStarted:
@@ -237,5 +244,3 @@ def _run_started(plan: RunPlan, clock: Clock, environment: Environment) -> RunSt
         versions=versions,
         limits_json=json.dumps(plan.target.limits.__dict__),
     )
-
-

@@ -108,4 +108,6 @@ class Scenario:
                 data[key] = tuple(data[key])
             return cls(load=Load(**load), schedule=schedule, **data)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ScenarioError(f"The stored scenario cannot be read: {error!r}. Was it written by this version?") from error
+            raise ScenarioError(
+                f"The stored scenario cannot be read: {error!r}. Was it written by this version?"
+            ) from error

@@ -124,7 +124,8 @@ class Session:
             options.reports.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(
-                f"Reports cannot be written to {options.reports} ({error.strerror}); name another folder with --reports."
+                f"Reports cannot be written to {options.reports} ({error.strerror}); "
+                "name another folder with --reports."
             ) from error
         self._stack = EmbeddedStack(
             EmbeddedOptions(

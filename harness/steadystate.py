@@ -94,9 +94,7 @@ class SteadyState:
         plain = Load(months=(month,), resend_share=0.0, conflict_share=0.0, invalid_share=0.0)
         planned = Stream(seed, PROBE_WRITER, month, plain, self._run).next(op)
         self._history.mark(
-            lambda t: Invoke(
-                t, op, PROBE_WRITER, planned.kind, planned.event_id, planned.event_date, planned.content
-            )
+            lambda t: Invoke(t, op, PROBE_WRITER, planned.kind, planned.event_id, planned.event_date, planned.content)
         )
         status, body, error = 0, b"", ""
         try:
@@ -109,7 +107,5 @@ class SteadyState:
         except (httpx.HTTPError, OSError) as problem:
             error = type(problem).__name__
         outcome, partition = answer_fields(body)
-        self._history.mark(
-            lambda t: Complete(t, op, completion(status, outcome), status, outcome, partition, error)
-        )
+        self._history.mark(lambda t: Complete(t, op, completion(status, outcome), status, outcome, partition, error))
         return status

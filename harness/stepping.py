@@ -31,8 +31,7 @@ def how_to_look(environment: Environment) -> list[str]:
     """Commands that show an environment from outside, ready to be pasted into another terminal."""
     base = environment.service.base_url
     return [
-        "  look at the database:   "
-        f"psql '{environment.database.admin_conninfo}' -c '\\d+ audit_events'",
+        f"  look at the database:   psql '{environment.database.admin_conninfo}' -c '\\d+ audit_events'",
         f"  as the service sees it: psql '{environment.database.proxied_admin_conninfo}'",
         f"  look at the service:    curl -s {base}/health/ready",
         f"  its queue:              curl -s {base}/api/v1/dlq",

@@ -16,11 +16,12 @@ import uvicorn
 from .config import Config, ConfigError
 from .dlq.sqlite import SqliteQueue
 from .drainer import Drainer
-from .logs import LibraryHandler, Log
+from .logs import Log
 from .metrics import Metrics
 from .partitions import Maintenance, Months
+from .parts import Parts
 from .pool import Database, sql
-from .routes import Api, Routes, Service, make_app
+from .routes import Api, Routes, make_app
 from .writer import Writer
 
 SHUTDOWN_SECONDS = 25
@@ -63,22 +64,21 @@ class Application:
     """All parts of one running service."""
 
     def __init__(self, config: Config) -> None:
-        self.config = config
-        self.log = Log(sys.stdout, config.log_level)
-        self.metrics = Metrics()
-        self.database = Database(config, self.metrics, self.log)
-        self.months = Months(config, self.database.admission, self.metrics, self.log)
-        self.maintenance = Maintenance(config, self.database, self.months, self.log)
-        self.queue = SqliteQueue(config.dlq_path, config.dlq_max_events, sql("dlq"), self.log)
-        self.writer = Writer(config, self.database, self.months, self.maintenance, self.queue, self.metrics, self.log)
-        self.drainer = Drainer(config, self.database, self.months, self.writer, self.queue, self.metrics, self.log)
-        self.metrics.watch(self.database, self.months, self.queue)
-        self.service = Service(config, self.database, self.months, self.queue, self.writer, self.metrics)
+        log, metrics = Log(sys.stdout, config.log_level), Metrics()
+        database = Database(config, metrics, log)
+        months = Months(config, database.admission, metrics, log)
+        queue = SqliteQueue(config.dlq_path, config.dlq_max_events, sql("dlq"), log)
+        maintenance = Maintenance(config, database, months, log)
+        self.parts = Parts(config, log, metrics, database, months, maintenance, queue)
+        metrics.watch(database, months, queue)
+        writer = Writer(self.parts)
+        self.drainer = Drainer(self.parts, writer)
+        self.api = Api(self.parts, writer)
         self._stop = asyncio.Event()
 
     def _report(self, error: BaseException) -> None:
         where = traceback.format_exception(error, limit=-4)
-        self.log.error("Unforeseen error", error=type(error).__name__, trace="".join(where)[-2000:])
+        self.parts.log.error("Unforeseen error", error=type(error).__name__, trace="".join(where)[-2000:])
 
     async def _guarded(self, job: Callable[[], Awaitable[None]]) -> None:
         """Run a background loop; what it did not foresee is logged, and it starts again."""
@@ -93,15 +93,15 @@ class Application:
     async def _upkeep(self) -> None:
         """Close log storms, keep knowing whether the queue can be written, and learn of its months."""
         while not self._stop.is_set():
-            self.log.flush()
-            await self.queue.check()
-            for name in self.queue.pending_by_partition():
-                self.months.get(name)
+            self.parts.log.flush()
+            await self.parts.queue.check()
+            for name in self.parts.queue.pending_by_partition():
+                self.parts.months.get(name)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), _UPKEEP_SECONDS)
 
     def _servers(self) -> list[tuple[_Server, socket.socket]]:
-        api = Api(self.service)
+        api, config = self.api, self.parts.config
         routes: Routes = {
             "/api/v1/audit/events": ("POST", api.write_event),
             "/api/v1/dlq": ("GET", api.queue_summary),
@@ -110,7 +110,6 @@ class Application:
             "/health/ready": ("GET", api.ready),
         }
         numbers: Routes = {"/metrics": ("GET", api.metrics)}
-        config = self.config
         made = []
         if config.metrics_port is None:
             routes.update(numbers)
@@ -120,7 +119,7 @@ class Application:
         servers = []
         for table, listener in made:
             options = uvicorn.Config(
-                make_app(table, self.service, self._report),
+                make_app(table, self.parts.metrics, self._report),
                 loop="uvloop",
                 http="httptools",
                 ws="none",
@@ -140,32 +139,30 @@ class Application:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        handler = LibraryHandler(self.log)
-        logging.getLogger().addHandler(handler)
-        logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
+        # What libraries would say goes past the limits of the log, and the parts say it themselves.
+        logging.disable(logging.CRITICAL)
         servers = self._servers()
-        self.queue.start()
-        await self.database.start()
+        self.parts.queue.start()
+        await self.parts.database.start()
         jobs = [
             asyncio.create_task(self._guarded(job))
-            for job in (self.maintenance.run, self.drainer.run_probes, self.drainer.run_drain, self._upkeep)
+            for job in (self.parts.maintenance.run, self.drainer.run_probes, self.drainer.run_drain, self._upkeep)
         ]
         serving = [asyncio.create_task(server.serve(sockets=[listener])) for server, listener in servers]
         ports = [listener.getsockname()[1] for _, listener in servers]
-        if self.config.port_file is not None:
-            write_port_file(self.config.port_file, ports[0])
-        self.log.info("Listening", host=self.config.host, port=ports[0], metrics_port=ports[-1])
+        if self.parts.config.port_file is not None:
+            write_port_file(self.parts.config.port_file, ports[0])
+        self.parts.log.info("Listening", host=self.parts.config.host, port=ports[0], metrics_port=ports[-1])
         await self._stop.wait()
-        self.service.stopping = True
-        self.log.info("Stopping")
+        self.api.stopping = True
+        self.parts.log.info("Stopping")
         for server, _ in servers:
             server.should_exit = True
         await asyncio.gather(*serving)
         for task in jobs:
             task.cancel()
         await asyncio.gather(*jobs, return_exceptions=True)
-        await self.database.close()
-        await asyncio.to_thread(self.queue.close)
-        self.log.info("Stopped")
-        self.log.flush(everything=True)
-        logging.getLogger().removeHandler(handler)
+        await self.parts.database.close()
+        await asyncio.to_thread(self.parts.queue.close)
+        self.parts.log.info("Stopped")
+        self.parts.log.flush(everything=True)

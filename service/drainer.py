@@ -2,19 +2,18 @@
 
 import asyncio
 import time
+from datetime import date
 
 import psycopg
 
 from .admission import DismissedError
 from .classify import Fault, Owner, fault_of
-from .config import Config
-from .dlq.base import DeadLetterQueue, DlqError, Entry, LastError, Retry
-from .logs import Log
-from .metrics import Metrics
+from .dlq.base import DlqError, Entry, LastError, Retry
 from .models import Event, parse_event, parse_json
-from .partitions import Month, Months
-from .pool import Connection, Database, sql
-from .writer import Writer, event_values, probe, settle_owner, stored_events
+from .partitions import Month
+from .parts import Parts
+from .pool import Connection, sql
+from .writer import NOTHING_STORED, TAKEN, Writer, event_values, probe, settle_owner, stored_events
 
 BATCH_MAX = 250
 JOB = "drain"
@@ -33,29 +32,15 @@ class _RefusedError(Exception):
 class Drainer:
     """Two loops: one probes open months, one empties the queue of those that are closed."""
 
-    def __init__(
-        self,
-        config: Config,
-        database: Database,
-        months: Months,
-        writer: Writer,
-        queue: DeadLetterQueue,
-        metrics: Metrics,
-        log: Log,
-    ) -> None:
-        self._config = config
-        self._database = database
-        self._months = months
+    def __init__(self, parts: Parts, writer: Writer) -> None:
+        self.parts = parts
         self._writer = writer
-        self._queue = queue
-        self._metrics = metrics
-        self._log = log
         self._wake = asyncio.Event()
         self._probes: set[asyncio.Task[None]] = set()
-        database.on_up.append(self._database_up)
+        parts.database.on_up.append(self._database_up)
 
     def _database_up(self) -> None:
-        for month in self._months:
+        for month in self.parts.months:
             month.breaker.hasten()
         self._wake.set()
 
@@ -65,8 +50,8 @@ class Drainer:
         """For ever: each open month gets its one probe when it is due."""
         never = asyncio.Event()
         while True:
-            if self._database.available:
-                for month in self._months:
+            if self.parts.database.available:
+                for month in self.parts.months:
                     if month.breaker.seconds_to_probe == 0 and len(self._probes) < PROBES_AT_ONCE:
                         month.breaker.begin_probe()
                         task = asyncio.create_task(self._probe(month))
@@ -78,10 +63,10 @@ class Drainer:
                 continue
 
     async def _probe(self, month: Month) -> None:
-        wait, use = self._config.db_acquire_timeout_seconds, self._database.statement_seconds
+        wait, use = self.parts.config.db_acquire_timeout_seconds, self.parts.database.statement_seconds
         fault: Fault | None
         try:
-            async with self._database.connection(JOB, wait, use) as connection:
+            async with self.parts.database.connection(JOB, wait, use) as connection:
                 fault = await probe(connection, month.probe_day)
         except psycopg.Error as error:
             fault = fault_of(error)
@@ -103,14 +88,14 @@ class Drainer:
         while True:
             self._wake.clear()
             moved = False
-            if self._database.available:
-                for name in self._queue.pending_by_partition():
-                    month = self._months.get(name)
+            if self.parts.database.available:
+                for name in self.parts.queue.pending_by_partition():
+                    month = self.parts.months.get(name)
                     if self.may_drain(month):
                         moved = await self.drain_month(month) or moved
             if not moved:
                 try:
-                    await asyncio.wait_for(self._wake.wait(), self._config.dlq_retry_min_seconds)
+                    await asyncio.wait_for(self._wake.wait(), self.parts.config.dlq_retry_min_seconds)
                 except TimeoutError:
                     continue
 
@@ -121,12 +106,14 @@ class Drainer:
     async def drain_month(self, month: Month) -> bool:
         """Move one batch. Returns whether anything left the queue."""
         try:
-            entries = await self._queue.due(month.name, BATCH_MAX)
+            entries = await self.parts.queue.due(month.name, BATCH_MAX)
+            if month.partial is not None:
+                entries = [entry for entry in entries if month.partial.holds(date.fromisoformat(entry.event_date))]
             if not entries:
                 return False
             return await self._move(month, entries)
         except DlqError as error:
-            self._log.error("DLQ cannot be drained", error=str(error))
+            self.parts.log.error("DLQ cannot be drained", error=str(error))
         except DismissedError:
             pass  # No connection was free: live writes go first, the next round tries again.
         return False
@@ -148,28 +135,33 @@ class Drainer:
             if not fault.lost:
                 self._writer.note_fault(month, fault)
             return False
-        equal = [entry for entry, event in zip(entries, events, strict=True) if stored[event.identity] == event]
-        other = [entry for entry, event in zip(entries, events, strict=True) if stored[event.identity] != event]
+        if len(stored) < len(events):
+            self._failed(month, len(entries))
+            self._writer.note_fault(month, NOTHING_STORED)
+            return False
+        pairs = list(zip(entries, events, strict=True))
+        equal = [entry.seq for entry, event in pairs if stored[event.identity] == event]
+        other = [entry.seq for entry, event in pairs if stored[event.identity] != event]
         if equal:
-            self._months.wrote(month)
-            self._metrics.drained.labels(month.name).inc(len(equal))
-            await self._queue.remove(entry.seq for entry in equal)
+            self.parts.months.wrote(month)
+            self.parts.metrics.drained.labels(month.name).inc(len(equal))
+            await self.parts.queue.remove(equal)
         if other:
             self._failed(month, len(other))
-            taken = LastError(None, "another event is stored under this event_id and date")
-            await self._queue.put_back(Retry(entry.seq, taken, time.time(), "conflict") for entry in other)
+            taken = LastError(None, TAKEN)
+            await self.parts.queue.put_back(Retry(seq, taken, time.time(), "conflict") for seq in other)
         return True
 
     def _failed(self, month: Month, count: int) -> None:
-        self._metrics.drain_failures.labels(month.name).inc(count)
+        self.parts.metrics.drain_failures.labels(month.name).inc(count)
 
     async def insert_batch(self, month: Month, events: list[Event]) -> dict[tuple[str, str], Event]:
         """What the table holds afterwards under each identity; committed when this returns.
 
         Raises _RefusedError for a fault of some event, psycopg.Error for everything else.
         """
-        wait, use = self._config.db_acquire_timeout_seconds, self._database.statement_seconds
-        async with self._database.connection(JOB, wait, use) as connection:
+        wait, use = self.parts.config.db_acquire_timeout_seconds, self.parts.database.statement_seconds
+        async with self.parts.database.connection(JOB, wait, use) as connection:
             try:
                 return await self._insert(connection, events)
             except psycopg.Error as error:
@@ -194,10 +186,10 @@ class Drainer:
     async def _strike(self, entry: Entry, fault: Fault) -> bool:
         """One more attempt that failed by the event's own fault; dead after the last."""
         attempts = entry.attempts + 1
-        pause = min(self._config.dlq_retry_min_seconds * 2**attempts, self._config.dlq_retry_max_seconds)
-        reason = "poison" if attempts >= self._config.dlq_max_attempts else None
+        pause = min(self.parts.config.dlq_retry_min_seconds * 2**attempts, self.parts.config.dlq_retry_max_seconds)
+        reason = "poison" if attempts >= self.parts.config.dlq_max_attempts else None
         error = LastError(fault.sqlstate, fault.message)
-        await self._queue.put_back([Retry(entry.seq, error, time.time() + pause, reason)])
+        await self.parts.queue.put_back([Retry(entry.seq, error, time.time() + pause, reason)])
         return False
 
 

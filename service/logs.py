@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -82,17 +81,3 @@ class Log:
         with contextlib.suppress(OSError, ValueError):
             self._stream.write(json.dumps(line, ensure_ascii=False) + "\n")
             self._stream.flush()
-
-
-class LibraryHandler(logging.Handler):
-    """Carries warnings of the libraries into the same stream, under one message each."""
-
-    def __init__(self, log: Log) -> None:
-        super().__init__(logging.WARNING)
-        self._log = log
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Log the record by its template, so that a storm of it is limited as one message."""
-        write = self._log.error if record.levelno >= logging.ERROR else self._log.warning
-        error = record.exc_info[1] if record.exc_info else None
-        write(f"Library {record.name}: {record.msg}", error=repr(error) if error else None)

@@ -65,6 +65,11 @@ class Coverage:
         first = first_day(month)
         return any(low < next_month(first) and first < high for low, high in self.ranges)
 
+    def first_in(self, month: str) -> date:
+        """The first day of the month that some partition takes; the month must be touched."""
+        first = first_day(month)
+        return min(max(low, first) for low, high in self.ranges if low < next_month(first) and first < high)
+
     def months(self) -> list[str]:
         """The months that are wholly taken, for ranges of sensible length."""
         found: list[str] = []
@@ -264,6 +269,9 @@ class Maintenance:
             month.partial = coverage if touched and not coverage.holds_month(month.name) else None
             if touched:
                 self._months.asked.discard(month.name)
+                if month.partial is not None:
+                    # Days outside are spared one by one; the month itself is judged by a day inside.
+                    month.probe_day = coverage.first_in(month.name)
                 if was is False:
                     month.breaker.hasten()
             # A write that came through after the look knows better than the look.

@@ -6,7 +6,6 @@ import json
 import secrets
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -15,13 +14,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .config import Config
 from .dlq.base import DlqError, Entry
-from .dlq.sqlite import SqliteQueue
 from .metrics import Metrics
 from .models import Event, FieldError, InvalidError, Window, format_timestamp, parse_event, parse_json
-from .partitions import Months
-from .pool import Database
+from .parts import Parts
 from .writer import Outcome, Result, Writer
 
 BODY_MAX_BYTES = 5 * 1024 * 1024
@@ -41,19 +37,6 @@ _METRIC = {
     Result.DUPLICATE_QUEUED: "duplicate",
     Result.CONFLICT: "rejected",
 }
-
-
-@dataclass
-class Service:
-    """The parts that the routes speak to; `stopping` after a signal to end."""
-
-    config: Config
-    database: Database
-    months: Months
-    queue: SqliteQueue
-    writer: Writer
-    metrics: Metrics
-    stopping: bool = False
 
 
 def answer(status: int, body: object, headers: dict[str, str] | None = None) -> Response:
@@ -92,15 +75,17 @@ async def read_body(request: Request) -> bytes | None:
 class Api:
     """The handlers."""
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
-        self._config = service.config
-        self._window = Window(service.config.event_max_age_days, service.config.event_max_ahead_days)
+    def __init__(self, parts: Parts, writer: Writer) -> None:
+        self._parts = parts
+        self._config = parts.config
+        self._writer = writer
+        self._window = Window(parts.config.event_max_age_days, parts.config.event_max_ahead_days)
+        self.stopping = False
 
     async def write_event(self, request: Request) -> Response:
         """POST /api/v1/audit/events."""
         deadline = time.monotonic() + self._config.request_deadline_seconds
-        count = self._service.metrics.events.labels
+        count = self._parts.metrics.events.labels
         try:
             body = await asyncio.wait_for(read_body(request), self._config.request_deadline_seconds / 2)
             if body is None:
@@ -113,7 +98,7 @@ class Api:
         except (TimeoutError, ClientDisconnect):
             count("rejected").inc()
             return problem(400, "the body did not arrive in time", headers={"connection": "close"})
-        outcome = await self._service.writer.write(event, deadline)
+        outcome = await self._writer.write(event, deadline)
         count(_METRIC.get(outcome.result, outcome.result.value)).inc()
         return self._answer(event, outcome)
 
@@ -149,7 +134,7 @@ class Api:
         refused = self._refused(request, self._config.admin_token)
         if refused is not None:
             return refused
-        queue = self._service.queue
+        queue = self._parts.queue
         pending = queue.pending_by_partition()
         return answer(
             200,
@@ -169,7 +154,7 @@ class Api:
             return refused
         try:
             state, after, limit, whole = _page_of(request)
-            entries = await self._service.queue.page(state, after, limit + 1)
+            entries = await self._parts.queue.page(state, after, limit + 1)
         except InvalidError as invalid:
             return problem(400, "the query is not valid", invalid.errors)
         except DlqError as error:
@@ -185,17 +170,17 @@ class Api:
 
     async def ready(self, request: Request) -> Response:
         """GET /health/ready."""
-        service = self._service
-        degraded = [f"partition {month.name}" for month in service.months if month.status != "healthy"]
-        queue_works = service.queue.available and not service.queue.full
-        if not service.database.available:
+        parts = self._parts
+        degraded = [f"partition {month.name}" for month in parts.months if month.status != "healthy"]
+        queue_works = parts.queue.available and not parts.queue.full
+        if not parts.database.available:
             degraded.append("database")
         if not queue_works:
             degraded.append("dlq")
-        if service.stopping:
+        if self.stopping:
             return answer(503, {"status": "stopping", "degraded": degraded})
         some_write = queue_works or (
-            service.database.available and any(month.status != "unavailable" for month in service.months)
+            parts.database.available and any(month.status != "unavailable" for month in parts.months)
         )
         status = "degraded" if degraded else "ok"
         return answer(200 if some_write else 503, {"status": status, "degraded": degraded})
@@ -205,7 +190,7 @@ class Api:
         refused = self._refused(request, self._config.metrics_token)
         if refused is not None:
             return refused
-        text = self._service.metrics.text()
+        text = self._parts.metrics.text()
         return Response(text, 200, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
@@ -301,8 +286,8 @@ async def _http_error(request: Request, error: Exception) -> Response:
     return problem(status, f"{request.method} {request.url.path} is not served here", headers=headers)
 
 
-def make_app(routes: Routes, service: Service, report: Callable[[BaseException], None]) -> ASGIApp:
+def make_app(routes: Routes, metrics: Metrics, report: Callable[[BaseException], None]) -> ASGIApp:
     """An application from path -> (method, handler)."""
     table = [Route(path, handler, methods=[method]) for path, (method, handler) in routes.items()]
     app = Starlette(routes=table, exception_handlers={HTTPException: _http_error})
-    return Guard(app, service.metrics, report, list(routes))
+    return Guard(app, metrics, report, list(routes))

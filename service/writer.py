@@ -9,19 +9,20 @@ import psycopg
 
 from .admission import DismissedError
 from .classify import Fault, Owner, fault_of
-from .config import Config
-from .dlq.base import DeadLetterQueue, DlqError, LastError, Receipt
-from .logs import Log
-from .metrics import Metrics
+from .dlq.base import DlqError, LastError, Receipt
 from .models import Event, canonical, parse_json
-from .partitions import Maintenance, Month, Months
-from .pool import Connection, Database, sql
+from .partitions import Month
+from .parts import Parts
+from .pool import Connection, sql
 
 # Kept back from the request deadline for the queue and the answer.
 QUEUE_RESERVE_SECONDS = 0.6
 ANSWER_RESERVE_SECONDS = 0.2
 PROBE_LOCK_TIMEOUT_MS = 250
-_SPARED = LastError(None, "the month's breaker is open")
+_SPARED = LastError(None, "live writes are spared at present")
+TAKEN = "another event has this event_id and date"
+# An insert that reports success without a row, as a trigger may make it do, is the partition's fault.
+NOTHING_STORED = Fault(Owner.PARTITION, None, "the insert stored nothing")
 
 
 class Result(Enum):
@@ -80,8 +81,11 @@ async def probe(connection: Connection, day: date) -> Fault | None:
     """Try a harmless row for this day and take it back. Returns what went wrong; raises when the link is lost."""
     try:
         text = sql("probe").format(day=day.isoformat(), lock_timeout_ms=PROBE_LOCK_TIMEOUT_MS)
-        await connection.execute(text)
-        return None
+        cursor = await connection.execute(text)
+        counts = [cursor.rowcount]
+        while cursor.nextset():
+            counts.append(cursor.rowcount)
+        return None if 1 in counts else NOTHING_STORED
     except psycopg.Error as error:
         fault = fault_of(error)
         if fault.lost or connection.broken:
@@ -104,28 +108,13 @@ async def settle_owner(connection: Connection, fault: Fault, day: date) -> Fault
 class Writer:
     """Takes events; knows nothing of HTTP."""
 
-    def __init__(
-        self,
-        config: Config,
-        database: Database,
-        months: Months,
-        maintenance: Maintenance,
-        queue: DeadLetterQueue,
-        metrics: Metrics,
-        log: Log,
-    ) -> None:
-        self._config = config
-        self._database = database
-        self._months = months
-        self._maintenance = maintenance
-        self._queue = queue
-        self._metrics = metrics
-        self._log = log
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
 
     async def write(self, event: Event, deadline: float) -> Outcome:
         """Store or queue the event before `deadline` (monotonic seconds)."""
-        month = self._months.get(event.month)
-        if self._queue.may_hold(event):
+        month = self.parts.months.get(event.month)
+        if self.parts.queue.may_hold(event):
             known = await self._resend(event, month, deadline)
             if known is not None:
                 return known
@@ -136,23 +125,23 @@ class Writer:
             if isinstance(result, Outcome):
                 return result
             sent, error = result
-        self._months.fell_back(month)
+        self.parts.months.fell_back(month)
         return await self._enqueue(event, error, deadline, sent)
 
     def _may_try(self, event: Event, month: Month) -> bool:
-        return self._database.available and month.takes(event.event_date)
+        return self.parts.database.available and month.takes(event.event_date)
 
     def _limits(self, deadline: float) -> tuple[float, float]:
         left = deadline - time.monotonic() - QUEUE_RESERVE_SECONDS
-        use = min(self._database.statement_seconds, max(0.1, left * 0.55))
-        return max(0.0, min(self._config.db_acquire_timeout_seconds, left - use)), use
+        use = min(self.parts.database.statement_seconds, max(0.1, left * 0.55))
+        return max(0.0, min(self.parts.config.db_acquire_timeout_seconds, left - use)), use
 
     async def _try_table(self, event: Event, month: Month, deadline: float) -> Outcome | tuple[bool, LastError]:
         """An outcome, or, when the event must be queued: whether it may be stored all the same, and why."""
         wait, use = self._limits(deadline)
         sent = False
         try:
-            async with self._database.connection(
+            async with self.parts.database.connection(
                 month.name, wait, use, lambda: self._may_try(event, month)
             ) as connection:
                 sent = True
@@ -166,6 +155,8 @@ class Writer:
                     sent = False
                     fault = await settle_owner(connection, fault, event.event_date)
                     return self._refused(event, month, fault)
+            if outcome is None:
+                return self._refused(event, month, NOTHING_STORED)
         except DismissedError as error:
             return sent, LastError(None, str(error))
         except psycopg.Error as error:
@@ -173,46 +164,42 @@ class Writer:
             return sent, LastError(fault.sqlstate, fault.message)
         month.breaker.success()
         if outcome.result is Result.CREATED:
-            self._months.wrote(month)
+            self.parts.months.wrote(month)
         return outcome
 
-    async def insert(self, connection: Connection, event: Event) -> Outcome:
-        """One statement that commits by itself; on conflict the stored row decides."""
+    async def insert(self, connection: Connection, event: Event) -> Outcome | None:
+        """One statement that commits by itself; on conflict the stored row decides. None: nothing is stored."""
         cursor = await connection.execute(sql("insert"), event_values(event))
-        if cursor.rowcount == 1:
-            return Outcome(Result.CREATED)
-        return await self._compare(connection, event) or Outcome(Result.CREATED)
+        return Outcome(Result.CREATED) if cursor.rowcount == 1 else await self._compare(connection, event)
 
     async def _compare(self, connection: Connection, event: Event) -> Outcome | None:
         stored = (await stored_events(connection, [event])).get(event.identity)
         if stored is None:
             return None
-        if stored == event:
-            return Outcome(Result.DUPLICATE_STORED)
-        return Outcome(Result.CONFLICT, "another event is stored under this event_id and date")
+        return Outcome(Result.DUPLICATE_STORED) if stored == event else Outcome(Result.CONFLICT, TAKEN)
 
     def _refused(self, event: Event, month: Month, fault: Fault) -> Outcome | tuple[bool, LastError]:
         if fault.owner is Owner.EVENT:
             return Outcome(Result.REJECTED, f"the database refuses it: {fault.message} ({fault.sqlstate})")
         month.probe_day = event.event_date
         if fault.owner is Owner.PARTITION:
-            self._metrics.write_failures.labels(month.name).inc()
+            self.parts.metrics.write_failures.labels(month.name).inc()
             message = f"Failed to write to partition audit_events_{month.name}"
-            self._log.error(message, sqlstate=fault.sqlstate, error=fault.message)
+            self.parts.log.error(message, sqlstate=fault.sqlstate, error=fault.message)
         self.note_fault(month, fault)
         return False, LastError(fault.sqlstate, fault.message)
 
     def note_fault(self, month: Month, fault: Fault) -> None:
         """Open the month's breaker, and have a month created that never was."""
-        if fault.no_partition and month.name not in self._months.asked:
-            self._months.asked.add(month.name)
-            self._maintenance.wake()
-        self._months.failed(month, fault.threshold)
+        if fault.no_partition and month.name not in self.parts.months.asked:
+            self.parts.months.asked.add(month.name)
+            self.parts.maintenance.wake()
+        self.parts.months.failed(month, fault.threshold)
 
     async def _resend(self, event: Event, month: Month, deadline: float) -> Outcome | None:
         """The answer to an event whose identity the queue holds: the table decides if it can be asked."""
         try:
-            entry = await self._queue.find(event)
+            entry = await self.parts.queue.find(event)
         except DlqError:
             return None
         if entry is None:
@@ -220,7 +207,7 @@ class Writer:
         if self._may_try(event, month):
             wait, use = self._limits(deadline)
             try:
-                async with self._database.connection(month.name, wait, use) as connection:
+                async with self.parts.database.connection(month.name, wait, use) as connection:
                     stored = await self._compare(connection, event)
                 if stored is not None:
                     return stored
@@ -228,15 +215,15 @@ class Writer:
                 pass  # The table cannot be asked, so the queue's own copy decides.
         if entry.event == event.to_json():
             return Outcome(Result.DUPLICATE_QUEUED)
-        return Outcome(Result.CONFLICT, "another event is queued under this event_id and date")
+        return Outcome(Result.CONFLICT, TAKEN)
 
     async def _enqueue(self, event: Event, error: LastError, deadline: float, sent: bool) -> Outcome:
         left = deadline - time.monotonic() - ANSWER_RESERVE_SECONDS
         try:
-            receipt = await self._queue.enqueue(event, error, max(0.05, left))
+            receipt = await self.parts.queue.enqueue(event, error, max(0.05, left))
         except DlqError as refusal:
             surely_not = refusal.outcome == "not_stored" and not sent
             return Outcome(Result.UNAVAILABLE, f"neither table nor queue took it: {refusal}", surely_not)
         if receipt is Receipt.CONFLICT:
-            return Outcome(Result.CONFLICT, "another event is queued under this event_id and date")
+            return Outcome(Result.CONFLICT, TAKEN)
         return Outcome(Result.QUEUED if receipt is Receipt.QUEUED else Result.DUPLICATE_QUEUED)

@@ -13,7 +13,13 @@ from typing import ClassVar
 from ..blast import BlastRadius, Edge, ServiceState, Write
 from ..errors import FaultError, FaultNotConfirmed, HarnessError, HealFailed
 from ..fault import FAULTS, Scene
-from ..stacks.base import Capability, Environment
+from ..stacks.base import Capability, Environment, ServiceProcess
+from ._sql import uninterrupted
+
+
+async def _killed_and_started(service: ServiceProcess) -> None:
+    await service.kill()
+    await service.start()
 
 
 @FAULTS.register("crash-service")
@@ -46,8 +52,7 @@ class CrashService:
         if pid is None:
             raise FaultError("The service is not running, so it cannot be crashed; see its log.")
         scene.ledger.save("killed", pid)
-        await service.kill()
-        await service.start()
+        await uninterrupted(_killed_and_started(service))
 
     async def confirm(self, scene: Scene) -> str:
         """Show that another process took the place of the killed one."""

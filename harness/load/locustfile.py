@@ -38,7 +38,7 @@ def _add(record: Record) -> None:
     os.write(_OUT, (encode(record) + "\n").encode())
 
 
-class Writer(FastHttpUser):  # type: ignore[misc]
+class Writer(FastHttpUser):
     """One of the 50 users of requirement S2: the next event follows the answer to the last at once."""
 
     network_timeout = float(_PLAN["timeout_seconds"])
@@ -54,14 +54,10 @@ class Writer(FastHttpUser):  # type: ignore[misc]
         """Send one event and record what came back."""
         op = next(_ops)
         planned: Planned = self.stream.next(op)
-        _add(
-            Invoke(
-                _now(), op, self.number, OpKind.WRITE, planned.event_id, planned.event_date, planned.content
-            )
-        )
+        _add(Invoke(_now(), op, self.number, OpKind.WRITE, planned.event_id, planned.event_date, planned.content))
         with self.client.post(
             EVENTS_PATH,
-            data=planned.content.encode(),
+            data=planned.content.encode(),  # type: ignore[arg-type]
             headers={"content-type": "application/json"},
             catch_response=True,
         ) as answer:

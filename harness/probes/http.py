@@ -49,9 +49,7 @@ class HttpProbe:
     async def dlq(self, t: float) -> DlqSample:
         """``GET /api/v1/dlq``; depth -1 when it cannot be known."""
         try:
-            answer = await self._client.get(
-                f"{self._environment.service.base_url}/api/v1/dlq", headers=self._admin
-            )
+            answer = await self._client.get(f"{self._environment.service.base_url}/api/v1/dlq", headers=self._admin)
             data = _object(answer)
             partitions = {str(key): int(value) for key, value in dict(data["partitions"]).items()}
             return DlqSample(t, int(data["depth"]), int(data["dead_letters"]), partitions)

@@ -116,11 +116,11 @@ def _target(path: Path, raw: dict[str, Any]) -> Target:
     launch = _launch(path, raw["launch"]) if "launch" in raw else None
     if (launch is None) == (not url):
         raise TargetError(
-            f"{path}: a target is either launched or reached; give exactly one of [launch] and url = \"http://…\"."
+            f'{path}: a target is either launched or reached; give exactly one of [launch] and url = "http://…".'
         )
     months = raw.get("months", ["2025_11", "2025_12", "2026_01", "2026_02", "2026_03"])
     if not isinstance(months, list) or not months:
-        raise TargetError(f"{path}: months must be a list of labels such as [\"2025_12\", \"2026_01\"].")
+        raise TargetError(f'{path}: months must be a list of labels such as ["2025_12", "2026_01"].')
     return Target(
         name=name,
         path=path,
@@ -158,16 +158,18 @@ def _placeholders(path: Path, key: str, text: str) -> None:
         text.format(**dict.fromkeys(PLACEHOLDERS, ""))
     except (KeyError, IndexError, ValueError) as error:
         names = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
-        raise TargetError(f"{path}: {key} = {text!r} has an unknown placeholder ({error}); known are {names}.") from error
+        raise TargetError(
+            f"{path}: {key} = {text!r} has an unknown placeholder ({error}); known are {names}."
+        ) from error
 
 
 def _section(path: Path, name: str, raw: dict[str, Any], kind: type[S]) -> S:
     table = _table(path, name, raw.get(name, {}))
-    known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
-    _known(path, f"{name}.", table, set(known))
+    defaults = kind()
+    _known(path, f"{name}.", table, set(vars(defaults)))
     values: dict[str, Any] = {}
     for key, value in table.items():
-        expected = type(known[key].default)
+        expected: type[Any] = type(getattr(defaults, key))
         number_ok = expected is float and isinstance(value, int) and not isinstance(value, bool)
         if not number_ok and type(value) is not expected:
             raise TargetError(f"{path}: {name}.{key} must be a {expected.__name__}, not {value!r}.")

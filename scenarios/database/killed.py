@@ -10,7 +10,10 @@ from .._months import TWO_MONTHS
 
 SCENARIO = Scenario(
     name="database-killed",
-    claim="With PostgreSQL killed by SIGKILL every write is answered 202, and crash recovery brings back every event that was answered 201.",
+    claim=(
+        "With PostgreSQL killed by SIGKILL every write is answered 202, and crash recovery brings back every "
+        "event that was answered 201."
+    ),
     requirements=("S6",),
     load=TWO_MONTHS,
     schedule=Schedule.of(KillDatabase()),

@@ -11,7 +11,10 @@ from .._months import TWO_MONTHS
 
 SCENARIO = Scenario(
     name="database-down",
-    claim="With the whole database shut down every write is answered 202, nothing is lost, and everything drains after it returns.",
+    claim=(
+        "With the whole database shut down every write is answered 202, nothing is lost, and everything drains "
+        "after it returns."
+    ),
     requirements=("S6", "S5"),
     load=TWO_MONTHS,
     schedule=Schedule.of(StopDatabase(mode=StopMode.IMMEDIATE)),

@@ -10,7 +10,10 @@ from .._months import TWO_MONTHS
 
 SCENARIO = Scenario(
     name="connections-black-holed",
-    claim="With every connection to the database black-holed, writes are answered 202 within the deadline, and all drain afterwards.",
+    claim=(
+        "With every connection to the database black-holed, writes are answered 202 within the deadline, and all "
+        "drain afterwards."
+    ),
     requirements=("C2", "S6"),
     load=TWO_MONTHS,
     schedule=Schedule.of(Blackhole()),

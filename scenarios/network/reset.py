@@ -10,7 +10,10 @@ from .._months import TWO_MONTHS
 
 SCENARIO = Scenario(
     name="connections-reset",
-    claim="With every connection to the database reset, writes are answered 202, no event is stored twice, and all drain afterwards.",
+    claim=(
+        "With every connection to the database reset, writes are answered 202, no event is stored twice, and all "
+        "drain afterwards."
+    ),
     requirements=("C2", "S6"),
     load=TWO_MONTHS,
     schedule=Schedule.of(ResetConnections()),

@@ -10,7 +10,9 @@ from .._months import TWO_MONTHS
 
 SCENARIO = Scenario(
     name="connections-throttled",
-    claim="With connections throttled to a delay well below the time-outs, every event is still stored directly (201).",
+    claim=(
+        "With connections throttled to a delay well below the time-outs, every event is still stored directly (201)."
+    ),
     requirements=("C2",),
     load=TWO_MONTHS,
     schedule=Schedule.of(Bandwidth(rate_kb_per_second=12)),

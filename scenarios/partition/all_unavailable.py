@@ -10,7 +10,10 @@ from .._months import ALL_MONTHS
 
 SCENARIO = Scenario(
     name="all-partitions-unavailable",
-    claim="With every partition detached and the database up, every event goes to the DLQ (202), and all drain after the re-attach.",
+    claim=(
+        "With every partition detached and the database up, every event goes to the DLQ (202), and all drain "
+        "after the re-attach."
+    ),
     requirements=("S7",),
     load=Load(months=ALL_MONTHS, writers_per_month=2),
     schedule=Schedule.of(DetachPartition(months=())),

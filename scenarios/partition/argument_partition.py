@@ -10,7 +10,10 @@ from .._months import DECEMBER, TWO_MONTHS
 
 SCENARIO = Scenario(
     name="argument-one-partition",
-    claim="One failing partition is no subset of an outage: all other months must go on being stored directly, which no outage test can show.",
+    claim=(
+        "One failing partition is no subset of an outage: all other months must go on being stored directly, "
+        "which no outage test can show."
+    ),
     requirements=("S3",),
     load=TWO_MONTHS,
     schedule=Schedule.of(DetachPartition(months=(DECEMBER,))),

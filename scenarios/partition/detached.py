@@ -10,7 +10,10 @@ from .._months import DECEMBER, TWO_MONTHS
 
 SCENARIO = Scenario(
     name="december-detached",
-    claim="With the December partition detached, December events go to the DLQ (202), January events are stored (201), and after the re-attach everything drains.",
+    claim=(
+        "With the December partition detached, December events go to the DLQ (202), January events are stored "
+        "(201), and after the re-attach everything drains."
+    ),
     requirements=("S3", "S4", "S5", "C3"),
     load=TWO_MONTHS,
     schedule=Schedule.of(DetachPartition(months=(DECEMBER,))),

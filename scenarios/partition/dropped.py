@@ -10,7 +10,10 @@ from .._months import DECEMBER, TWO_MONTHS
 
 SCENARIO = Scenario(
     name="december-dropped",
-    claim="With the December partition dropped, December events go to the DLQ, January is untouched, and once the partition is restored every row is there.",
+    claim=(
+        "With the December partition dropped, December events go to the DLQ, January is untouched, and once the "
+        "partition is restored every row is there."
+    ),
     requirements=("S3", "S4", "S5"),
     load=TWO_MONTHS,
     schedule=Schedule.of(DropPartition(months=(DECEMBER,))),

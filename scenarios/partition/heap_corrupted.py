@@ -10,7 +10,10 @@ from .._months import DECEMBER, TWO_MONTHS
 
 SCENARIO = Scenario(
     name="december-heap-corrupted",
-    claim="With the heap of the December partition damaged on disk, December events go to the DLQ (202), January events are stored (201), and after the repair everything drains.",
+    claim=(
+        "With the heap of the December partition damaged on disk, December events go to the DLQ (202), January "
+        "events are stored (201), and after the repair everything drains."
+    ),
     requirements=("S3", "S4", "S5", "C3"),
     load=TWO_MONTHS,
     schedule=Schedule.of(CorruptHeap(months=(DECEMBER,))),

@@ -10,7 +10,10 @@ from .._months import DECEMBER, TWO_MONTHS
 
 SCENARIO = Scenario(
     name="december-index-corrupted",
-    claim="With the primary key index of December damaged on disk, December events go to the DLQ, January is untouched, and after REINDEX everything drains.",
+    claim=(
+        "With the primary key index of December damaged on disk, December events go to the DLQ, January is "
+        "untouched, and after REINDEX everything drains."
+    ),
     requirements=("S3", "S4", "S5"),
     load=TWO_MONTHS,
     schedule=Schedule.of(CorruptIndex(months=(DECEMBER,))),

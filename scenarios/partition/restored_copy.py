@@ -10,7 +10,10 @@ from .._months import DECEMBER, TWO_MONTHS
 
 SCENARIO = Scenario(
     name="december-restored-copy",
-    claim="After a restored copy is attached as audit_events_2025_12_restored in place of December, direct writes resume and the DLQ drains by itself.",
+    claim=(
+        "After a restored copy is attached as audit_events_2025_12_restored in place of December, direct writes "
+        "resume and the DLQ drains by itself."
+    ),
     requirements=("S5",),
     load=TWO_MONTHS,
     schedule=Schedule.of(DetachAndRestoreCopy(month=DECEMBER)),

@@ -22,7 +22,7 @@ from harness.events import Complete, FaultMark, FaultStep
 from harness.history import FILE_NAME, read_history
 
 ROOT = Path(__file__).parents[2]
-NOOP = '''
+NOOP = """
 from harness.faults.noop import NoopDetach
 from harness.scenario import Load, Scenario
 from harness.schedule import Schedule
@@ -33,7 +33,7 @@ SCENARIO = Scenario(
     load=Load(months=(Month(2025, 12), Month(2026, 1))), schedule=Schedule.of(NoopDetach(month=Month(2025, 12))),
     min_strict_events=20,
 )
-'''
+"""
 
 
 @pytest.fixture
@@ -252,13 +252,17 @@ def test_step_pauses_with_commands_to_look_and_a_stored_run_can_be_replayed_and_
     assert len(list((place / "r").glob(f"*-quick-*/{FILE_NAME}"))) == 2
 
 
-def test_no_password_is_in_any_artifact(place: Path) -> None:
+def test_no_password_is_in_any_artifact_even_when_the_service_prints_it(place: Path) -> None:
     (place / "scenarios").mkdir()
-    (place / "scenarios" / "noop.py").write_text(NOOP.replace("Schedule.of(NoopDetach(month=Month(2025, 12)))", "Schedule()"))
-    result = harness(place, "run", "--scenarios", str(place / "scenarios"), "--reports", str(place / "r"))
+    bare = NOOP.replace("Schedule.of(NoopDetach(month=Month(2025, 12)))", "Schedule()")
+    (place / "scenarios" / "noop.py").write_text(bare)
+    reference = (ROOT / "harness/targets/reference.toml").read_text(encoding="utf-8")
+    talkative = json.dumps(["sh", "-c", "echo secret-is $DATABASE_URL; exec {python} -m service"])
+    text = reference.replace('["{python}", "-m", "service"]', talkative).replace("{root}/../..", str(ROOT))
+    (place / "target.toml").write_text(text)
+    arguments = ("--scenarios", str(place / "scenarios"), "--reports", str(place / "r"))
+    result = harness(place, "run", *arguments, "--target", str(place / "target.toml"))
     assert result.returncode == 0, result.stdout + result.stderr
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "partition-harness"
-    assert cache.is_dir()
-    for path in (place / "r").rglob("*"):
-        if path.is_file():
-            assert b"password=" not in path.read_bytes().lower(), path
+    (log,) = (place / "r").glob("*/service.log")
+    (printed,) = [line for line in log.read_text().splitlines() if line.startswith("secret-is ")]
+    assert printed.startswith("secret-is postgresql://slm_user:***@127.0.0.1:")

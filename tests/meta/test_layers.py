@@ -9,7 +9,20 @@ from ._sources import Source, sources
 LAYERS = (
     ("values", "blast", "events", "errors", "registry", "targets", "_wait"),
     (
-        "fault scenario schedule checking ledger history results gate oracle rundata workload stacks.base".split()
+        [
+            "fault",
+            "scenario",
+            "schedule",
+            "checking",
+            "ledger",
+            "history",
+            "results",
+            "gate",
+            "oracle",
+            "rundata",
+            "workload",
+            "stacks.base",
+        ]
     ),
     ("stacks", "faults", "probes", "load", "checkers"),
     ("runner", "conductor", "steadystate", "samplers", "finalread", "nemesis", "judging"),

@@ -23,7 +23,9 @@ def test_nothing_sleeps_but_the_one_polling_loop(source: Source) -> None:
         assert not SLEEPS.search(source.text)
 
 
-@pytest.mark.parametrize("source", sources("harness", "service", "scenarios", "bench"), ids=lambda source: source.module)
+@pytest.mark.parametrize(
+    "source", sources("harness", "service", "scenarios", "bench"), ids=lambda source: source.module
+)
 def test_functions_and_modules_stay_small(source: Source) -> None:
     assert source.text.count("\n") <= MAX_MODULE_LINES
     for node in ast.walk(source.tree):

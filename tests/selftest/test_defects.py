@@ -48,7 +48,9 @@ CASES = (
     case("one-bad-month-queues-all", "argument-one-partition", "isolation", Promise.ISOLATION),
     case("no-breaker-no-bulkhead", "december-locked", "isolation fallback", Promise.ISOLATION, Promise.FALLBACK),
     case("acknowledged-before-commit", "database-killed", "conservation", Promise.CONSERVATION),
-    case("default-partition-present", "december-detached", "partition-hygiene", Promise.CONSERVATION, names_events=False),
+    case(
+        "default-partition-present", "december-detached", "partition-hygiene", Promise.CONSERVATION, names_events=False
+    ),
     case("reinsert-without-idempotence", "december-detached", "duplicates", Promise.NO_DUPLICATES),
     case("pool-of-30", "pool-exhausted", "bounds metrics exhaustion", Promise.BOUNDS, names_events=False),
     case("status-stuck", "december-detached", "metrics", Promise.TRUTH, names_events=False),

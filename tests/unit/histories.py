@@ -15,8 +15,10 @@ from typing import Any, TypeVar
 
 from harness import events as ev
 from harness.blast import BlastRadius, Write
+from harness.checkers.judge import judge
+from harness.checking import CheckResult
 from harness.rundata import Run, build_run
-from harness.values import Month, utc_timestamp
+from harness.values import Month, Promise, utc_timestamp
 
 R = TypeVar("R")
 
@@ -25,6 +27,7 @@ JANUARY = Month(2026, 1)
 MONTHS = (DECEMBER, JANUARY)
 INJECTING, INJECTED, CONFIRMED, HEALING, HEALED, PROBED = 10.0, 10.1, 10.2, 20.0, 20.1, 20.2
 END = 36.0
+WAIT = "datastorage_db_connection_wait_duration_seconds"
 STARTED_AT = datetime(2026, 2, 1, tzinfo=UTC)
 RADIUS = BlastRadius(months=frozenset({DECEMBER}), write=Write.NO)
 
@@ -170,17 +173,16 @@ def series(
     last_write: dict[Month, float], failures: dict[Month, float], ill: set[Month], **totals: float
 ) -> dict[str, float]:
     """One truthful scrape: last writes and failures by month, months that are ill, and totals by outcome."""
-    wait = "datastorage_db_connection_wait_duration_seconds"
     values: dict[str, float] = {
         "datastorage_db_connections_open": 5,
         "datastorage_db_connections_in_use": 2,
         "datastorage_db_connections_idle": 3,
         "datastorage_db_max_open_connections": 25,
-        f"{wait}_count": totals.get("created", 0.0),
-        f"{wait}_sum": 0.001 * totals.get("created", 0.0),
-        f'{wait}_bucket{{le="0.001"}}': totals.get("created", 0.0),
-        f'{wait}_bucket{{le="2.5"}}': totals.get("created", 0.0),
-        f'{wait}_bucket{{le="+Inf"}}': totals.get("created", 0.0),
+        f"{WAIT}_count": totals.get("created", 0.0),
+        f"{WAIT}_sum": 0.001 * totals.get("created", 0.0),
+        f'{WAIT}_bucket{{le="0.001"}}': totals.get("created", 0.0),
+        f'{WAIT}_bucket{{le="2.5"}}': totals.get("created", 0.0),
+        f'{WAIT}_bucket{{le="+Inf"}}': totals.get("created", 0.0),
     }
     for outcome in ("created", "queued", "duplicate", "rejected", "unavailable"):
         values[f'datastorage_events_total{{outcome="{outcome}"}}'] = totals.get(outcome, 0.0)
@@ -258,3 +260,22 @@ def _good(faulty: bool) -> tuple[ev.Record, ...]:
         history.add(ev.PartitionRow(f"audit_events_{month}", month.label, bounds))
     history.add(ev.FinalRead(END, True, True))
     return tuple(history.records)
+
+
+def check(name: str, history: History) -> CheckResult:
+    """Judge the history by one checker."""
+    return judge(history.run(), [name])[0]
+
+
+def promises(name: str, history: History) -> set[Promise]:
+    """Promises that one checker finds broken."""
+    return {finding.promise for finding in check(name, history).findings}
+
+
+def gauge(history: History, change: Callable[[float, str, float], float | None]) -> None:
+    """Rewrite every series of every scrape; None removes it."""
+    for index, record in enumerate(history.records):
+        if isinstance(record, ev.MetricsSample):
+            changed = {text: change(record.t, text, value) for text, value in record.series.items()}
+            kept = {text: value for text, value in changed.items() if value is not None}
+            history.records[index] = dataclasses.replace(record, series=kept)

@@ -12,13 +12,9 @@ from harness.blast import BlastRadius, Dlq, ServiceState, Write
 from harness.checkers import DEFAULT_CHECKERS
 from harness.checkers._content import parse_content
 from harness.checkers.judge import judge
-from harness.checking import CHECKERS, CheckResult
+from harness.checking import CHECKERS
 from harness.values import Promise, Verdict
-from tests.unit.histories import CONFIRMED, DECEMBER, END, JANUARY, MONTHS, RADIUS, History, event_id, good
-
-
-def check(name: str, history: History) -> CheckResult:
-    return judge(history.run(), [name])[0]
+from tests.unit.histories import CONFIRMED, DECEMBER, END, JANUARY, MONTHS, RADIUS, History, check, event_id, good
 
 
 def blamed(name: str, history: History) -> dict[Promise, set[str]]:

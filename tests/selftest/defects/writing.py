@@ -5,7 +5,6 @@ import dataclasses
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
-from functools import partial
 
 from service import __main__ as entry
 from service import config as config_module
@@ -53,7 +52,7 @@ def one_bad_month_queues_all() -> None:
     may_try = Writer._may_try
 
     def only_when_all_are_well(self: Writer, event: Event, month: Month) -> bool:
-        return may_try(self, event, month) and all(other.breaker.allows for other in self._months)
+        return may_try(self, event, month) and all(other.breaker.allows for other in self.parts.months)
 
     Writer._may_try = only_when_all_are_well  # type: ignore[method-assign]
 
@@ -110,33 +109,35 @@ def pool_of_30() -> None:
 
 
 class _Stuck:
-    """A month whose reported status never recovers once it was lost."""
+    """A month as the metrics see it: once its breaker opened it never looks healthy again."""
 
-    def __init__(self, month: Month, memory: set[str], seen: set[str]) -> None:
+    def __init__(self, month: Month, tripped: set[int]) -> None:
         self.name = month.name
         self.last_write_timestamp = month.last_write_timestamp
-        if month.status == "healthy":
-            seen.add(month.name)
-        elif month.status == "unavailable" and month.name in seen:
-            memory.add(month.name)
-        self.status = "unavailable" if month.name in memory else month.status
+        self.status = "unavailable" if id(month.breaker) in tripped else month.status
 
 
 class _StuckMonths:
-    def __init__(self, months: Iterable[Month]) -> None:
-        self._wrap = partial(_Stuck, memory=set(), seen=set())
+    def __init__(self, months: Iterable[Month], tripped: set[int]) -> None:
         self._months = months
+        self._tripped = tripped
 
     def __iter__(self) -> Iterator[_Stuck]:
-        return map(self._wrap, self._months)
+        return (_Stuck(month, self._tripped) for month in self._months)
 
 
 @defect("status-stuck", promise=8)
 def status_stuck() -> None:
     """The metric of a month's status stays at unavailable after its recovery."""
-    watch = Metrics.watch
+    watch, trip = Metrics.watch, Breaker.trip
+    tripped: set[int] = set()
+
+    def remember(self: Breaker) -> bool:
+        tripped.add(id(self))
+        return trip(self)
 
     def stuck(self: Metrics, database: Database, months: Iterable[Month], queue: DeadLetterQueue) -> None:
-        watch(self, database, _StuckMonths(months), queue)  # type: ignore[arg-type]
+        watch(self, database, _StuckMonths(months, tripped), queue)  # type: ignore[arg-type]
 
+    Breaker.trip = remember  # type: ignore[method-assign]
     Metrics.watch = stuck  # type: ignore[method-assign]

@@ -1,0 +1,195 @@
+"""The metrics checker: pool and partition series, counters against answers."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from harness import events as ev
+from harness.values import Promise, Verdict
+from tests.unit.histories import (
+    CONFIRMED,
+    DECEMBER,
+    END,
+    JANUARY,
+    PROBED,
+    RADIUS,
+    WAIT,
+    History,
+    check,
+    gauge,
+    good,
+    promises,
+)
+
+
+def test_without_any_scrape_metrics_are_not_checked_and_with_failed_ones_unknown() -> None:
+    history = good()
+    history.edit(ev.MetricsSample, lambda r: True, error="refused", series={})
+    assert check("metrics", history).verdict is Verdict.UNKNOWN
+    history.drop(ev.MetricsSample)
+    assert check("metrics", history).not_checked == "metrics"
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        "datastorage_db_connections_open",
+        "datastorage_db_connections_in_use",
+        "datastorage_db_connections_idle",
+        "datastorage_db_max_open_connections",
+        f"{WAIT}_count",
+        f"{WAIT}_sum",
+        f'{WAIT}_bucket{{le="+Inf"}}',
+        f'datastorage_partition_status{{partition="{JANUARY}",status="degraded"}}',
+        f'datastorage_partition_write_failures_total{{partition="{JANUARY}"}}',
+        f'datastorage_partition_last_write_timestamp{{partition="{JANUARY}"}}',
+        'datastorage_events_total{outcome="duplicate"}',
+    ],
+)
+def test_a_missing_series_is_a_finding(missing: str) -> None:
+    history = good()
+    gauge(history, lambda t, text, value: None if text == missing else value)
+    assert promises("metrics", history) == {Promise.TRUTH}
+
+
+@pytest.mark.parametrize(
+    ("series", "value", "promise"),
+    [
+        ("datastorage_db_max_open_connections", 30.0, Promise.BOUNDS),
+        ("datastorage_db_max_open_connections", 20.0, Promise.TRUTH),
+        ("datastorage_db_connections_idle", 4.0, Promise.TRUTH),
+        ("datastorage_db_connections_in_use", 26.0, Promise.BOUNDS),
+        (f'{WAIT}_bucket{{le="0.001"}}', 1e6, Promise.TRUTH),
+        (f'{WAIT}_bucket{{le="+Inf"}}', 1e6, Promise.TRUTH),
+        (f'datastorage_partition_status{{partition="{JANUARY}",status="degraded"}}', 1.0, Promise.TRUTH),
+        (f'datastorage_partition_status{{partition="{JANUARY}",status="healthy"}}', 0.0, Promise.TRUTH),
+        (f'datastorage_partition_last_write_timestamp{{partition="{JANUARY}"}}', 0.0, Promise.TRUTH),
+        (f'datastorage_partition_last_write_timestamp{{partition="{JANUARY}"}}', 1e9, Promise.TRUTH),
+        (f'datastorage_partition_last_write_timestamp{{partition="{JANUARY}"}}', 9e9, Promise.TRUTH),
+    ],
+)
+def test_a_wrong_number_in_one_scrape_is_a_finding(series: str, value: float, promise: Promise) -> None:
+    history = good()
+    gauge(history, lambda t, text, old: value if text == series and t == 15.0 else old)
+    assert promise in promises("metrics", history)
+
+
+def test_a_counter_that_falls_is_a_finding_unless_the_process_restarted() -> None:
+    history = good()
+    gauge(history, lambda t, text, old: 0.0 if t == 18.0 and text == f"{WAIT}_sum" else old)
+    assert promises("metrics", history) == {Promise.TRUTH}
+    gauge(history, lambda t, text, old: old if t < 18.0 or not text.startswith(WAIT) else 0.0)
+    history.add(ev.ServiceMark(17.8, "started", 8))
+    assert promises("metrics", history) == set()
+
+
+def _status(history: History, label: str, start: float, end: float, status: str) -> None:
+    def change(t: float, text: str, old: float) -> float:
+        if start <= t <= end and text.startswith(f'datastorage_partition_status{{partition="{label}"'):
+            return float(f'status="{status}"' in text)
+        return old
+
+    gauge(history, change)
+
+
+def test_a_month_shown_healthy_while_it_takes_nothing_is_a_finding() -> None:
+    history = good()
+    _status(history, DECEMBER.label, CONFIRMED + 5, 19, "healthy")
+    assert promises("metrics", history) == {Promise.TRUTH}
+    early = good()
+    _status(early, DECEMBER.label, 0, CONFIRMED + 2, "healthy")
+    assert check("metrics", early).verdict is Verdict.PASS
+
+
+def test_a_status_stuck_after_recovery_is_a_finding() -> None:
+    history = good()
+    _status(history, DECEMBER.label, PROBED, END, "unavailable")
+    findings = check("metrics", history).findings
+    assert findings
+    assert all(finding.promise is Promise.TRUTH and finding.event_ids for finding in findings)
+    in_time = good()
+    _status(in_time, DECEMBER.label, PROBED, PROBED + 4, "unavailable")
+    assert check("metrics", in_time).verdict is Verdict.PASS
+
+
+def test_a_status_not_healthy_when_the_scrapes_end_too_early_is_unknown() -> None:
+    history = good()
+    _status(history, DECEMBER.label, PROBED, END, "unavailable")
+    history.drop(ev.MetricsSample, lambda r: r.t > PROBED + 3)
+    assert check("metrics", history).verdict is Verdict.UNKNOWN
+
+
+def test_another_month_shown_ill_is_a_finding_unless_the_canary_stalled() -> None:
+    history = good()
+    _status(history, JANUARY.label, 15, 16, "degraded")
+    assert promises("metrics", history) == {Promise.TRUTH}
+    history.edit(ev.CanarySample, lambda r: r.month == JANUARY.label and 14 < r.t < 15, seconds=1.2)
+    assert check("metrics", history).verdict is Verdict.UNKNOWN
+
+
+def test_any_status_is_honest_while_the_whole_database_is_away() -> None:
+    history = good()
+    history.drop(ev.FaultMark)
+    history.fault(dataclasses.replace(RADIUS, months=None))
+    _status(history, JANUARY.label, 15, 16, "degraded")
+    assert check("metrics", history).verdict is Verdict.PASS
+
+
+FAILURES = "datastorage_partition_write_failures_total"
+
+
+@pytest.mark.parametrize(("month", "value"), [(JANUARY, 1.0), (DECEMBER, 500.0), (DECEMBER, 0.0)])
+def test_write_failures_that_do_not_fit_the_answers_are_a_finding(month: object, value: float) -> None:
+    history = good()
+    gauge(history, lambda t, text, old: value if t > 11 and text == f'{FAILURES}{{partition="{month}"}}' else old)
+    assert promises("metrics", history) == {Promise.TRUTH}
+
+
+def test_no_write_failure_is_demanded_where_the_maintenance_loop_may_have_noticed_first() -> None:
+    history = good()
+    history.edit(ev.FaultMark, lambda r: True, name="detach-partition")
+    gauge(history, lambda t, text, old: 0.0 if text.startswith(FAILURES) else old)
+    assert check("metrics", history).verdict is Verdict.PASS
+
+
+def test_a_depth_that_stays_above_zero_is_a_finding() -> None:
+    history = good()
+    gauge(history, lambda t, text, old: 2.0 if "dlq_depth" in text and t > 30 else old)
+    assert promises("metrics", history) == {Promise.TRUTH}
+
+
+@pytest.mark.parametrize(
+    ("outcome", "extra"),
+    [
+        ("created", 40.0),
+        ("created", -60.0),
+        ("queued", 1.0),
+        ("queued", -1.0),
+        ("duplicate", 400.0),
+        ("rejected", 1.0),
+        ("unavailable", 1.0),
+    ],
+)
+def test_event_counters_that_do_not_fit_the_answers_are_a_finding(outcome: str, extra: float) -> None:
+    history = good()
+    name = f'datastorage_events_total{{outcome="{outcome}"}}'
+    gauge(history, lambda t, text, old: old + extra if text == name and t == END else old)
+    assert Promise.TRUTH in promises("metrics", history)
+
+
+def test_probe_writes_of_the_harness_widen_the_created_events() -> None:
+    history = good()
+    name = 'datastorage_events_total{outcome="created"}'
+    gauge(history, lambda t, text, old: old + 40 if text == name and t == END else old)
+    history.add(ev.Note(1.0, "probe-writes", "40"))
+    assert check("metrics", history).verdict is Verdict.PASS
+
+
+def test_event_counters_are_not_judged_after_a_lost_answer() -> None:
+    history = good()
+    name = 'datastorage_events_total{outcome="created"}'
+    gauge(history, lambda t, text, old: old + 40 if text == name and t == END else old)
+    history.op(15.0, DECEMBER, 0)
+    assert check("metrics", history).verdict is Verdict.PASS
