@@ -1,6 +1,7 @@
 """Every series of the service, in one registry; gauges are read at the scrape, so they are never stale."""
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
@@ -23,31 +24,17 @@ class Metrics:
 
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
-        self.registry = add = CollectorRegistry()
-        p = "datastorage_"
-        self.wait = Histogram(
-            p + "db_connection_wait_duration_seconds",
-            "Each acquisition of a connection",
-            buckets=WAIT_BUCKETS,
-            registry=add,
-        )
-        self.connection_errors = Counter(
-            p + "db_connection_errors", "Failed connects and connections found broken", registry=add
-        )
-        self.events = Counter(p + "events", "Each event at its answer", ["outcome"], registry=add)
-        self.requests = Histogram(
-            p + "request_duration_seconds", "Each request", ["route", "status"], buckets=WAIT_BUCKETS, registry=add
-        )
-        self.write_failures = Counter(
-            p + "partition_write_failures",
-            "Live inserts that failed for their partition's fault",
-            ["partition"],
-            registry=add,
-        )
-        self.drained = Counter(p + "dlq_drained", "Events moved from queue to table", ["partition"], registry=add)
-        self.drain_failures = Counter(
-            p + "dlq_drain_failures", "Events whose drain try failed", ["partition"], registry=add
-        )
+        self.registry = CollectorRegistry()
+        histogram = partial(Histogram, namespace="datastorage", registry=self.registry, buckets=WAIT_BUCKETS)
+        counter = partial(Counter, namespace="datastorage", registry=self.registry)
+        of_month = partial(counter, labelnames=["partition"])
+        self.wait = histogram("db_connection_wait_duration_seconds", "Each acquisition of a connection")
+        self.requests = histogram("request_duration_seconds", "Each request", labelnames=["route", "status"])
+        self.connection_errors = counter("db_connection_errors", "Failed connects, connections found broken")
+        self.events = counter("events", "Each event at its answer", labelnames=["outcome"])
+        self.write_failures = of_month("partition_write_failures", "Live inserts failed for their partition's fault")
+        self.drained = of_month("dlq_drained", "Events moved from queue to table")
+        self.drain_failures = of_month("dlq_drain_failures", "Events whose drain try failed")
         for outcome in OUTCOMES:
             self.events.labels(outcome)
 

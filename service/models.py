@@ -6,6 +6,7 @@ import uuid
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import cast
 
 JsonValue = dict[str, "JsonValue"] | list["JsonValue"] | str | Decimal | bool | None
@@ -183,15 +184,6 @@ def _id_field(value: JsonValue) -> str:
     return value.lower()
 
 
-def _timestamp_field(value: JsonValue) -> datetime:
-    if not isinstance(value, str) or _RFC3339.fullmatch(value) is None:
-        raise ValueError("must be RFC 3339 with an offset and at most microseconds")
-    try:
-        return datetime.fromisoformat(value.upper()).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise ValueError("is no point in time") from None
-
-
 def _data_field(value: JsonValue) -> str:
     if not isinstance(value, dict):
         raise ValueError("must be an object")
@@ -216,6 +208,21 @@ class Window:
             raise ValueError(f"is more than {self.max_ahead_days} days ahead")
 
 
+def _timestamp_field(value: JsonValue, window: Window | None) -> datetime:
+    if not isinstance(value, str) or _RFC3339.fullmatch(value) is None:
+        raise ValueError("must be RFC 3339 with an offset and at most microseconds")
+    try:
+        stamp = datetime.fromisoformat(value.upper()).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError("is no point in time") from None
+    if window is not None:
+        window.check(stamp, datetime.now(UTC))
+    return stamp
+
+
+_PARSERS = {"event_id": _id_field, "event_data": _data_field}
+
+
 def parse_event(value: JsonValue, window: Window | None = None) -> Event:
     """The event in a parsed body; without a window no age is refused (events already accepted).
 
@@ -237,15 +244,9 @@ def parse_event(value: JsonValue, window: Window | None = None) -> Event:
             continue
         try:
             if name == "event_timestamp":
-                stamp = _timestamp_field(value[name])
-                if window is not None:
-                    window.check(stamp, datetime.now(UTC))
-            elif name == "event_id":
-                texts[name] = _id_field(value[name])
-            elif name == "event_data":
-                texts[name] = _data_field(value[name])
+                stamp = _timestamp_field(value[name], window)
             else:
-                texts[name] = _text_field(name, value[name])
+                texts[name] = _PARSERS.get(name, partial(_text_field, name))(value[name])
         except UnicodeEncodeError:
             errors.append(FieldError(name, "a lone surrogate cannot be stored"))
         except ValueError as error:

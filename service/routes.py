@@ -6,6 +6,7 @@ import json
 import secrets
 import time
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -23,15 +24,6 @@ from .writer import Outcome, Result, Writer
 BODY_MAX_BYTES = 5 * 1024 * 1024
 PAGE_DEFAULT, PAGE_MAX = 100, 1000
 RETRY_AFTER_SECONDS = 1
-_TITLES = {
-    400: "Invalid request",
-    401: "Unauthorized",
-    404: "Not found",
-    405: "Method not allowed",
-    409: "Conflict",
-    413: "Body too large",
-    503: "Service unavailable",
-}
 _METRIC = {
     Result.DUPLICATE_STORED: "duplicate",
     Result.DUPLICATE_QUEUED: "duplicate",
@@ -54,7 +46,7 @@ def problem(
 ) -> Response:
     """An RFC 9457 answer."""
     listed = [{"field": error.field, "message": error.message} for error in errors or []]
-    title = _TITLES.get(status, "Error")
+    title = HTTPStatus(status).phrase
     body = {"type": "about:blank", "title": title, "status": status, "detail": detail, "errors": listed, **more}
     response = answer(status, body, headers)
     response.headers["content-type"] = "application/problem+json"
@@ -204,22 +196,22 @@ def _page_of(request: Request) -> tuple[str | None, int, int, bool]:
     errors = [
         FieldError(name, "is not a parameter") for name in query if name not in ("state", "limit", "cursor", "include")
     ]
-    state, limit, after = query.get("state"), PAGE_DEFAULT, 0
+    state, after = query.get("state"), 0
     if state not in (None, "pending", "dead"):
         errors.append(FieldError("state", "must be pending or dead"))
     if query.get("include") not in (None, "event"):
         errors.append(FieldError("include", "must be event"))
-    text = query.get("limit", str(PAGE_DEFAULT))
-    if text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= PAGE_MAX:
-        limit = int(text)
-    else:
+    try:
+        limit = int(query.get("limit", PAGE_DEFAULT))
+    except ValueError:
+        limit = 0
+    if not 1 <= limit <= PAGE_MAX:
         errors.append(FieldError("limit", f"must be 1 to {PAGE_MAX}"))
-    if "cursor" in query:
-        try:
-            cursor = query["cursor"]
-            after = int(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        except ValueError:
-            errors.append(FieldError("cursor", "was not made by this service"))
+    try:
+        cursor = query.get("cursor", _cursor(0))
+        after = int(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+    except ValueError:
+        errors.append(FieldError("cursor", "was not made by this service"))
     if errors:
         raise InvalidError(errors)
     return state, after, limit, query.get("include") == "event"

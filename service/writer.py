@@ -1,7 +1,7 @@
 """One event's way: into the table if its month takes it, into the queue if not, refused if it is at fault."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date, timedelta
 from enum import Enum
 
@@ -20,6 +20,7 @@ QUEUE_RESERVE_SECONDS = 0.6
 ANSWER_RESERVE_SECONDS = 0.2
 PROBE_LOCK_TIMEOUT_MS = 250
 _SPARED = LastError(None, "live writes are spared at present")
+_TEXT_COLUMNS = [one.name for one in fields(Event) if one.name not in ("event_id", "event_timestamp")]
 TAKEN = "another event has this event_id and date"
 # An insert that reports success without a row, as a trigger may make it do, is the partition's fault.
 NOTHING_STORED = Fault(Owner.PARTITION, None, "the insert stored nothing")
@@ -48,18 +49,7 @@ class Outcome:
 
 def event_values(event: Event) -> tuple[str, ...]:
     """The columns of an event in the order of the insert statements, as PostgreSQL reads them."""
-    return (
-        event.event_id,
-        event.event_date.isoformat(),
-        event.event_timestamp.isoformat(),
-        event.version,
-        event.event_type,
-        event.event_category,
-        event.event_action,
-        event.event_outcome,
-        event.correlation_id,
-        event.event_data,
-    )
+    return (*event.identity, event.event_timestamp.isoformat(), *(getattr(event, name) for name in _TEXT_COLUMNS))
 
 
 async def stored_events(connection: Connection, events: list[Event]) -> dict[tuple[str, str], Event]:
@@ -69,12 +59,8 @@ async def stored_events(connection: Connection, events: list[Event]) -> dict[tup
     ids = [event.identity[0] for event in events]
     bounds = (min(days), max(days) + timedelta(days=1))
     cursor = await connection.execute(sql("stored"), (*bounds, ids, days))
-    found = {}
-    for event_id, stamp, version, kind, category, action, outcome, correlation, data in await cursor.fetchall():
-        text = canonical(parse_json(data))
-        event = Event(event_id, stamp, version, kind, category, action, outcome, correlation, text)
-        found[event.identity] = event
-    return found
+    found = [Event(*[*row[:-1], canonical(parse_json(row[-1]))]) for row in await cursor.fetchall()]
+    return {event.identity: event for event in found}
 
 
 async def probe(connection: Connection, day: date) -> Fault | None:

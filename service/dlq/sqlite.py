@@ -138,15 +138,6 @@ class _Store:
     def entries(self, query: str, *values: str | float) -> list[Entry]:
         return [Entry(*row) for row in self.db.execute(query, values)]
 
-    def rows(self) -> list[tuple[object, ...]]:
-        """Everything, also from a file that was deleted under its open descriptor."""
-        return [(None, *row[1:]) for row in self.db.execute("SELECT * FROM events ORDER BY seq")]
-
-    def adopt(self, rows: list[tuple[object, ...]]) -> None:
-        self.db.execute("BEGIN IMMEDIATE")
-        self.db.executemany("INSERT OR IGNORE INTO events VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", rows)
-        self.db.execute("COMMIT")
-
 
 class SqliteQueue:
     """A DeadLetterQueue in a SQLite file with WAL and synchronous=FULL."""
@@ -159,7 +150,6 @@ class SqliteQueue:
         self._log = log
         self._jobs: queue.SimpleQueue[_Job[object] | None] = queue.SimpleQueue()
         self._store: _Store | None = None
-        self._rescued: list[tuple[object, ...]] = []
         self._thread = threading.Thread(target=self._run, name="dlq-writer", daemon=True)
 
     def start(self) -> None:
@@ -268,19 +258,13 @@ class SqliteQueue:
         if self._store is not None and self._store.is_current():
             return self._store
         if self._store is not None:
-            old, self._store = self._store, None
-            with contextlib.suppress(sqlite3.Error):
-                self._rescued += old.rows()
             # Closed before the new one opens: both would map the same -shm file.
-            old.db.close()
-            self._log.error("DLQ file was deleted or replaced under the service", rescued=len(self._rescued))
-        store = _Store.open(self._path, self._schema)
-        if self._rescued:
-            store.adopt(self._rescued)
-            store, self._rescued = _Store(self._path, store.db), []
-        self._store = store
+            self._store.db.close()
+            self._store = None
+            self._log.error("DLQ file was deleted or replaced under the service")
+        self._store = _Store.open(self._path, self._schema)
         self.available = True
-        return store
+        return self._store
 
     def _work(self, jobs: list[_Job[object]]) -> None:
         """One transaction for everything grouped, then the reads; results go back in one call."""

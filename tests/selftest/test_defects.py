@@ -18,6 +18,7 @@ from harness.results import RunResult
 from harness.session import Session, SessionOptions, SilentDisplay
 from harness.values import Promise, Verdict
 
+from .defects import queueing, writing  # noqa: F401  (fill the registry)
 from .defects.registry import DEFECTS
 
 ROOT = Path(__file__).parents[2]

@@ -140,15 +140,15 @@ def test_a_caller_who_gave_up_before_its_turn_knows_that_nothing_was_stored(path
     run(path, body)
 
 
-def test_a_deleted_file_is_made_anew_with_what_its_descriptor_still_held(path: Path) -> None:
+def test_a_deleted_file_is_made_anew_and_nothing_goes_into_the_deleted_one(path: Path) -> None:
     async def body(queue: SqliteQueue) -> None:
         before, after = event(), event()
         await queue.enqueue(before, WHY, 5)
         for name in ("", "-wal", "-shm"):
             path.with_name(path.name + name).unlink(missing_ok=True)
         assert await queue.enqueue(after, WHY, 5) is Receipt.QUEUED
-        assert on_disk(path) == {before.event_id, after.event_id}
-        assert queue.pending_by_partition() == {"2025_12": 2}
+        assert on_disk(path) == {after.event_id}
+        assert queue.pending_by_partition() == {"2025_12": 1}
 
     run(path, body)
 

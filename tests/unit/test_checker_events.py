@@ -370,3 +370,18 @@ def test_latency_is_unknown_with_a_stalled_canary_or_few_samples() -> None:
     few = good()
     few.edit(ev.RunStarted, lambda r: True, scenario_json='{"judge_latency": true}')
     assert check("isolation", few).verdict is Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize("name", ["conservation", "duplicates"])
+def test_a_table_that_was_not_read_leaves_everything_unknown(name: str) -> None:
+    history = good()
+    history.drop(ev.TableRow)
+    history.edit(ev.FinalRead, lambda r: True, table=False)
+    assert check(name, history).verdict is Verdict.UNKNOWN
+
+
+def test_an_event_queued_for_a_month_never_repaired_is_unknown() -> None:
+    history = good()
+    history.queued_row(history.op(15.0, DECEMBER, 202))
+    history.drop(ev.FaultMark, lambda r: r.step is ev.FaultStep.PROBED)
+    assert check("conservation", history).verdict is Verdict.UNKNOWN

@@ -193,3 +193,13 @@ def test_event_counters_are_not_judged_after_a_lost_answer() -> None:
     gauge(history, lambda t, text, old: old + 40 if text == name and t == END else old)
     history.op(15.0, DECEMBER, 0)
     assert check("metrics", history).verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize(
+    ("bucket", "value", "said"),
+    [("+Inf", None, "no +Inf bucket"), ("0.001", 1e6, "a wider bucket counts less")],
+)
+def test_a_broken_histogram_is_told_by_what_is_broken(bucket: str, value: float | None, said: str) -> None:
+    history = good()
+    gauge(history, lambda t, text, old: value if text == f'{WAIT}_bucket{{le="{bucket}"}}' and t == 15.0 else old)
+    assert any(said in finding.summary for finding in check("metrics", history).findings)

@@ -143,3 +143,16 @@ def test_clocks_are_none_where_nothing_happened() -> None:
     history.fault(injected=None, confirmed=None, healing=None, healed=None, probed=None)
     (clock,) = clocks(history.run())
     assert (clock.detect_seconds, clock.fallback_seconds, clock.recover_seconds, clock.drain_seconds) == (None,) * 4
+
+
+def test_a_queue_not_read_at_the_end_leaves_recovery_unknown() -> None:
+    history = good()
+    history.edit(ev.FinalRead, lambda r: True, dlq=False)
+    assert check("recovery", history).verdict is Verdict.UNKNOWN
+
+
+def test_a_status_series_alone_shows_that_the_service_noticed() -> None:
+    history = good()
+    history.drop(ev.LogLine)
+    (clock,) = clocks(history.run())
+    assert clock.detect_seconds == pytest.approx(0.4)

@@ -225,3 +225,21 @@ def test_a_catalog_without_partitions_is_unknown() -> None:
     history = good()
     history.drop(ev.PartitionRow)
     assert check("partition-hygiene", history).verdict is Verdict.UNKNOWN
+
+
+def test_a_default_partition_breaks_conservation_and_names_its_events() -> None:
+    history = good()
+    history.add(ev.PartitionRow("audit_events_default", "", "DEFAULT"))
+    history.edit(ev.TableRow, lambda r: r.event_id == event_id(0), month="")
+    (finding,) = check("partition-hygiene", history).findings
+    assert (finding.promise, finding.event_ids) == (Promise.CONSERVATION, (event_id(0),))
+
+
+def test_exhaustion_is_unknown_beside_a_stalled_canary_or_without_log_lines() -> None:
+    stalled = exhausted()
+    stalled.answer(30, 202)
+    stalled.edit(ev.CanarySample, lambda r: r.t < 3, seconds=1.5)
+    assert check("exhaustion", stalled).verdict is Verdict.UNKNOWN
+    unread = exhausted()
+    unread.drop(ev.LogLine)
+    assert check("exhaustion", unread).verdict is Verdict.UNKNOWN
