@@ -155,7 +155,6 @@ class Conductor:
         async def enough() -> bool:
             return tally.enough(months, wanted) and tally.created(healthy) >= samples
 
-        started = self._history.clock.now()
         try:
             await wait_until(
                 enough,
@@ -166,7 +165,8 @@ class Conductor:
         except DeadlineExceeded as error:
             self._note("phase", f"{error}; the month with fewest has {tally.strict(months)}")
         if scenario.load.rate_per_writer > 0:
-            self._sampling_seconds += self._history.clock.now() - started
+            # What the pace itself asks for; a machine that cannot keep it up pays the rest as slowness.
+            self._sampling_seconds += wanted / (scenario.load.rate_per_writer * scenario.load.writers_per_month)
 
     def _unhurt(self, months: tuple[Month, ...]) -> tuple[Month, ...]:
         hurt = self._nemesis.hurt_months()

@@ -187,4 +187,7 @@ def _choices(window: FaultWindow, side: Side, operation: Operation) -> list[Blas
     radius = window.radius if window.radius.covers(operation.event_date) else _DISTURBED
     if side is Side.OFF:
         return [None]
-    return [radius] if side is Side.ON else [None, radius]
+    if side is Side.ON:
+        return [radius]
+    # Injecting or healing a RESTART fault breaks connections by itself, whatever the fault does in between.
+    return [None, radius, _DISTURBED] if window.radius.edge is Edge.RESTART else [None, radius]

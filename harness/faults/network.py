@@ -17,7 +17,7 @@ from typing import ClassVar
 
 import psycopg
 
-from ..blast import BlastRadius, Write
+from ..blast import BlastRadius, Edge, Write
 from ..errors import FaultError, FaultNotConfirmed, HealFailed, UsageError
 from ..fault import FAULTS, Scene
 from ..probes.postgres import (
@@ -46,9 +46,10 @@ PROBE_OVERHEAD_BYTES = 400
 """What a probe insert sends upstream without its padding."""
 
 
-def _radius(write: Write, delay_ms: float = 0.0) -> BlastRadius:
+def _radius(write: Write, delay_ms: float = 0.0, *, edge: Edge = Edge.RESTART) -> BlastRadius:
+    """Every month; taking any toxic but latency off breaks all connections once more, hence the edge."""
     slow = write is Write.DELAYED
-    return BlastRadius(months=None, write=write, delay_ms=delay_ms, read=slow, outlives_clients=True)
+    return BlastRadius(months=None, write=write, delay_ms=delay_ms, read=slow, edge=edge, outlives_clients=True)
 
 
 async def _inject(scene: Scene, toxics: tuple[Toxic, ...], what: str) -> None:
@@ -164,7 +165,8 @@ class Latency(_Toxified):
 
     def radius(self, environment: Environment) -> BlastRadius:
         """Declare the delay of one whole write."""
-        return _radius(Write.DELAYED, float(self.delay_ms * len(self.directions) * self.round_trips))
+        delay_ms = float(self.delay_ms * len(self.directions) * self.round_trips)
+        return _radius(Write.DELAYED, delay_ms, edge=Edge.MONTHS)
 
     async def inject(self, scene: Scene) -> None:
         """Warm a connection, then add one toxic a direction."""
