@@ -277,7 +277,7 @@ def encode(record: Record) -> str:
     """One JSON line, without the newline."""
     data: dict[str, Any] = {"record": type(record).__name__}
     data.update(record.__dict__)
-    return json.dumps(data, separators=(",", ":"), default=_plain, ensure_ascii=False)
+    return _ENCODER.encode(data)
 
 
 def decode(line: str) -> Record:
@@ -298,6 +298,9 @@ def _plain(value: object) -> object:
     if isinstance(value, frozenset):
         return sorted(value)
     raise TypeError(f"{type(value).__name__} has no place in a history")
+
+
+_ENCODER = json.JSONEncoder(separators=(",", ":"), default=_plain, ensure_ascii=False)
 
 
 def _same(value: Any) -> Any:

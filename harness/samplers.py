@@ -37,6 +37,7 @@ class Samplers:
         self._tasks: list[asyncio.Task[None]] = []
         self._canaries: list[Canary] = []
         self._counter = ConnectionCounter(environment.database)
+        self._connection_samples = 0
 
     def start(self, months: tuple[Month, ...]) -> None:
         """Start sampling; the canary writes into ``months``."""
@@ -81,7 +82,11 @@ class Samplers:
 
     async def _connections(self) -> None:
         backends = await self._counter.count()
-        sockets = _database_sockets(self._environment.service.pid, self._environment.proxy.port)
+        sockets = -1
+        # Listing sockets costs the kernel milliseconds, so they are looked at every third time.
+        self._connection_samples += 1
+        if self._connection_samples % 3 == 0:
+            sockets = _database_sockets(self._environment.service.pid, self._environment.proxy.port)
         self._history.mark(lambda t: ConnectionSample(t, backends, sockets))
 
     def _every(self, seconds: float, sample: Callable[[], Awaitable[None]]) -> None:
