@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .. import events as ev
-from ..blast import Write
+from ..blast import Edge, Write
 from ..checking import Finding
 from ..oracle import CONFLICT, CREATED, NO_ANSWER, QUEUED, REJECTED
 from ..rundata import FaultWindow, Operation, Run
@@ -191,7 +191,9 @@ def _may_have_failed(operation: Operation, covered: bool) -> bool:
 def _met(run: Run, window: FaultWindow, operations: list[Operation]) -> list[Operation]:
     """Events queued while the first fault of the month was on, where only a failed live write could tell."""
     noticed_otherwise = any(name in window.name for name in _LOOP_MAY_NOTICE) or "23514" in window.evidence
-    narrow = window.radius.write is Write.NO and not window.radius.whole_database
+    # A restart of the database opens breakers, whose probes then meet the damage before any event does.
+    restarted = window.radius.edge is Edge.RESTART
+    narrow = window.radius.write is Write.NO and not window.radius.whole_database and not restarted
     if noticed_otherwise or not narrow or window.confirmed is None or len(run.windows) > 1:
         return []
     healing = window.healing if window.healing is not None else run.end
