@@ -23,7 +23,9 @@ from harness.stacks.embedded import EmbeddedStack
 from harness.targets.model import Target, load_target
 
 BOUND = 1.5
-LIBRARIES = "starlette.applications, starlette.routing, uvicorn, uvloop, httptools, psycopg_pool, prometheus_client, sqlite3"
+LIBRARIES = (
+    "starlette.applications, starlette.routing, uvicorn, uvloop, httptools, psycopg_pool, prometheus_client, sqlite3"
+)
 LISTENER = """
 import http.server, os, pathlib
 class Ready(http.server.BaseHTTPRequestHandler):

@@ -22,6 +22,8 @@ class Finding:
     summary: str
     event_ids: tuple[str, ...] = ()
     t: float | None = None
+    comparative: bool = False
+    """True for a latency compared with the control phase: such a finding counts only when it is seen twice."""
 
 
 @dataclass(frozen=True)

@@ -144,7 +144,8 @@ def _median(run: Run) -> tuple[list[Finding], tuple[str, ...], dict[str, float]]
     if any(canary.around(month, begin, end) is Calm.STALLED for month in run.months if not _reached(run, month)):
         return [], (f"{said}; but the canary stalled as well.",), facts
     slow = [operation for operation in queued if operation.seconds > bound]
-    return [Finding(Promise.FALLBACK, f"{said}.", event_ids(slow), begin)], (), facts
+    finding = Finding(Promise.FALLBACK, f"{said}.", event_ids(slow), begin, comparative=True)
+    return [finding], (), facts
 
 
 def _reached(run: Run, month: Month) -> bool:

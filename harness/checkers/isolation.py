@@ -93,4 +93,4 @@ def _latency(run: Run) -> tuple[tuple[Finding, ...], tuple[str, ...], dict[str, 
     if any(canary.around(month, begin, end) is Calm.STALLED for month in months):
         return (), (f"{said}; but the canary stalled as well.",), facts
     slow = tuple(operation.event_id for operation in during if operation.seconds > bound)
-    return (Finding(Promise.ISOLATION, f"{said}.", slow, begin),), (), facts
+    return (Finding(Promise.ISOLATION, f"{said}.", slow, begin, comparative=True),), (), facts
