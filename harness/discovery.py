@@ -68,7 +68,7 @@ def import_file(path: Path) -> ModuleType:
 
 def select(registry: Registry[Scenario], names: Sequence[str], keyword: str = "") -> list[Scenario]:
     """Pick scenarios by exact names, by a ``-k`` expression, or all; raise :class:`UsageError` for none."""
-    chosen = [registry.get(name) for name in names] if names else [scenario for _, scenario in registry.items()]
+    chosen = [registry.get(name) for name in names] if names else list(registry.values())
     if keyword:
         matches = compile_keyword(keyword)
         chosen = [scenario for scenario in chosen if matches(keywords_of(scenario))]
@@ -85,7 +85,8 @@ def keywords_of(scenario: Scenario) -> str:
 def compile_keyword(expression: str) -> Callable[[str], bool]:
     """Compile a pytest-like expression of substrings with and, or, not; raise :class:`UsageError`."""
     words = expression.replace("(", " ( ").replace(")", " ) ").split()
-    source = " ".join(w if w in ("and", "or", "not", "(", ")") else repr(w.lower()) for w in words)
+    # Each word becomes a name, since two quoted words in a row would silently be one.
+    source = " ".join(w if w in ("and", "or", "not", "(", ")") else f"word{i}" for i, w in enumerate(words))
     try:
         tree = ast.parse(source, mode="eval")
     except SyntaxError as error:
@@ -101,8 +102,8 @@ def compile_keyword(expression: str) -> Callable[[str], bool]:
                 return any(holds(value, text) for value in values)
             case ast.UnaryOp(op=ast.Not(), operand=operand):
                 return not holds(operand, text)
-            case ast.Constant(value=str(word)):
-                return word in text
+            case ast.Name(id=name):
+                return words[int(name.removeprefix("word"))].lower() in text
         raise UsageError(f"-k {expression!r} is not an expression of words with and, or, not and brackets.")
 
     holds(tree, "")

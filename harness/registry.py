@@ -46,6 +46,10 @@ class Registry(Generic[T]):
         """Iterate over (name, thing)."""
         return iter(self._things.items())
 
+    def values(self) -> Iterator[T]:
+        """Iterate over the things."""
+        return iter(self._things.values())
+
     def __len__(self) -> int:
         """Count."""
         return len(self._things)

@@ -1,0 +1,79 @@
+"""The stream of events: seeded, of the contract's shape, and aware of what it has sent."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from datetime import date, datetime
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.events import OpKind
+from harness.scenario import Load
+from harness.values import Month
+from harness.workload import Planned, Stream
+
+MONTH = Month(2025, 12)
+LOAD = Load(months=(MONTH,))
+
+
+def planned(seed: int, writer: int = 1, load: Load = LOAD, count: int = 300) -> list[Planned]:
+    stream = Stream(seed, writer, MONTH, load, "run")
+    sent = []
+    for op in range(1, count + 1):
+        request = stream.next(op)
+        stream.remember(op, request)
+        sent.append(request)
+    return sent
+
+
+@given(st.integers(0, 2**32), st.integers(1, 50))
+def test_the_same_seed_and_writer_send_the_same_requests(seed: int, writer: int) -> None:
+    assert planned(seed, writer, count=30) == planned(seed, writer, count=30)
+
+
+def test_another_seed_or_writer_sends_other_identities() -> None:
+    ids = [{request.event_id for request in planned(seed, writer)} for seed, writer in ((1, 1), (1, 2), (2, 1))]
+    assert not ids[0] & ids[1]
+    assert not ids[0] & ids[2]
+
+
+@given(st.integers(0, 2**32), st.sampled_from([Month(2024, 2), Month(2025, 11), Month(2025, 12), Month(2026, 1)]))
+def test_every_first_send_lies_in_its_month_and_names_its_operation(seed: int, month: Month) -> None:
+    stream = Stream(seed, 1, month, Load(months=(month,), invalid_share=0.0), "run")
+    request = stream.next(7)
+    body = json.loads(request.content)
+    moment = datetime.fromisoformat(body["event_timestamp"].replace("Z", "+00:00"))
+    assert month.first_day <= request.event_date < month.end
+    assert moment.date() == request.event_date == date.fromisoformat(body["event_timestamp"][:10])
+    assert body["correlation_id"] == "run/7"
+    assert str(uuid.UUID(request.event_id)) == request.event_id
+
+
+def test_resends_repeat_conflicts_contradict_and_invalid_ones_break_a_rule() -> None:
+    requests = planned(3, count=3000)
+    by_op = dict(enumerate(requests, 1))
+    kinds = {kind: [request for request in requests if request.kind is kind] for kind in OpKind}
+    assert all(len(found) > 10 for found in kinds.values())
+    for request in kinds[OpKind.RESEND]:
+        original = by_op[request.of or 0]
+        assert original.kind is OpKind.WRITE
+        assert (request.event_id, request.event_date, request.content) == (
+            original.event_id,
+            original.event_date,
+            original.content,
+        )
+    for request in kinds[OpKind.CONFLICT]:
+        original = by_op[request.of or 0]
+        assert request.event_id == original.event_id
+        assert json.loads(request.content) != json.loads(original.content)
+    for request in kinds[OpKind.INVALID]:
+        body = json.loads(request.content)
+        broken = (
+            "event_type" not in body
+            or body["event_outcome"] not in ("success", "failure", "pending")
+            or "unknown_field" in body
+            or len(body["event_action"]) > 50
+        )
+        assert broken
