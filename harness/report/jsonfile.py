@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from .summary import (
     CLOCK_NAMES,
     clock_values,
     headline,
+    irreducible_seconds,
     masked,
     not_checked,
     unknown_reasons,
@@ -87,6 +89,7 @@ def suite_to_json(suite: SuiteResult) -> dict[str, Any]:
         "exit_code": int(decide(suite.runs)),
         "seconds": suite.seconds,
         "jobs": suite.jobs,
+        "irreducible_seconds": irreducible_seconds(suite.runs, os.cpu_count() or 1),
         "runs": [
             {
                 **_brief(result),
