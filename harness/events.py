@@ -67,6 +67,10 @@ class RunStarted:
     target: str
     versions: dict[str, str]
     limits_json: str = "{}"
+    reads_json: str = "{}"
+    """What the target declares that can be looked into: sql, dlq, metrics, logs, each true unless it says false."""
+    target_path: str = ""
+    pg_bindir: str = ""
 
 
 @dataclass(frozen=True)
@@ -208,6 +212,8 @@ class TableRow:
     month: str
     content: str
     correlation_id: str
+    recorded_at: str = ""
+    """RFC 3339 in UTC: when the transaction that stored it began, by the database's clock; "" when not known."""
 
 
 @dataclass(frozen=True)

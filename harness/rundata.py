@@ -18,7 +18,7 @@ from typing import TypeVar
 from . import events as ev
 from .blast import BlastRadius, Dlq, Edge, ServiceState, Write
 from .errors import HistoryError
-from .targets.model import Limits
+from .targets.model import Limits, Reads
 from .values import Month
 
 R = TypeVar("R")
@@ -87,6 +87,7 @@ class Run:
 
     started: ev.RunStarted
     limits: Limits
+    reads: Reads
     operations: tuple[Operation, ...]
     windows: tuple[FaultWindow, ...]
     records: Sequence[ev.Record] = field(repr=False)
@@ -136,6 +137,7 @@ def build_run(records: Sequence[ev.Record]) -> Run:
     return Run(
         started=started,
         limits=Limits(**json.loads(started.limits_json)),
+        reads=Reads(**json.loads(started.reads_json)),
         operations=tuple(_operations(records)),
         windows=tuple(_windows(records)),
         records=records,

@@ -62,6 +62,7 @@ class RunPlan:
     target: Target
     seed: int
     repeat_command: str
+    pg_bindir: str = ""
 
 
 async def run_scenario(plan: RunPlan, stack: Stack, observer: RunObserver) -> RunResult:
@@ -243,4 +244,7 @@ def _run_started(plan: RunPlan, clock: Clock, environment: Environment) -> RunSt
         target=plan.target.name,
         versions=versions,
         limits_json=json.dumps(plan.target.limits.__dict__),
+        reads_json=json.dumps(plan.target.reads.__dict__),
+        target_path=str(plan.target.path),
+        pg_bindir=plan.pg_bindir,
     )

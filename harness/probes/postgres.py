@@ -64,7 +64,8 @@ ORDER BY child.relname
 _ROWS = """
 SELECT tableoid, event_id::text, event_date,
        to_char(event_timestamp AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
-       version, event_type, event_category, event_action, event_outcome, correlation_id, event_data::text
+       version, event_type, event_category, event_action, event_outcome, correlation_id, event_data::text,
+       to_char(recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
 FROM audit_events
 WHERE event_category <> 'harness_canary'
 """
@@ -284,7 +285,7 @@ async def count_connections(conninfo: str, role: str) -> int:
 
 
 def _row(month: str, raw: tuple[object, ...]) -> TableRow:
-    event_id, day, timestamp, version, kind, category, action, outcome, correlation_id, event_data = raw
+    event_id, day, timestamp, version, kind, category, action, outcome, correlation_id, event_data, recorded = raw
     if not isinstance(day, date):
         raise HarnessError(f"Row {event_id} has no date but {day!r}; the table is not the one of the contract.")
     fields = {
@@ -298,7 +299,8 @@ def _row(month: str, raw: tuple[object, ...]) -> TableRow:
         "correlation_id": correlation_id,
     }
     head = json.dumps(fields, separators=(",", ":"), ensure_ascii=False)
-    return TableRow(str(event_id), day, month, f'{head[:-1]},"event_data":{event_data}}}', str(correlation_id))
+    content = f'{head[:-1]},"event_data":{event_data}}}'
+    return TableRow(str(event_id), day, month, content, str(correlation_id), str(recorded or ""))
 
 
 @asynccontextmanager
