@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -96,8 +97,10 @@ def replay(run_name: str, step: bool, **stack: Any) -> None:
     from .session import find_run, replay_of
 
     _import_faults()
-    scenario, seed = replay_of(find_run(stack["reports"], run_name))
-    _run([scenario], seed=seed, jobs=1, step=step, **stack)
+    stored = replay_of(find_run(stack["reports"], run_name))
+    stack["target"] = stack["target"] or stored.target
+    stack["pg_bindir"] = stack["pg_bindir"] or stored.pg_bindir
+    _run([stored.scenario], seed=stored.seed, jobs=1, step=step, **stack)
 
 
 @cli.command()
@@ -194,12 +197,31 @@ def _run(scenarios: list[Any], *, seed: int | None, jobs: int | None, step: bool
 
 
 def _complete(work: Coroutine[Any, Any, T]) -> T:
-    """Run to the end; Ctrl-C cancels, which heals every open fault and stops every environment first."""
+    """Run to the end; Ctrl-C, SIGTERM and SIGHUP heal every open fault and stop every environment first."""
+    ended_by: list[signal.Signals] = []
+
+    async def until_ended() -> T:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+
+        def end(by: signal.Signals) -> None:
+            ended_by.append(by)
+            if task is not None:
+                task.cancel()
+
+        for by in (signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(by, end, by)
+        return await work
+
     try:
-        return asyncio.run(work)
-    except KeyboardInterrupt:
-        click.echo("harness: interrupted; faults were healed and environments stopped.", err=True)
-        raise SystemExit(130) from None
+        return asyncio.run(until_ended())
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        by = ended_by[0] if ended_by else signal.SIGINT
+        click.echo(
+            f"harness: ended by {by.name}; open faults were healed and environments stopped (after a second one the "
+            "reaper process ends what is left). What was recorded can still be judged: harness check RUN.",
+            err=True,
+        )
+        raise SystemExit(128 + by) from None
     except BaseExceptionGroup as group:
         own = group.subgroup(HarnessError)
         if own is None:

@@ -16,12 +16,17 @@ from .history import History
 from .load.tally import Tally
 from .nemesis import Nemesis
 from .results import Waits
+from .samplers import Samplers
 from .scenario import Scenario
 from .steadystate import SteadyState
-from .targets.model import Limits
+from .targets.model import Target
 from .values import Month, Phase
 
 PHASE_DEADLINE_SECONDS = 45.0
+MIN_SCRAPES = 8
+"""Successful scrapes that the fault must last for, so that the metrics can be judged while it is on."""
+SLOWEST_DRAIN_PER_SECOND = 200.0
+"""A drain may take this long in proportion to the backlog, beyond the scenario's own deadline."""
 _SURPLUS_EVENTS = 5
 _INTERVAL_SECONDS = 0.02
 _EDGE_SLACK_SECONDS = 0.05
@@ -49,16 +54,19 @@ class Conductor:
     def __init__(
         self,
         scenario: Scenario,
-        limits: Limits,
+        target: Target,
         history: History,
         load: LoadDriver,
         nemesis: Nemesis,
         steady: SteadyState,
+        samplers: Samplers,
         step: StepHook,
     ) -> None:
         """Take the live parts of a run."""
         self._scenario = scenario
-        self._limits = limits
+        self._limits = target.limits
+        self._reads = target.reads
+        self._samplers = samplers
         self._history = history
         self._load = load
         self._nemesis = nemesis
@@ -85,7 +93,7 @@ class Conductor:
         self._open(Phase.DURING)
         steps = self._scenario.schedule.steps
         for number, step in enumerate(steps):
-            await self._step(5, f"inject {step.fault.name}")
+            await self._step(5, f"about to inject {step.fault.name}")
             if step.after_events:
                 self._stable_from_now()
                 await self._enough(self._scenario.load.months, minimum=step.after_events)
@@ -96,6 +104,8 @@ class Conductor:
                 return
             if step.fault.momentary:
                 await self._outlast_edge(self._history.clock.now())
+        if steps:
+            await self._step(5, "injected and confirmed: look now")
         for month in self._scenario.load.late_months:
             self._load.join(month)
         if self._scenario.judge_latency:
@@ -104,7 +114,8 @@ class Conductor:
             await pause(stall)
             self._timeout_seconds += stall
         self._stable_from_now()
-        await self._enough(self._scenario.load.all_months, latency=True)
+        scrapes = self._history.scrapes + (MIN_SCRAPES if self._reads.metrics else 0)
+        await self._enough(self._scenario.load.all_months, latency=True, scrapes=scrapes)
 
     async def after(self) -> None:
         """Heal everything, outlast the recovery edge, and let the load prove health again."""
@@ -118,6 +129,8 @@ class Conductor:
             elif probed is not None:
                 await self._outlast_edge(probed)
         await self._step(7, "recovery")
+        for month in self._scenario.load.late_months:
+            self._samplers.watch(month)
         self._stable_from_now()
         if self.confirmed:
             await self._enough(self._scenario.load.all_months)
@@ -127,8 +140,10 @@ class Conductor:
         return any(not step.fault.momentary for step in self._scenario.schedule.steps)
 
     async def _recovered(self) -> None:
+        backlog = max((await self._steady.backlog(), 0))
+        deadline = self._scenario.recovery_deadline_seconds + backlog / SLOWEST_DRAIN_PER_SECOND
         try:
-            await self._steady.wait(self._scenario.load.all_months, self._scenario.recovery_deadline_seconds)
+            await self._steady.wait(self._scenario.load.all_months, deadline)
         except DeadlineExceeded as error:
             why = await self._steady.describe(self._scenario.load.all_months)
             self._note("recovery", f"{error}; {why}")
@@ -146,14 +161,22 @@ class Conductor:
         self._load.set_edge(False)
         self._load.tally.stable(self._history.clock.now())
 
-    async def _enough(self, months: tuple[Month, ...], *, minimum: int = 0, latency: bool = False) -> None:
+    async def _enough(
+        self, months: tuple[Month, ...], *, minimum: int = 0, latency: bool = False, scrapes: int = 0
+    ) -> None:
         tally, scenario = self._load.tally, self._scenario
         wanted = minimum or scenario.min_strict_events + _SURPLUS_EVENTS
         healthy = self._unhurt(months)
+        hurt = tuple(month for month in months if month not in healthy)
         samples = scenario.min_latency_samples if latency and not minimum else 0
 
         async def enough() -> bool:
-            return tally.enough(months, wanted) and tally.created(healthy) >= samples
+            return (
+                tally.enough(months, wanted)
+                and tally.created(healthy) >= samples
+                and tally.strict(hurt or healthy) * len(hurt or healthy) >= samples
+                and self._history.scrapes >= scrapes
+            )
 
         try:
             await wait_until(

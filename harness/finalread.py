@@ -9,10 +9,9 @@ from __future__ import annotations
 from ._wait import pause
 from .errors import HarnessError
 from .events import DlqRow, FinalRead, TableRow
-from .history import History, read_history
+from .history import History
 from .probes.http import HttpProbe
 from .probes.postgres import partition_rows, read_rows
-from .rundata import build_run
 from .stacks.base import Environment
 
 _RECHECKS = 2
@@ -23,13 +22,12 @@ async def read_everything(environment: Environment, history: History, probe: Htt
     """Read DLQ, table and catalog and write them to the history, FinalRead last."""
     reads = environment.target.reads
     detail = ""
-    run = build_run(read_history(history.path.parent))
-    acknowledged = {operation.identity for operation in run.operations if operation.acknowledged}
     dlq: list[DlqRow] | None = None
     table: tuple[TableRow, ...] | None = None
     for attempt in range(_RECHECKS + 1):
         if attempt:
             await pause(_RECHECK_PAUSE_SECONDS)
+        table = None
         dlq = await probe.dlq_rows() if reads.dlq else None
         if reads.sql:
             try:
@@ -37,7 +35,7 @@ async def read_everything(environment: Environment, history: History, probe: Htt
             except HarnessError as error:
                 detail = str(error)
         found = {(row.event_id, row.event_date) for row in (*(dlq or ()), *(table or ()))}
-        if table is not None and (dlq is not None or not reads.dlq) and acknowledged <= found:
+        if table is not None and (dlq is not None or not reads.dlq) and history.acknowledged <= found:
             break
     for row in (*(dlq or ()), *(table or ())):
         history.add(row)

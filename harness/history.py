@@ -10,11 +10,11 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from .errors import HistoryError
-from .events import Record, decode, encode
+from .events import Complete, Invoke, MetricsSample, Record, decode, encode
 
 FILE_NAME = "history.jsonl"
 
@@ -43,6 +43,11 @@ class History:
         """Create the file; raises FileExistsError rather than mixing two runs."""
         self.path = folder / FILE_NAME
         self.clock = clock
+        self.acknowledged: set[tuple[str, date]] = set()
+        """Identities answered 201 or 202 so far: what the final reads must find."""
+        self.scrapes = 0
+        """Successful scrapes so far."""
+        self._identities: dict[int, tuple[str, date]] = {}
         self._secrets: tuple[str, ...] = ()
         self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
 
@@ -54,6 +59,12 @@ class History:
         """Append one record."""
         line = redact(encode(record), self._secrets) + "\n"
         os.write(self._descriptor, line.encode("utf-8", "surrogatepass"))
+        if isinstance(record, Invoke):
+            self._identities[record.op] = (record.event_id, record.event_date)
+        elif isinstance(record, Complete) and record.status in (201, 202):
+            self.acknowledged.add(self._identities[record.op])
+        elif isinstance(record, MetricsSample) and not record.error:
+            self.scrapes += 1
 
     def mark(self, build: Callable[[float], Record]) -> float:
         """Append the record that ``build`` makes of the present time, and return that time."""

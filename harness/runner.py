@@ -15,6 +15,7 @@ import asyncio
 import json
 import platform
 import time
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +40,7 @@ from .steadystate import SteadyState
 from .targets.model import Target
 
 STEADY_DEADLINE_SECONDS = 30.0
+CRASH_FILE = "harness-error.txt"
 _CLIENT_SLACK_SECONDS = 2.0
 
 
@@ -75,19 +77,18 @@ async def run_scenario(plan: RunPlan, stack: Stack, observer: RunObserver) -> Ru
         await live.play()
     except HarnessError as error:
         problem = str(error)
+    except Exception as error:  # noqa: BLE001  (one run's surprise must not end the runs beside it)
+        problem = (
+            f"The harness itself failed: {type(error).__name__}: {error}. Please report it with this run's folder."
+        )
+        (plan.folder / CRASH_FILE).write_text(redact(traceback.format_exc(), live.secrets), encoding="utf-8")
     finally:
+        if problem and live.judgeable:
+            live.history.add(Note(live.clock.now(), "abort", problem))
         live.history.close()
         redact_logs(plan.folder, live.secrets)
     if problem and not live.judgeable:
-        return RunResult(
-            run=plan.run,
-            folder=plan.folder,
-            scenario=plan.scenario,
-            seed=plan.seed,
-            seconds=time.monotonic() - started,
-            setup_error=redact(problem, live.secrets),
-            repeat_command=plan.repeat_command,
-        )
+        return not_run(plan, redact(problem, live.secrets), time.monotonic() - started)
     await observer.step(plan.run, 11, "judge", None)
     return await asyncio.to_thread(
         judging.judge_folder,
@@ -95,6 +96,19 @@ async def run_scenario(plan: RunPlan, stack: Stack, observer: RunObserver) -> Ru
         waits=live.waits,
         timings=live.timings,
         seconds=lambda: time.monotonic() - started,
+        repeat_command=plan.repeat_command,
+    )
+
+
+def not_run(plan: RunPlan, setup_error: str, seconds: float) -> RunResult:
+    """Return the result of a run that never got to be judged."""
+    return RunResult(
+        run=plan.run,
+        folder=plan.folder,
+        scenario=plan.scenario,
+        seed=plan.seed,
+        seconds=seconds,
+        setup_error=setup_error,
         repeat_command=plan.repeat_command,
     )
 
@@ -154,31 +168,34 @@ class _LiveRun:
             self.timings["ready_seconds"] = self.clock.now()
             self.judgeable = True
             samplers.start(plan.scenario.load.months)
-            await self._load_and_faults(environment, nemesis, steady)
+            await self._load_and_faults(environment, nemesis, steady, samplers)
             await self._step(8, "final reads", environment)
             await read_everything(environment, history, probe)
-            history.add(await probe.metrics(self.clock.now()))
+            if plan.target.reads.metrics:
+                history.add(await probe.metrics(self.clock.now()))
+            await self._step(9, "collect", environment)
         except BaseException:
-            for problem in await asyncio.shield(nemesis.undo()):
-                history.add(Note(self.clock.now(), "undo", problem))
+            await asyncio.shield(nemesis.undo())
             raise
         finally:
             await samplers.stop()
             await probe.close()
-            await self._step(9, "collect", environment)
             for line in read_log(environment.service.log_path, self.clock):
                 history.add(line)
 
-    async def _load_and_faults(self, environment: Environment, nemesis: Nemesis, steady: SteadyState) -> None:
+    async def _load_and_faults(
+        self, environment: Environment, nemesis: Nemesis, steady: SteadyState, samplers: Samplers
+    ) -> None:
         plan = self.plan
         load = self._make_load(environment)
         conductor = Conductor(
             plan.scenario,
-            plan.target.limits,
+            plan.target,
             self.history,
             load,
             nemesis,
             steady,
+            samplers,
             lambda number, text: self._step(number, text, environment),
         )
         await self._step(4, "load", environment)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from .errors import HistoryError, UsageError
+from .history import FILE_NAME
 from .judging import judge_again, load_run
 from .report.base import write_all, write_suite
 from .results import RunResult, SuiteResult
@@ -106,8 +107,10 @@ class _Reporting:
     def scenario_started(self, run: str, scenario: Scenario) -> None:
         self._display.scenario_started(run, scenario)
 
-    def scenario_finished(self, result: RunResult) -> None:
+    def scenario_judged(self, result: RunResult) -> None:
         report(result)
+
+    def scenario_finished(self, result: RunResult) -> None:
         self._display.scenario_finished(result)
 
 
@@ -144,6 +147,7 @@ class Session:
                 jobs=self.jobs,
                 lock_file=user_cache() / "exclusive.lock",
                 repeat_options=options.repeat_options(),
+                pg_bindir=str(options.pg_bindir or ""),
             ),
             _Reporting(display),
             _Observer(display, gate),
@@ -181,10 +185,10 @@ def report(result: RunResult) -> None:
 
 def find_run(reports: Path, name: str) -> Path:
     """Find a stored run by path or by (the beginning of) its name; raise :class:`UsageError`."""
-    direct = Path(name)
-    if (direct / "history.jsonl").exists():
-        return direct
-    matches = sorted(path.parent for path in reports.glob(f"{name}*/history.jsonl"))
+    for exact in (Path(name), reports / name):
+        if (exact / FILE_NAME).exists():
+            return exact
+    matches = sorted(path.parent for path in reports.glob(f"{name}*/{FILE_NAME}"))
     if len(matches) == 1:
         return matches[0]
     if matches:
@@ -199,7 +203,28 @@ def check_again(folder: Path) -> RunResult:
     return result
 
 
-def replay_of(folder: Path) -> tuple[Scenario, int]:
-    """Return the scenario and the seed of a stored run."""
+@dataclass(frozen=True)
+class Replay:
+    """What repeats a stored run: its scenario, its seed, its target and its PostgreSQL."""
+
+    scenario: Scenario
+    seed: int
+    target: Path
+    pg_bindir: Path | None
+
+
+def replay_of(folder: Path) -> Replay:
+    """Read from a stored run what repeats it; raise :class:`UsageError` when its target is no longer there."""
     started = load_run(folder).started
-    return Scenario.from_json(started.scenario_json), started.seed
+    target = Path(started.target_path) if started.target_path else REFERENCE_TARGET
+    if not target.exists():
+        raise UsageError(
+            f"The run {folder.name} judged the target {started.target!r} of {target}, which is no longer there; "
+            "name its present place with --target."
+        )
+    return Replay(
+        scenario=Scenario.from_json(started.scenario_json),
+        seed=started.seed,
+        target=target,
+        pg_bindir=Path(started.pg_bindir) if started.pg_bindir else None,
+    )

@@ -25,6 +25,8 @@ from .workload import PROBE_WRITER, Stream
 
 _PROBE_SEED = "steady-state"
 _INTERVAL_SECONDS = 0.03
+_PROBE_TRIES = 3
+"""One probe event may fall into a stall of a busy machine."""
 
 
 class SteadyState:
@@ -50,8 +52,13 @@ class SteadyState:
             ) from error
         async with httpx.AsyncClient(timeout=10.0, trust_env=False) as client:
             for month in months:
-                status = await self._write(client, month)
-                if status != 201:
+                status = 0
+                for _ in range(_PROBE_TRIES):
+                    status = await self._write(client, month)
+                    if status == 201:
+                        break
+                    await self.wait(months, deadline_seconds)
+                else:
                     raise SteadyStateError(
                         f"The target {self._environment.target.name!r} answered {status} instead of 201 to a probe "
                         f"event of {month.label} before any fault. Its log is {self._environment.service.log_path}."
@@ -87,6 +94,10 @@ class SteadyState:
             if depth != 0:
                 return f"the DLQ's depth is {depth if depth >= 0 else 'not to be read'}"
         return ""
+
+    async def backlog(self) -> int:
+        """Return the DLQ's depth, -1 when it cannot be known."""
+        return (await self._probe.dlq(0.0)).depth if self._environment.target.reads.dlq else -1
 
     async def _write(self, client: httpx.AsyncClient, month: Month) -> int:
         op = -next(self._numbers)

@@ -19,9 +19,9 @@ from typing import Protocol
 
 from ._wait import wait_until
 from .checking import CheckResult
-from .errors import DeadlineExceeded, SetupError
+from .errors import DeadlineExceeded, HarnessError, SetupError
 from .results import RunResult
-from .runner import RunObserver, RunPlan, run_scenario
+from .runner import RunObserver, RunPlan, not_run, run_scenario
 from .scenario import Scenario
 from .stacks.base import Stack
 from .targets.model import Target
@@ -36,8 +36,11 @@ class SuiteObserver(Protocol):
     def scenario_started(self, run: str, scenario: Scenario) -> None:
         """A run begins."""
 
+    def scenario_judged(self, result: RunResult) -> None:
+        """A run has been judged: write its reports; called in a thread, since that takes a while."""
+
     def scenario_finished(self, result: RunResult) -> None:
-        """A run has been judged, and its reports are written."""
+        """The reports of a run are written."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class SuiteOptions:
     jobs: int
     lock_file: Path
     repeat_options: str = ""
+    pg_bindir: str = ""
 
 
 def default_jobs() -> int:
@@ -94,7 +98,7 @@ class SuiteRunner:
 
     async def run(self, scenario: Scenario) -> RunResult:
         """Run one scenario when its turn comes."""
-        async with self._places, _turn(self._options.lock_file, exclusive=scenario.exclusive):
+        async with self._places:
             run = new_run_id(scenario.name)
             repeat = f"harness run {scenario.name} --seed {self._options.seed}{self._options.repeat_options}"
             plan = RunPlan(
@@ -104,9 +108,15 @@ class SuiteRunner:
                 target=self._target,
                 seed=self._options.seed,
                 repeat_command=repeat,
+                pg_bindir=self._options.pg_bindir,
             )
             self._observer.scenario_started(run, scenario)
-            result = await self._measured_twice(plan)
+            try:
+                async with _turn(self._options.lock_file, exclusive=scenario.exclusive):
+                    result = await self._measured_twice(plan)
+            except HarnessError as error:
+                result = not_run(plan, str(error), 0.0)
+            await asyncio.to_thread(self._observer.scenario_judged, result)
             self._observer.scenario_finished(result)
             return result
 
@@ -117,13 +127,12 @@ class SuiteRunner:
             return first
         again = replace(plan, run=f"{plan.run}-again", folder=plan.folder.with_name(f"{plan.run}-again"))
         second = await run_scenario(again, self._stack, self._run_observer)
+        await asyncio.to_thread(self._observer.scenario_judged, first)
         if second.findings or second.setup_error:
             return second
         said = " ".join(finding.summary for finding in first.findings)
-        once = CheckResult(
-            MEASURED_AGAIN, unknowns=(f"Over the bound in {first.run}, but not when measured again: {said}",)
-        )
-        return replace(second, checks=(*second.checks, once))
+        unsure = f"Over the bound in {first.run}, but not when measured again: {said}"
+        return replace(second, checks=(*second.checks, CheckResult(MEASURED_AGAIN, unknowns=(unsure,))))
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from .._wait import pause, wait_until
 from ..errors import SetupError
-from ..events import Complete, Invoke, OpKind, decode
+from ..events import Complete, Invoke, Note, OpKind, decode
 from ..history import History
 from ..scenario import Load
 from ..values import Month
@@ -96,6 +96,9 @@ class LocustLoad:
 
     async def _end(self, how: signal.Signals) -> None:
         process = self._process
+        if process is not None and process.returncode is not None:
+            text = f"Locust ended by itself with exit code {process.returncode}; see {self._log.name}"
+            self._history.add(Note(self._history.clock.now(), "load", text))
         if process is not None and process.returncode is None:
             process.send_signal(how)
             try:

@@ -41,9 +41,9 @@ class HttpProbe:
         try:
             answer = await self._client.get(f"{self._environment.service.base_url}/health/ready")
             data = _object(answer)
-            degraded = data.get("degraded", [])
+            degraded = data.get("degraded") or []
             return ReadySample(t, answer.status_code, tuple(str(item) for item in degraded))
-        except (httpx.HTTPError, OSError):
+        except (httpx.HTTPError, OSError, TypeError):
             return ReadySample(t, 0)
 
     async def dlq(self, t: float) -> DlqSample:
@@ -81,7 +81,10 @@ class HttpProbe:
                 page = await self._dlq_page(state, cursor)
                 if page is None:
                     return None
-                rows += [_dlq_row(item) for item in page.get("events", [])]
+                try:
+                    rows += [_dlq_row(item) for item in page["events"]]
+                except (KeyError, TypeError, ValueError, AttributeError):
+                    return None
                 cursor = page.get("next_cursor")
                 if not cursor:
                     break

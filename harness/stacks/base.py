@@ -86,6 +86,10 @@ class DatabaseServer(Protocol):
         """The same role through the proxy, to see the database as the service sees it."""
 
     @property
+    def psql(self) -> Path:
+        """The psql that came with this PostgreSQL; it may not exist."""
+
+    @property
     def service_role(self) -> str:
         """The login role of the service, ``slm_user``."""
 

@@ -83,6 +83,11 @@ class EmbeddedPostgres:
         return self._conninfo(self.proxy_port)
 
     @property
+    def psql(self) -> Path:
+        """The psql beside the server's own programs."""
+        return self._installation.bindir / "psql"
+
+    @property
     def service_role(self) -> str:
         """The service's login role."""
         return SERVICE_ROLE

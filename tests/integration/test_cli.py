@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import shutil
 import signal
 import socket
@@ -18,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from harness._wait import wait_until_sync
-from harness.events import Complete, FaultMark, FaultStep
+from harness.events import Complete, FaultMark, FaultStep, RunStarted
 from harness.history import FILE_NAME, read_history
 
 ROOT = Path(__file__).parents[2]
@@ -215,12 +216,15 @@ def test_a_killed_runner_leaves_nothing_and_a_history_that_can_be_judged(place: 
     assert (folder / "report.html").exists()
 
 
-def test_ctrl_c_in_mid_fault_heals_and_stops_everything(place: Path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_ended_in_mid_fault_heals_and_stops_everything(place: Path, how: signal.Signals) -> None:
     process, folder = start_and_wait_for_the_fault(place)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(how)
     said, _ = process.communicate(timeout=60)
-    assert process.returncode == 130, said
+    assert process.returncode == 128 + how, said
     assert "Traceback" not in said
+    steps = [r.step for r in read_history(folder) if isinstance(r, FaultMark)]
+    assert steps[-2:] == [FaultStep.HEALING, FaultStep.HEALED]
     assert not living_below(place)
     wait_until_sync(lambda: not roots_below(place), what="the root to be removed", deadline_seconds=10)
     assert read_history(folder)
@@ -242,7 +246,12 @@ def test_step_pauses_with_commands_to_look_and_a_stored_run_can_be_replayed_and_
     said, _ = process.communicate("\n" * 40)
     deadline.cancel()
     assert process.returncode == 0, said
-    for needed in ("step 3: steady state", "step 5: inject detach-partition", "psql '", "curl -s http://127.0.0.1:"):
+    for needed in (
+        "step 3: steady state",
+        "step 5: injected and confirmed: look now",
+        "psql '",
+        "curl -s http://127.0.0.1:",
+    ):
         assert needed in said
     (history,) = (place / "r").glob(f"*/{FILE_NAME}")
     again = harness(place, "check", history.parent.name, "--reports", str(place / "r"))
@@ -250,6 +259,57 @@ def test_step_pauses_with_commands_to_look_and_a_stored_run_can_be_replayed_and_
     repeated = harness(place, "replay", history.parent.name, "--reports", str(place / "r"))
     assert repeated.returncode == 0, repeated.stdout + repeated.stderr
     assert len(list((place / "r").glob(f"*-quick-*/{FILE_NAME}"))) == 2
+
+
+def test_ctrl_c_at_a_step_is_heard_without_enter(place: Path) -> None:
+    arguments = ("run", "december-detached", "--reports", str(place / "r"), "--step")
+    line, environment = command(place, *arguments)
+    controller, terminal = pty.openpty()
+    process = subprocess.Popen(line, cwd=ROOT, env=environment, stdin=terminal, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    os.write(controller, b"\n" * 4)
+    for said in process.stdout:
+        if "step 5: about to inject" in said:
+            break
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    os.close(controller)
+    os.close(terminal)
+    assert process.returncode == 130
+    assert not living_below(place)
+
+
+def test_stepping_without_a_terminal_is_refused_once_the_input_ends(place: Path) -> None:
+    line, environment = command(place, "run", "baseline", "--reports", str(place / "r"), "--step")
+    ended = subprocess.run(
+        line,
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert_one_paragraph(ended, "--step", "terminal")
+
+
+def test_a_replay_judges_the_same_target_again(place: Path) -> None:
+    (place / "scenarios").mkdir()
+    bare = NOOP.replace("Schedule.of(NoopDetach(month=Month(2025, 12)))", "Schedule()")
+    (place / "scenarios" / "noop.py").write_text(bare)
+    target = place / "other.toml"
+    reference = (ROOT / "harness/targets/reference.toml").read_text(encoding="utf-8")
+    target.write_text(reference.replace("{root}/../..", str(ROOT)).replace('"reference"', '"other"'))
+    arguments = ("--reports", str(place / "r"))
+    first = harness(place, "run", "--scenarios", str(place / "scenarios"), "--target", str(target), *arguments)
+    assert first.returncode == 0, first.stdout + first.stderr
+    (folder,) = [path.parent for path in (place / "r").glob(f"*/{FILE_NAME}")]
+    assert harness(place, "replay", folder.name, *arguments).returncode == 0
+    runs = [read_history(path.parent)[0] for path in (place / "r").glob(f"*/{FILE_NAME}")]
+    assert [run.target for run in runs if isinstance(run, RunStarted)] == ["other", "other"]
+    target.unlink()
+    assert_one_paragraph(harness(place, "replay", folder.name, *arguments), "other.toml", "--target")
 
 
 def test_no_password_is_in_any_artifact_even_when_the_service_prints_it(place: Path) -> None:
