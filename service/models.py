@@ -1,8 +1,10 @@
 """Audit events: strict parsing, exact numbers, one canonical form that decides equality."""
 
+import decimal
 import json
 import re
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -14,15 +16,9 @@ EVENT_DATA_MAX_BYTES = 256 * 1024
 EVENT_DATA_MAX_DEPTH = 10
 # Beyond this many zeros a number is written with an exponent, so that 1e100000 stays short.
 _PLAIN_EXPONENT_MAX = 30
-_LENGTHS = {
-    "version": 20,
-    "event_type": 100,
-    "event_category": 50,
-    "event_action": 50,
-    "correlation_id": 255,
-}
+_EXACT = decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN)
+_LENGTHS = {"version": 20, "event_type": 100, "event_category": 50, "event_action": 50, "correlation_id": 255}
 OUTCOMES = ("success", "failure", "pending")
-_FIELDS = ("event_id", "event_timestamp", *_LENGTHS, "event_outcome", "event_data")
 _OPTIONAL = ("event_id", "version")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _RFC3339 = re.compile(
@@ -75,16 +71,17 @@ class Event:
     @property
     def identity(self) -> tuple[str, str]:
         """What makes it this event: id and UTC date (ISO)."""
-        return self.event_id, self.event_timestamp.date().isoformat()
+        return self.event_id, self.event_date.isoformat()
 
     def to_json(self) -> str:
         """The whole event as JSON, always the same text for the same content."""
-        parts = [f'"{name}":{_quote(getattr(self, name))}' for name in _TEXT_FIELDS]
+        parts = [f'"{name}":{_quote(getattr(self, name))}' for name in ("event_id", *TEXT_FIELDS)]
         stamp = f'"event_timestamp":"{format_timestamp(self.event_timestamp)}"'
         return "{" + ",".join([*parts, stamp, f'"event_data":{self.event_data}']) + "}"
 
 
-_TEXT_FIELDS = [f.name for f in fields(Event) if f.name not in ("event_timestamp", "event_data")]
+_FIELDS = [one.name for one in fields(Event)]
+TEXT_FIELDS = _FIELDS[2:-1]
 
 
 def month_of(day: date) -> str:
@@ -119,8 +116,7 @@ _decoder = json.JSONDecoder(
 def parse_json(text: str | bytes) -> JsonValue:
     """Strict JSON with exact numbers. Raises InvalidError for anything else, duplicate keys included."""
     try:
-        decoded = text if isinstance(text, str) else text.decode("utf-8")
-        return cast("JsonValue", _decoder.decode(decoded))
+        return cast("JsonValue", _decoder.decode(text if isinstance(text, str) else text.decode("utf-8")))
     except RecursionError:
         raise InvalidError([FieldError("", "the body is nested too deeply")]) from None
     except (ValueError, ArithmeticError) as error:
@@ -128,19 +124,13 @@ def parse_json(text: str | bytes) -> JsonValue:
 
 
 def _number(value: Decimal) -> str:
-    sign, digits, exponent = value.as_tuple()
-    text = "".join(map(str, digits)).lstrip("0")
-    stripped = text.rstrip("0")
-    if not stripped:
+    if not value:
         return "0"
-    scale = int(exponent) + len(text) - len(stripped)
-    minus = "-" if sign else ""
-    if not -_PLAIN_EXPONENT_MAX <= scale <= _PLAIN_EXPONENT_MAX:
-        return f"{minus}{stripped}e{scale}"
-    if scale >= 0:
-        return f"{minus}{stripped}{'0' * scale}"
-    padded = stripped.rjust(1 - scale, "0")
-    return f"{minus}{padded[:scale]}.{padded[scale:]}"
+    shortest = value.normalize(_EXACT)
+    sign, digits, exponent = shortest.as_tuple()
+    if abs(int(exponent)) <= _PLAIN_EXPONENT_MAX:
+        return f"{shortest:f}"
+    return f"{'-' if sign else ''}{''.join(map(str, digits))}e{exponent}"
 
 
 def canonical(value: JsonValue, depth: int = 0) -> str:
@@ -159,8 +149,7 @@ def canonical(value: JsonValue, depth: int = 0) -> str:
         raise ValueError(f"nested deeper than {EVENT_DATA_MAX_DEPTH}")
     if isinstance(value, list):
         return "[" + ",".join([canonical(item, depth + 1) for item in value]) + "]"
-    pairs = [f"{canonical(key)}:{canonical(value[key], depth + 1)}" for key in sorted(value)]
-    return "{" + ",".join(pairs) + "}"
+    return "{" + ",".join([f"{canonical(key)}:{canonical(value[key], depth + 1)}" for key in sorted(value)]) + "}"
 
 
 def _text_field(name: str, value: JsonValue) -> str:
@@ -173,8 +162,7 @@ def _text_field(name: str, value: JsonValue) -> str:
         raise ValueError(f"must have 1 to {longest} characters")
     if "\x00" in value:
         raise ValueError("U+0000 cannot be stored")
-    if not value.isascii():
-        value.encode("utf-8")
+    value.encode("utf-8")
     return value
 
 
@@ -188,70 +176,54 @@ def _data_field(value: JsonValue) -> str:
     if not isinstance(value, dict):
         raise ValueError("must be an object")
     text = canonical(value)
-    if len(text if text.isascii() else text.encode("utf-8")) > EVENT_DATA_MAX_BYTES:
+    if len(text.encode("utf-8")) > EVENT_DATA_MAX_BYTES:
         raise ValueError(f"is larger than {EVENT_DATA_MAX_BYTES} bytes")
     return text
 
 
-@dataclass(frozen=True)
-class Window:
-    """The accepted range of timestamps, relative to now."""
-
-    max_age_days: int
-    max_ahead_days: int
-
-    def check(self, stamp: datetime, now: datetime) -> None:
-        """Raises ValueError when the timestamp lies outside."""
-        if stamp < now - timedelta(days=self.max_age_days):
-            raise ValueError(f"is older than {self.max_age_days} days")
-        if stamp > now + timedelta(days=self.max_ahead_days):
-            raise ValueError(f"is more than {self.max_ahead_days} days ahead")
-
-
-def _timestamp_field(value: JsonValue, window: Window | None) -> datetime:
+def _timestamp_field(value: JsonValue) -> datetime:
     if not isinstance(value, str) or _RFC3339.fullmatch(value) is None:
         raise ValueError("must be RFC 3339 with an offset and at most microseconds")
     try:
-        stamp = datetime.fromisoformat(value.upper()).astimezone(UTC)
+        return datetime.fromisoformat(value.upper()).astimezone(UTC)
     except (ValueError, OverflowError):
         raise ValueError("is no point in time") from None
-    if window is not None:
-        window.check(stamp, datetime.now(UTC))
-    return stamp
 
 
-_PARSERS = {"event_id": _id_field, "event_data": _data_field}
+_PARSERS: dict[str, Callable[[JsonValue], str | datetime]] = {
+    "event_id": _id_field,
+    "event_timestamp": _timestamp_field,
+    "event_data": _data_field,
+}
 
 
-def parse_event(value: JsonValue, window: Window | None = None) -> Event:
-    """The event in a parsed body; without a window no age is refused (events already accepted).
-
-    Raises InvalidError with every field at fault.
-    """
+def parse_event(value: JsonValue) -> Event:
+    """The event in a parsed body, of whatever age. Raises InvalidError with every field at fault."""
     if not isinstance(value, dict):
         raise InvalidError([FieldError("", "must be an object")])
-    errors = [
-        FieldError(name.encode("utf-8", "replace").decode(), "is not a field of an event")
-        for name in value
-        if name not in _FIELDS
-    ]
-    texts: dict[str, str] = {"event_id": "", "version": "1.0"}
-    stamp = datetime.min
+    unknown = [name.encode("utf-8", "replace").decode() for name in value if name not in _FIELDS]
+    missing = [name for name in _FIELDS if name not in value and name not in _OPTIONAL]
+    errors = [FieldError(name, "is not a field of an event") for name in unknown]
+    errors += [FieldError(name, "is required") for name in missing]
+    parsed: dict[str, str | datetime] = {"event_id": "", "version": "1.0"}
     for name in _FIELDS:
-        if name not in value:
-            if name not in _OPTIONAL:
-                errors.append(FieldError(name, "is required"))
-            continue
         try:
-            if name == "event_timestamp":
-                stamp = _timestamp_field(value[name], window)
-            else:
-                texts[name] = _PARSERS.get(name, partial(_text_field, name))(value[name])
+            if name in value:
+                parsed[name] = _PARSERS.get(name, partial(_text_field, name))(value[name])
         except UnicodeEncodeError:
             errors.append(FieldError(name, "a lone surrogate cannot be stored"))
         except ValueError as error:
             errors.append(FieldError(name, str(error)))
     if errors:
         raise InvalidError(errors)
-    texts["event_id"] = texts["event_id"] or str(uuid.uuid4())
-    return Event(event_timestamp=stamp, **texts)
+    parsed["event_id"] = parsed["event_id"] or str(uuid.uuid4())
+    return Event(**parsed)  # type: ignore[arg-type]
+
+
+def check_age(stamp: datetime, max_age_days: int, max_ahead_days: int, now: datetime) -> None:
+    """Raises InvalidError when the timestamp lies outside the accepted window."""
+    age = now - stamp
+    if age > timedelta(days=max_age_days):
+        raise InvalidError([FieldError("event_timestamp", f"is older than {max_age_days} days")])
+    if -age > timedelta(days=max_ahead_days):
+        raise InvalidError([FieldError("event_timestamp", f"is more than {max_ahead_days} days ahead")])
