@@ -10,6 +10,7 @@ import sys
 import traceback
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from starlette.routing import Route
@@ -30,10 +31,9 @@ _UPKEEP_SECONDS = 0.5
 
 def bind(host: str, port: int, name: str) -> socket.socket:
     """A listening socket. Raises ConfigError when the address cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server(
-            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048
-        )
+        return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         raise ConfigError(f"{name} {host}:{port} cannot be listened on ({error.strerror}); choose another.") from None
 
@@ -51,18 +51,17 @@ class Application:
     """All parts of one running service."""
 
     def __init__(self, config: Config) -> None:
-        self._config, self._log = config, Log(sys.stdout, config.log_level)
-        metrics = Metrics()
-        self._database = Database(config, metrics, self._log)
-        self._months = Months(config, self._database.admission, metrics, self._log)
-        self._queue = SqliteQueue(config.dlq_path, config.dlq_max_events, self._log)
-        metrics.registry.register(Gauges(self._database, self._months, self._queue))
-        self._writer = Writer(config, self._log, metrics, self._database, self._months, self._queue)
-        self._api = Api(self._writer)
+        log, metrics = Log(sys.stdout, config.log_level), Metrics()
+        database = Database(config, metrics, log)
+        months = Months(config, database.admission, metrics, log)
+        queue = SqliteQueue(config.dlq_path, config.dlq_max_events, log)
+        metrics.registry.register(Gauges(database, months, queue))
+        self._parts = Writer(config, log, metrics, database, months, queue)
+        self._api = Api(self._parts)
 
     def _report(self, error: Exception) -> None:
         where = traceback.format_exception(error, limit=-4)
-        self._log.error("Unforeseen error", error=type(error).__name__, trace="".join(where)[-2000:])
+        self._parts.log.error("Unforeseen error", error=type(error).__name__, trace="".join(where)[-2000:])
 
     async def _guarded(self, job: Callable[[], Awaitable[None]]) -> None:
         """Run a background loop; what it did not foresee is logged, and it starts again."""
@@ -75,13 +74,13 @@ class Application:
 
     async def _upkeep(self) -> None:
         """Close log storms, keep knowing whether the queue can be written, and learn of its months."""
-        self._log.flush()
-        await self._queue.check()
-        for name in self._queue.pending:
-            self._months.get(name)
+        self._parts.log.flush()
+        await self._parts.queue.check()
+        for name in self._parts.queue.pending:
+            self._parts.months.get(name)
 
     def _servers(self) -> list[tuple[_Server, socket.socket]]:
-        api, config = self._api, self._config
+        api, config = self._api, self._parts.config
         routes = [
             Route("/api/v1/audit/events", api.write_event, methods=["POST"]),
             Route("/api/v1/dlq", api.queue_summary),
@@ -95,49 +94,42 @@ class Application:
             routes += numbers
         else:
             made.append((numbers, bind(config.metrics_host or config.host, config.metrics_port, "METRICS_PORT")))
-        options = {
-            "ws": "none",
-            "lifespan": "off",
-            "access_log": False,
-            "log_config": None,
-            "server_header": False,
-            "date_header": False,
-            "timeout_keep_alive": 75,
-            "timeout_graceful_shutdown": SHUTDOWN_SECONDS,
-        }
-        apps = [(make_app(table, self._writer.metrics, self._report), listener) for table, listener in made]
-        return [(_Server(uvicorn.Config(app, **options)), listener) for app, listener in apps]  # type: ignore[arg-type]
+        quiet = {"access_log": False, "log_config": None, "server_header": False, "date_header": False}
+        times = {"timeout_keep_alive": 75, "timeout_graceful_shutdown": SHUTDOWN_SECONDS}
+        options: dict[str, Any] = {"ws": "none", "lifespan": "off", **quiet, **times}
+        apps = [(make_app(table, self._parts.metrics, self._report), listener) for table, listener in made]
+        return [(_Server(uvicorn.Config(app, **options)), listener) for app, listener in apps]
 
     async def run(self) -> None:
         """Serve until a signal. Raises ConfigError when a port cannot be had."""
-        stop = asyncio.Event()
+        parts, stop = self._parts, asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         # What libraries would say goes past the limits of the log, and the parts say it themselves.
         logging.disable(logging.CRITICAL)
         servers = self._servers()
-        await self._database.open()
-        maintenance, drainer = Maintenance(self._config, self._database, self._months, self._log), Drainer(self._writer)
+        await parts.database.pool.open()
+        maintenance, drainer = Maintenance(parts.config, parts.database, parts.months, parts.log), Drainer(parts)
         loops = (maintenance.run, drainer.run_probes, drainer.run_drain, self._upkeep)
         jobs = [asyncio.create_task(self._guarded(job)) for job in loops]
         serving = [asyncio.create_task(server.serve([listener])) for server, listener in servers]
         ports = [listener.getsockname()[1] for _, listener in servers]
-        if self._config.port_file is not None:
+        if parts.config.port_file is not None:
             # A reader sees all of it or nothing.
-            temporary = Path(f"{self._config.port_file}.{os.getpid()}")
+            temporary = Path(f"{parts.config.port_file}.{os.getpid()}")
             temporary.write_text(f"{ports[0]}\n", "ascii")
-            temporary.replace(self._config.port_file)
-        self._log.info("Listening", host=self._config.host, port=ports[0], metrics_port=ports[-1])
+            temporary.replace(parts.config.port_file)
+        parts.log.info("Listening", host=parts.config.host, port=ports[0], metrics_port=ports[-1])
         await stop.wait()
         self._api.stopping = True
-        self._log.info("Stopping")
+        parts.log.info("Stopping")
         for server, _ in servers:
             server.should_exit = True
         await asyncio.gather(*serving)
         for task in jobs:
             task.cancel()
         await asyncio.gather(*jobs, return_exceptions=True)
-        await self._database.close()
-        await self._queue.close()
-        self._log.info("Stopped")
-        self._log.flush(everything=True)
+        await parts.database.pool.close(timeout=1)
+        await parts.queue.close()
+        parts.log.info("Stopped")
+        parts.log.flush(everything=True)

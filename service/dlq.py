@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import enum
 import sqlite3
 import time
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from typing import Any, TypeVar
 
 from .classify import Fault
 from .logs import Log
-from .models import Event
+from .models import CONFLICT, Event, Outcome, Status
 from .pool import sql
 
 T = TypeVar("T")
@@ -35,15 +34,6 @@ class DlqError(Exception):
     def __init__(self, message: str, outcome: str = "not_stored") -> None:
         super().__init__(message)
         self.outcome = outcome
-
-
-class Receipt(enum.Enum):
-    """What became of an enqueued event."""
-
-    QUEUED = "queued"
-    KNOWN = "known"
-    CONFLICT = "conflict"
-    FULL = "full"
 
 
 @dataclass(frozen=True)
@@ -85,12 +75,12 @@ class SqliteQueue:
 
     # The event loop's side.
 
-    async def enqueue(self, event: Event, fault: Fault, timeout_seconds: float) -> Receipt:
+    async def enqueue(self, event: Event, fault: Fault, timeout_seconds: float) -> Outcome:
         """Store durably, once per identity; answers only after the commit."""
-        receipt = await self._write(lambda db: self._insert(db, event, fault), timeout_seconds)
-        if receipt is Receipt.FULL:
+        outcome = await self._write(lambda db: self._insert(db, event, fault), timeout_seconds)
+        if outcome is None:
             raise DlqError(f"the queue is full ({self.capacity} events)")
-        return receipt
+        return outcome
 
     async def remove(self, entries: list[Entry]) -> None:
         """Forget entries that are in the table."""
@@ -240,17 +230,17 @@ class SqliteQueue:
         self._oldest_queued_at = min((oldest for state, _, _, oldest in rows if state == "pending"), default=None)
         self.available = True
 
-    def _insert(self, db: sqlite3.Connection, event: Event, fault: Fault) -> Receipt:
+    def _insert(self, db: sqlite3.Connection, event: Event, fault: Fault) -> Outcome | None:
         text, identity = event.to_json(), event.identity
         known = db.execute("SELECT event FROM events WHERE event_id=? AND event_date=?", identity).fetchone()
         if known is not None:
-            return Receipt.KNOWN if known[0] == text else Receipt.CONFLICT
+            return Outcome(Status.QUEUED, duplicate=True) if known[0] == text else CONFLICT
         if db.execute("SELECT coalesce(sum(events), 0) FROM counts").fetchone()[0] >= self.capacity:
-            return Receipt.FULL
+            return None
         values = (*identity, event.month, fault.sqlstate, fault.message, time.time(), text)
         db.execute(f"{_INSERT} VALUES (?, ?, ?, ?, ?, ?, ?)", values)
         self._identities.add(hash(identity))
-        return Receipt.QUEUED
+        return Outcome(Status.QUEUED)
 
     def _delete(self, db: sqlite3.Connection, entries: list[Entry]) -> None:
         db.executemany("DELETE FROM events WHERE seq=?", [[entry.seq] for entry in entries])

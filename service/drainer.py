@@ -4,19 +4,20 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 from datetime import date
+from functools import partial
 
 from .classify import Fault, Owner
 from .dlq import DlqError, Entry
-from .models import Event, parse_event, parse_json
+from .models import CONFLICT, Event, parse_event, parse_json
 from .partitions import Month
 from .pool import Connection, pause, sql
-from .writer import NOTHING_STORED, TAKEN, Writer, event_values, probe, stored_events
+from .writer import NOTHING_STORED, Writer, event_values, probe, stored_events
 
 BATCH_MAX = 250
 JOB = "drain"
 PROBES_AT_ONCE = 2
 _TICK_SECONDS = 0.1
-_CONFLICT = Fault(Owner.EVENT, None, TAKEN)
+_CONFLICT = Fault(Owner.EVENT, None, CONFLICT.detail)
 Stored = dict[tuple[str, str], Event]
 
 
@@ -25,7 +26,7 @@ def event_of(entry: Entry) -> Event:
     return parse_event(parse_json(entry.event))
 
 
-async def insert_many(connection: Connection, events: list[Event]) -> Stored:
+async def insert_many(events: list[Event], connection: Connection) -> Stored:
     """What the table holds afterwards under each identity; committed when this returns."""
     columns = [list(column) for column in zip(*map(event_values, events), strict=True)]
     inserted = set(await (await connection.execute(sql("insert_many"), columns)).fetchall())
@@ -53,10 +54,8 @@ class Drainer:
             await pause(_TICK_SECONDS)
 
     async def _probe(self, month: Month) -> None:
-        day, database = month.probe_day, self.writer.database
-        fault = await self.writer.attempt(
-            JOB, day, lambda connection: probe(connection, day), database.wait_seconds, database.use_seconds
-        )
+        day = month.probe_day
+        fault = await self.writer.attempt(JOB, day, partial(probe, day), self.writer.database.limits)
         if fault is None:
             month.breaker.probe_succeeded()
             month.days = month.days or None
@@ -119,10 +118,8 @@ class Drainer:
 
     async def insert_batch(self, month: Month, events: list[Event]) -> Stored | Fault:
         """What the table holds afterwards under each identity, or why nothing was written."""
-        database, day = self.writer.database, events[0].event_date
-        stored = await self.writer.attempt(
-            JOB, day, lambda connection: insert_many(connection, events), database.wait_seconds, database.use_seconds
-        )
+        work, limits = partial(insert_many, events), self.writer.database.limits
+        stored = await self.writer.attempt(JOB, events[0].event_date, work, limits)
         return stored if isinstance(stored, Fault) or len(stored) == len(events) else NOTHING_STORED
 
     async def _strike(self, entry: Entry, fault: Fault) -> None:

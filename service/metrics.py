@@ -55,20 +55,17 @@ class Gauges(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """All gauges as they are now."""
-        idle, used = self.database.idle, self.database.in_use
-        for name, value in {
-            "db_connections_open": used + idle,
-            "db_connections_in_use": used,
-            "db_connections_idle": idle,
-            "db_max_open_connections": self.database.size_max,
-            "dlq_oldest_age_seconds": self.queue.oldest_age_seconds,
-            "dlq_capacity": self.queue.capacity,
-        }.items():
-            yield GaugeMetricFamily(f"datastorage_{name}", "Now", value=value)
-        last_write = _by("partition_last_write_timestamp", "Unix seconds of the last commit", "partition")
-        status = _by("partition_status", "Exactly one status is 1", "partition", "status")
-        depth = _by("dlq_depth", "Pending events", "partition")
-        dead = _by("dlq_dead_letters", "Dead letters", "reason")
+        idle, used = self.database.pool.get_stats().get("pool_available", 0), self.database.in_use
+        yield _gauge("db_connections_open", "In use and idle", used + idle)
+        yield _gauge("db_connections_in_use", "Lent out", used)
+        yield _gauge("db_connections_idle", "Waiting in the pool", idle)
+        yield _gauge("db_max_open_connections", "DB_POOL_MAX", self.database.size_max)
+        yield _gauge("dlq_oldest_age_seconds", "Age of the oldest pending event", self.queue.oldest_age_seconds)
+        yield _gauge("dlq_capacity", "DLQ_MAX_EVENTS", self.queue.capacity)
+        last_write = _gauge("partition_last_write_timestamp", "Unix seconds of the last commit", None, "partition")
+        status = _gauge("partition_status", "Exactly one status is 1", None, "partition", "status")
+        depth = _gauge("dlq_depth", "Pending events", None, "partition")
+        dead = _gauge("dlq_dead_letters", "Dead letters", None, "reason")
         pending = dict(self.queue.pending)
         for month in self.months:
             last_write.add_metric([month.name], month.last_write_timestamp)
@@ -82,5 +79,5 @@ class Gauges(Collector):
         yield from (last_write, status, depth, dead)
 
 
-def _by(name: str, help_text: str, *labels: str) -> GaugeMetricFamily:
-    return GaugeMetricFamily(f"datastorage_{name}", help_text, labels=labels)
+def _gauge(name: str, help_text: str, value: float | None, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"datastorage_{name}", help_text, value, labels or None)

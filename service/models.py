@@ -1,6 +1,7 @@
 """Audit events: strict parsing, exact numbers, one canonical form that decides equality."""
 
 import decimal
+import enum
 import json
 import re
 import uuid
@@ -9,7 +10,7 @@ from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
-from typing import cast
+from typing import Any
 
 JsonValue = dict[str, "JsonValue"] | list["JsonValue"] | str | Decimal | bool | None
 EVENT_DATA_MAX_BYTES = 256 * 1024
@@ -19,7 +20,6 @@ _PLAIN_EXPONENT_MAX = 30
 _EXACT = decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN)
 _LENGTHS = {"version": 20, "event_type": 100, "event_category": 50, "event_action": 50, "correlation_id": 255}
 OUTCOMES = ("success", "failure", "pending")
-_OPTIONAL = ("event_id", "version")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _RFC3339 = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?"
@@ -28,19 +28,11 @@ _RFC3339 = re.compile(
 _quote = json.JSONEncoder(ensure_ascii=False).encode
 
 
-@dataclass(frozen=True)
-class FieldError:
-    """One reason for a refusal; `field` is empty when it is about the whole body."""
-
-    field: str
-    message: str
-
-
 class InvalidError(ValueError):
-    """The request can never be stored; `errors` says why, field by field."""
+    """The request is refused; `errors` has a message for each field, or for "" when it is the whole."""
 
-    def __init__(self, errors: list[FieldError]) -> None:
-        super().__init__("; ".join(f"{error.field}: {error.message}" for error in errors))
+    def __init__(self, errors: dict[str, str]) -> None:
+        super().__init__(str(errors))
         self.errors = errors
 
 
@@ -84,6 +76,29 @@ _FIELDS = [one.name for one in fields(Event)]
 TEXT_FIELDS = _FIELDS[2:-1]
 
 
+class Status(enum.Enum):
+    """What became of an event."""
+
+    CREATED = "created"
+    QUEUED = "queued"
+    CONFLICT = "conflict"
+    REJECTED = "rejected"
+    UNAVAILABLE = "unavailable"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A status, the reason of a refusal, and for UNAVAILABLE whether it is `not_stored` or `unknown`."""
+
+    status: Status
+    detail: str = ""
+    duplicate: bool = False
+    stored: str = "not_stored"
+
+
+CONFLICT = Outcome(Status.CONFLICT, "another event has this event_id and date")
+
+
 def month_of(day: date) -> str:
     """The name of the month that holds this day."""
     return f"{day.year:04d}_{day.month:02d}"
@@ -105,22 +120,17 @@ def _unique_keys(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
     return made
 
 
-_decoder = json.JSONDecoder(
-    parse_float=Decimal,
-    parse_int=Decimal,
-    parse_constant=_refuse_constant,
-    object_pairs_hook=_unique_keys,
-)  # type: ignore[call-overload, unused-ignore]
+_NUMBERS: dict[str, Any] = {"parse_float": Decimal, "parse_int": Decimal, "parse_constant": _refuse_constant}
+_decoder = json.JSONDecoder(**_NUMBERS, object_pairs_hook=_unique_keys)
 
 
 def parse_json(text: str | bytes) -> JsonValue:
     """Strict JSON with exact numbers. Raises InvalidError for anything else, duplicate keys included."""
     try:
-        return cast("JsonValue", _decoder.decode(text if isinstance(text, str) else text.decode("utf-8")))
-    except RecursionError:
-        raise InvalidError([FieldError("", "the body is nested too deeply")]) from None
-    except (ValueError, ArithmeticError) as error:
-        raise InvalidError([FieldError("", f"the body is not valid JSON: {error}")]) from None
+        value: JsonValue = _decoder.decode(text if isinstance(text, str) else text.decode("utf-8"))
+    except (ValueError, ArithmeticError, RecursionError) as error:
+        raise InvalidError({"": f"the body is not valid JSON: {error}"}) from None
+    return value
 
 
 def _number(value: Decimal) -> str:
@@ -133,16 +143,19 @@ def _number(value: Decimal) -> str:
     return f"{'-' if sign else ''}{''.join(map(str, digits))}e{exponent}"
 
 
+def _text(value: str) -> str:
+    if "\x00" in value:
+        raise ValueError("U+0000 cannot be stored")
+    value.encode("utf-8")
+    return value
+
+
 def canonical(value: JsonValue, depth: int = 0) -> str:
     """Compact JSON with sorted keys and numbers in one form. Raises ValueError for what cannot be stored."""
     if isinstance(value, str):
-        if "\x00" in value:
-            raise ValueError("U+0000 cannot be stored")
-        return _quote(value)
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if value is None:
-        return "null"
+        return _quote(_text(value))
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
     if isinstance(value, Decimal):
         return _number(value)
     if depth >= EVENT_DATA_MAX_DEPTH:
@@ -153,17 +166,11 @@ def canonical(value: JsonValue, depth: int = 0) -> str:
 
 
 def _text_field(name: str, value: JsonValue) -> str:
-    if not isinstance(value, str):
-        raise ValueError("must be a string")
     if name == "event_outcome" and value not in OUTCOMES:
         raise ValueError(f"must be one of {', '.join(OUTCOMES)}")
-    longest = _LENGTHS.get(name, 255)
-    if not 1 <= len(value) <= longest:
-        raise ValueError(f"must have 1 to {longest} characters")
-    if "\x00" in value:
-        raise ValueError("U+0000 cannot be stored")
-    value.encode("utf-8")
-    return value
+    if not isinstance(value, str) or not 1 <= len(value) <= _LENGTHS.get(name, 255):
+        raise ValueError(f"must be a string of 1 to {_LENGTHS.get(name, 255)} characters")
+    return _text(value)
 
 
 def _id_field(value: JsonValue) -> str:
@@ -200,30 +207,26 @@ _PARSERS: dict[str, Callable[[JsonValue], str | datetime]] = {
 def parse_event(value: JsonValue) -> Event:
     """The event in a parsed body, of whatever age. Raises InvalidError with every field at fault."""
     if not isinstance(value, dict):
-        raise InvalidError([FieldError("", "must be an object")])
+        raise InvalidError({"": "must be an object"})
+    parsed: dict[str, str | datetime] = {"event_id": str(uuid.uuid4()), "version": "1.0"}
     unknown = [name.encode("utf-8", "replace").decode() for name in value if name not in _FIELDS]
-    missing = [name for name in _FIELDS if name not in value and name not in _OPTIONAL]
-    errors = [FieldError(name, "is not a field of an event") for name in unknown]
-    errors += [FieldError(name, "is required") for name in missing]
-    parsed: dict[str, str | datetime] = {"event_id": "", "version": "1.0"}
+    errors = dict.fromkeys(unknown, "is not a field of an event")
+    errors |= {name: "is required" for name in _FIELDS if name not in value and name not in parsed}
     for name in _FIELDS:
         try:
             if name in value:
                 parsed[name] = _PARSERS.get(name, partial(_text_field, name))(value[name])
         except UnicodeEncodeError:
-            errors.append(FieldError(name, "a lone surrogate cannot be stored"))
+            errors[name] = "a lone surrogate cannot be stored"
         except ValueError as error:
-            errors.append(FieldError(name, str(error)))
+            errors[name] = str(error)
     if errors:
         raise InvalidError(errors)
-    parsed["event_id"] = parsed["event_id"] or str(uuid.uuid4())
     return Event(**parsed)  # type: ignore[arg-type]
 
 
 def check_age(stamp: datetime, max_age_days: int, max_ahead_days: int, now: datetime) -> None:
     """Raises InvalidError when the timestamp lies outside the accepted window."""
-    age = now - stamp
-    if age > timedelta(days=max_age_days):
-        raise InvalidError([FieldError("event_timestamp", f"is older than {max_age_days} days")])
-    if -age > timedelta(days=max_ahead_days):
-        raise InvalidError([FieldError("event_timestamp", f"is more than {max_ahead_days} days ahead")])
+    if not timedelta(days=-max_ahead_days) <= now - stamp <= timedelta(days=max_age_days):
+        message = f"is more than {max_age_days} days old or more than {max_ahead_days} days ahead"
+        raise InvalidError({"event_timestamp": message})

@@ -62,7 +62,6 @@ class Month:
     asked: bool = False
     fallback: bool = False
     last_write_timestamp: float = 0.0
-    last_write_at: float = field(default=float("-inf"))
 
     def covers(self, day: date) -> bool:
         """Whether the day is attached for all that is known; of a month without any day the breaker decides."""
@@ -77,16 +76,16 @@ class Month:
         return "degraded" if partial or self.breaker.failures or self.admission.stalls(self.name) else "healthy"
 
 
+@dataclass
 class Months:
     """All known months; asking for one makes it known."""
 
-    def __init__(self, config: Config, admission: Admission, metrics: Metrics, log: Log) -> None:
-        self._config = config
-        self._admission = admission
-        self._metrics = metrics
-        self._log = log
-        self._known: dict[str, Month] = {}
-        self.look_now = asyncio.Event()
+    config: Config
+    admission: Admission
+    metrics: Metrics
+    log: Log
+    look_now: asyncio.Event = field(default_factory=asyncio.Event)
+    _known: dict[str, Month] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[Month]:
         return iter([self._known[name] for name in sorted(self._known)])
@@ -95,54 +94,51 @@ class Months:
         """The month of this name."""
         month = self._known.get(name)
         if month is None:
-            breaker = Breaker(self._config.dlq_retry_min_seconds, self._config.dlq_retry_max_seconds)
-            month = self._known[name] = Month(name, breaker, self._admission, days_of(name)[0])
-            self._metrics.know(name)
+            breaker = Breaker(self.config.dlq_retry_min_seconds, self.config.dlq_retry_max_seconds)
+            month = self._known[name] = Month(name, breaker, self.admission, days_of(name)[0])
+            self.metrics.know(name)
         return month
 
     def wrote(self, month: Month) -> None:
         """A write of this month was committed, live or drained."""
-        month.last_write_timestamp, month.last_write_at = time.time(), time.monotonic()
+        month.last_write_timestamp = time.time()
         # One that was under way when the breaker opened does not end the episode.
         if month.fallback and month.breaker.allows:
             month.fallback = False
-            self._log.info(f"DLQ fallback ended for partition {month.name}")
+            self.log.info(f"DLQ fallback ended for partition {month.name}")
 
     def fell_back(self, month: Month) -> None:
         """An event of this month goes to the queue."""
         if not month.fallback:
             month.fallback = True
-            self._log.info(f"DLQ fallback activated for partition {month.name}")
+            self.log.info(f"DLQ fallback activated for partition {month.name}")
 
     def trip(self, month: Month) -> None:
         """Spare this month: those who wait for a connection on its behalf leave at once."""
         if month.breaker.trip():
-            self._admission.dismiss(month.name)
+            self.admission.dismiss(month.name)
 
     def failed(self, month: Month, fault: Fault) -> None:
         """A write failed: open the breaker if the server refused it, and have a month created that never was."""
         if fault.no_partition and not month.asked:
             month.asked = True
             self.look_now.set()
-        refused = fault.owner in (Owner.PARTITION, Owner.DATABASE)
-        if refused and month.breaker.failure(fault.threshold):
-            self._admission.dismiss(month.name)
+        if fault.owner in (Owner.PARTITION, Owner.DATABASE) and month.breaker.failure(fault.threshold):
+            self.admission.dismiss(month.name)
 
 
+@dataclass(frozen=True)
 class Maintenance:
     """Looks at the catalog every few seconds and when a month is asked for; creates what is due."""
 
-    def __init__(self, config: Config, database: Database, months: Months, log: Log) -> None:
-        self._config = config
-        self._database = database
-        self._months = months
-        self._log = log
-        for name in self._ahead(config.partitions_from):
-            months.get(name)
+    config: Config
+    database: Database
+    months: Months
+    log: Log
 
     def _ahead(self, start: date | None) -> list[str]:
         today = datetime.now(UTC).date().replace(day=1)
-        names, day, left = [], min(start or today, today), self._config.partitions_ahead_months
+        names, day, left = [], min(start or today, today), self.config.partitions_ahead_months
         while day <= today or left > 0:
             names.append(month_of(day))
             left -= day > today
@@ -151,70 +147,69 @@ class Maintenance:
 
     async def run(self) -> None:
         """For ever."""
+        for name in self._ahead(self.config.partitions_from):
+            self.months.get(name)
         while True:
-            await self._database.connected.wait()
-            self._months.look_now.clear()
+            await self.database.connected.wait()
+            self.months.look_now.clear()
             try:
                 await self._look_and_create()
             except (psycopg.Error, DismissedError) as error:
-                self._log.error("Partition maintenance failed", error=str(error))
-            soon = 0.25 if not self._database.schema_ready else self._config.partition_check_seconds
-            await pause(min(soon, self._config.partition_check_seconds), self._months.look_now)
+                self.log.error("Partition maintenance failed", error=str(error))
+            seconds = self.config.partition_check_seconds
+            await pause(seconds if self.database.schema_ready else min(seconds, 0.25), self.months.look_now)
 
     async def _look_and_create(self) -> None:
-        started = time.monotonic()
-        async with self._database.connection(JOB, self._database.wait_seconds, _JOB_SECONDS) as connection:
-            if not self._database.schema_ready:
-                found = await connection.execute("SELECT to_regclass('audit_events'), to_regclass('audit_partitions')")
-                if None in (await found.fetchone() or ()):
-                    await connection.execute(_LOCK + sql("schema"))
+        started = time.time()
+        async with self.database.connection(JOB, self.database.limits[0], _JOB_SECONDS) as connection:
+            if not self.database.schema_ready:
+                await connection.execute(_LOCK + sql("schema"))
             bounds, recorded = await self._look(connection)
-            ahead = self._ahead(None if recorded else self._config.partitions_from)
-            due = {*ahead, *(month.name for month in self._months if month.asked)} - recorded
+            ahead = self._ahead(None if recorded else self.config.partitions_from)
+            due = {*ahead, *(month.name for month in self.months if month.asked)} - recorded
             missing = sorted(name for name in due if not days_taken(name, bounds))
             if missing:
                 await self._create(connection, missing)
                 bounds, recorded = await self._look(connection)
             for name in recorded | {month_of(low) for low, _ in bounds if low > date.min}:
-                self._months.get(name)
-            attached = {month.name: days_taken(month.name, bounds) for month in self._months}
+                self.months.get(name)
+            attached = {month.name: days_taken(month.name, bounds) for month in self.months}
             unrecorded = [name for name, days in attached.items() if days and name not in recorded]
             if unrecorded:
                 await connection.execute(_RECORD, [unrecorded])
-        for month in self._months:
+        for month in self.months:
             self._apply(month, attached.get(month.name), started)
-        self._database.schema_ready = True
+        self.database.schema_ready = True
 
     async def _look(self, connection: Connection) -> tuple[Bounds, set[str]]:
         expressions = [text for (text,) in await (await connection.execute(sql("catalog"))).fetchall()]
-        if "DEFAULT" in expressions:
-            self._log.error("A default partition is attached; events of missing months land in it")
         recorded = await (await connection.execute("SELECT month FROM audit_partitions")).fetchall()
         return read_bounds(expressions), {month for (month,) in recorded}
 
     async def _create(self, connection: Connection, names: list[str]) -> None:
         """All in one transaction, which is quick; if that fails each in its own."""
-        firsts = [(name, days_of(name)[0]) for name in names]
-        texts = [sql("create_partition").format(month=name, first=day, after=next_month(day)) for name, day in firsts]
+        text = _LOCK
+        for name in names:
+            first = days_of(name)[0]
+            text += sql("create_partition").format(month=name, first=first, after=next_month(first))
         try:
-            await connection.execute(_LOCK + ";\n".join(texts))
-            self._log.info("Partitions created", months=", ".join(names))
+            await connection.execute(text)
+            self.log.info("Partitions created", months=", ".join(names))
         except psycopg.Error as error:
             if connection.broken:
                 raise
             if len(names) == 1:
-                self._log.error(f"Partition audit_events_{names[0]} could not be created", sqlstate=error.sqlstate)
-            else:
-                for name in names:
-                    await self._create(connection, [name])
+                self.log.error(f"Partition audit_events_{names[0]} could not be created", sqlstate=error.sqlstate)
+            for name in names if len(names) > 1 else []:
+                await self._create(connection, [name])
 
     def _apply(self, month: Month, days: frozenset[date] | None, looked_at: float) -> None:
         # A write that came through after the look knows better than the look.
-        if days is None or (not days and month.last_write_at >= looked_at):
+        if days is None or (not days and month.last_write_timestamp >= looked_at):
             return
         month.days = days
         if not days:
-            self._months.trip(month)
+            self.months.trip(month)
             return
         month.asked = False
         if month.probe_day not in days:

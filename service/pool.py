@@ -83,8 +83,8 @@ class Database:
         self._log = log
         self.size_max = config.db_pool_max
         self.in_use = 0
-        self.wait_seconds = config.db_acquire_timeout_seconds
-        self.use_seconds = config.db_statement_timeout_seconds + CLIENT_GRACE_SECONDS
+        # Seconds to wait for a connection, seconds of its use.
+        self.limits = (config.db_acquire_timeout_seconds, config.db_statement_timeout_seconds + CLIENT_GRACE_SECONDS)
         self.admission = Admission(config.db_pool_max, time.monotonic)
         self.connected = asyncio.Event()
         self.schema_ready = False
@@ -95,42 +95,19 @@ class Database:
             f"-c lock_timeout={int(config.db_lock_timeout_seconds * 1000)} "
             "-c idle_in_transaction_session_timeout=10000 -c TimeZone=UTC"
         )
+        names = {"options": options, "application_name": "audit-service", "gssencmode": "disable"}
         # Never prepared: a first use would cost a second round trip, and plans of a month that was
         # detached meanwhile would have to be thrown away.
-        kwargs = {
-            "database": self,
-            "options": options,
-            "autocommit": True,
-            "prepare_threshold": None,
-            "application_name": "audit-service",
-            "gssencmode": "disable",
-        }
+        kwargs = {"database": self, "autocommit": True, "prepare_threshold": None, **names}
         # Full from the start: growing under pressure would serialise one slow connect after another.
-        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
-            config.database_url,
-            connection_class=_Connection,
-            kwargs=kwargs,
-            min_size=config.db_pool_max,
-            open=False,
+        self.pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+            config.database_url, connection_class=_Connection, kwargs=kwargs, min_size=self.size_max, open=False
         )
 
     @property
     def available(self) -> bool:
         """Whether a write may try: reachable, and its tables known to exist."""
         return self.connected.is_set() and self.schema_ready
-
-    @property
-    def idle(self) -> int:
-        """Connections waiting in the pool."""
-        return self._pool.get_stats().get("pool_available", 0)
-
-    async def open(self) -> None:
-        """Begin to connect, in the background."""
-        await self._pool.open()
-
-    async def close(self) -> None:
-        """Close everything."""
-        await self._pool.close(timeout=1)
 
     async def keep_connecting(self, attempt: Callable[[], Awaitable[Connection]]) -> Connection:
         """Try until it works: the pool's own pauses grow far beyond the promised recovery time."""
@@ -156,7 +133,7 @@ class Database:
             self._log.error("Database unavailable")
             self.admission.dismiss()
             # What lies idle died with the others; draining replaces it, and what is in use when it returns.
-            self._drain_task = asyncio.create_task(self._pool.drain())
+            self._drain_task = asyncio.create_task(self.pool.drain())
 
     def _note_queued(self) -> None:
         if self.in_use >= self.size_max:
@@ -167,12 +144,12 @@ class Database:
         while self.connected.is_set() and (left := until - time.monotonic()) > 0:
             # In short waits, to notice at once that the database went away.
             with contextlib.suppress(PoolTimeout):
-                connection = await self._pool.getconn(min(left, _LOOK_SECONDS))
+                connection = await self.pool.getconn(min(left, _LOOK_SECONDS))
                 if _alive(connection):
                     return connection
                 self._metrics.connection_errors.inc()
                 await connection.close()
-                await self._pool.putconn(connection)
+                await self.pool.putconn(connection)
         raise DismissedError("no connection could be had in time")
 
     @contextlib.asynccontextmanager
@@ -199,4 +176,4 @@ class Database:
                 self.in_use -= 1
                 if connection.pgconn.transaction_status != TransactionStatus.IDLE:
                     await connection.close()
-                await self._pool.putconn(connection)
+                await self.pool.putconn(connection)

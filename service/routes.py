@@ -1,12 +1,13 @@
 """HTTP: bodies in, problem details out, nothing decided here."""
 
 import asyncio
-import base64
 import json
+import re
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
 
@@ -14,35 +15,30 @@ from prometheus_client import generate_latest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .dlq import DlqError, Entry
 from .metrics import Metrics
-from .models import Event, FieldError, InvalidError, check_age, format_timestamp, parse_event, parse_json
-from .writer import Outcome, Status, Writer
+from .models import Event, InvalidError, Outcome, Status, check_age, format_timestamp, parse_event, parse_json
+from .writer import Writer
 
 BODY_MAX_BYTES = 5 * 1024 * 1024
 PAGE_DEFAULT, PAGE_MAX = 100, 1000
+Errors = Mapping[str, str]
 RETRY = {"retry-after": "1"}
 _CODES = {Status.CREATED: 201, Status.QUEUED: 202, Status.REJECTED: 400, Status.CONFLICT: 409, Status.UNAVAILABLE: 503}
 
 
-def answer(status: int, body: object, headers: dict[str, str] | None = None) -> Response:
-    """A JSON answer."""
-    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
-    return Response(text.encode("utf-8", "replace"), status, {"content-type": "application/json", **(headers or {})})
-
-
 def problem(
-    status: int, detail: str, errors: list[FieldError] | None = None, headers: dict[str, str] | None = None, **more: str
+    status: int, detail: str, errors: Errors | None = None, headers: Errors | None = None, **more: str
 ) -> Response:
     """An RFC 9457 answer."""
-    listed = [{"field": error.field, "message": error.message} for error in errors or []]
+    listed = [{"field": field, "message": message} for field, message in (errors or {}).items()]
     title = HTTPStatus(status).phrase
     body = {"type": "about:blank", "title": title, "status": status, "detail": detail, "errors": listed, **more}
-    return answer(status, body, {**(headers or {}), "content-type": "application/problem+json"})
+    return JSONResponse(body, status, headers, "application/problem+json")
 
 
 def check_token(request: Request, token: str | None) -> None:
@@ -68,27 +64,27 @@ async def read_body(request: Request, timeout_seconds: float) -> bytes:
     return bytes(body)
 
 
+@dataclass
 class Api:
     """The handlers."""
 
-    def __init__(self, writer: Writer) -> None:
-        self._writer = writer
-        self._config = writer.config
-        self.stopping = False
+    writer: Writer
+    stopping: bool = False
 
     async def write_event(self, request: Request) -> Response:
         """POST /api/v1/audit/events."""
-        deadline = time.monotonic() + self._config.request_deadline_seconds
-        count = self._writer.metrics.events.labels
+        deadline = time.monotonic() + self.writer.config.request_deadline_seconds
+        count = self.writer.metrics.events.labels
         try:
-            event = parse_event(parse_json(await read_body(request, self._config.request_deadline_seconds / 2)))
-            window = self._config.event_max_age_days, self._config.event_max_ahead_days
+            event = parse_event(parse_json(await read_body(request, self.writer.config.request_deadline_seconds / 2)))
+            window = self.writer.config.event_max_age_days, self.writer.config.event_max_ahead_days
             check_age(event.event_timestamp, *window, datetime.now(UTC))
         except (InvalidError, HTTPException):
             count("rejected").inc()
             raise
-        outcome = await self._writer.write(event, deadline)
-        count(outcome.counted_as).inc()
+        outcome = await self.writer.write(event, deadline)
+        conflict = outcome.status is Status.CONFLICT
+        count("duplicate" if outcome.duplicate else "rejected" if conflict else outcome.status.value).inc()
         return self._answer(event, outcome)
 
     def _answer(self, event: Event, outcome: Outcome) -> Response:
@@ -97,75 +93,58 @@ class Api:
             return problem(code, outcome.detail, headers=RETRY, outcome=outcome.stored)
         if code >= 400:
             field = "event_id" if outcome.status is Status.CONFLICT else "event_data"
-            return problem(code, outcome.detail, [FieldError(field, outcome.detail)])
-        body = {
-            "event_id": event.event_id,
-            "event_timestamp": format_timestamp(event.event_timestamp),
-            "partition": event.month,
-            "status": outcome.status.value,
-        }
-        return answer(code, body)
+            return problem(code, outcome.detail, {field: outcome.detail})
+        made = {"event_id": event.event_id, "event_timestamp": format_timestamp(event.event_timestamp)}
+        return JSONResponse({**made, "partition": event.month, "status": outcome.status.value}, code)
 
     async def queue_summary(self, request: Request) -> Response:
         """GET /api/v1/dlq."""
-        check_token(request, self._config.admin_token)
-        queue = self._writer.queue
+        check_token(request, self.writer.config.admin_token)
+        queue = self.writer.queue
         pending = queue.pending
-        body = {
-            "depth": sum(pending.values()),
-            "dead_letters": sum(queue.dead.values()),
-            "capacity": queue.capacity,
-            "oldest_age_seconds": round(queue.oldest_age_seconds, 3),
-            "partitions": pending,
-        }
-        return answer(200, body)
+        counts = {"depth": sum(pending.values()), "dead_letters": sum(queue.dead.values()), "capacity": queue.capacity}
+        age = round(queue.oldest_age_seconds, 3)
+        return JSONResponse({**counts, "oldest_age_seconds": age, "partitions": pending})
 
     async def queue_events(self, request: Request) -> Response:
         """GET /api/v1/dlq/events."""
-        check_token(request, self._config.admin_token)
+        check_token(request, self.writer.config.admin_token)
         state, after, limit, whole = _page_of(request)
-        entries = await self._writer.queue.page(state, after, limit + 1)
-        more = _cursor(entries[limit - 1].seq) if len(entries) > limit else None
+        entries = await self.writer.queue.page(state, after, limit + 1)
+        more = f'"{entries[limit - 1].seq}"' if len(entries) > limit else "null"
         rows = ",".join(_entry_json(entry, whole) for entry in entries[:limit])
-        text = f'{{"events":[{rows}],"next_cursor":{json.dumps(more)}}}'
-        return Response(text.encode(), 200, media_type="application/json")
+        return Response(f'{{"events":[{rows}],"next_cursor":{more}}}', media_type="application/json")
 
     async def live(self, request: Request) -> Response:
         """GET /health/live."""
-        return answer(200, {"status": "ok"})
+        return JSONResponse({"status": "ok"})
 
     async def ready(self, request: Request) -> Response:
         """GET /health/ready."""
-        unwell = {month.name: month.status for month in self._writer.months if month.status != "healthy"}
-        table_works, queue_works = self._writer.database.available, self._writer.queue.available
-        queue_works = queue_works and not self._writer.queue.full
-        degraded = [f"partition {name}" for name in unwell]
+        months, queue, table_works = list(self.writer.months), self.writer.queue, self.writer.database.available
+        queue_works = queue.available and not queue.full
+        degraded = [f"partition {month.name}" for month in months if month.status != "healthy"]
         degraded += ["database"] * (not table_works) + ["dlq"] * (not queue_works)
-        if self.stopping:
-            return answer(503, {"status": "stopping", "degraded": degraded})
-        some_month = any(month.status != "unavailable" for month in self._writer.months)
-        code = 200 if queue_works or (table_works and some_month) else 503
-        return answer(code, {"status": "degraded" if degraded else "ok", "degraded": degraded})
+        takes = queue_works or (table_works and any(month.status != "unavailable" for month in months))
+        status = "stopping" if self.stopping else "degraded" if degraded else "ok"
+        return JSONResponse({"status": status, "degraded": degraded}, 200 if takes and not self.stopping else 503)
 
     async def metrics(self, request: Request) -> Response:
         """GET /metrics."""
-        check_token(request, self._config.metrics_token)
-        return Response(generate_latest(self._writer.metrics.registry), media_type="text/plain; version=0.0.4")
+        check_token(request, self.writer.config.metrics_token)
+        return Response(generate_latest(self.writer.metrics.registry), media_type="text/plain; version=0.0.4")
 
 
-def _cursor(seq: int) -> str:
-    return base64.urlsafe_b64encode(str(seq).encode()).decode().rstrip("=")
+def _whole(text: str) -> int:
+    """The number, or -1 where there is none."""
+    return int(text) if re.fullmatch("[0-9]{1,18}", text) else -1
 
 
 def _page_of(request: Request) -> tuple[str | None, int, int, bool]:
     """State, start, size and whether whole events are wanted. Raises InvalidError."""
     query = dict(request.query_params)
-    state, include, cursor = query.pop("state", None), query.pop("include", None), query.pop("cursor", _cursor(0))
-    after, limit = -1, 0
-    with suppress(ValueError):
-        limit = int(query.pop("limit", PAGE_DEFAULT))
-    with suppress(ValueError):
-        after = int(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+    state, include = query.pop("state", None), query.pop("include", None)
+    limit, after = _whole(query.pop("limit", str(PAGE_DEFAULT))), _whole(query.pop("cursor", "0"))
     checks = {
         "state": (state in (None, "pending", "dead"), "must be pending or dead"),
         "include": (include in (None, "event"), "must be event"),
@@ -173,24 +152,17 @@ def _page_of(request: Request) -> tuple[str | None, int, int, bool]:
         "cursor": (after >= 0, "was not made by this service"),
         **dict.fromkeys(query, (False, "is not a parameter")),
     }
-    errors = [FieldError(name, message) for name, (right, message) in checks.items() if not right]
+    errors = {name: message for name, (right, message) in checks.items() if not right}
     if errors:
         raise InvalidError(errors)
     return state, after, limit, include == "event"
 
 
 def _entry_json(entry: Entry, whole: bool) -> str:
-    queued_at = datetime.fromtimestamp(entry.queued_at, UTC).isoformat(timespec="milliseconds")
-    listed = {
-        "event_id": entry.event_id,
-        "event_date": entry.event_date,
-        "partition": entry.partition,
-        "state": entry.state,
-        "attempts": entry.attempts,
-        "last_error": {"sqlstate": entry.sqlstate, "message": entry.message},
-        "queued_at": queued_at.replace("+00:00", "Z"),
-    }
-    text = json.dumps(listed)
+    listed = {name: getattr(entry, name) for name in ("event_id", "event_date", "partition", "state", "attempts")}
+    error = {"sqlstate": entry.sqlstate, "message": entry.message}
+    queued_at = format_timestamp(datetime.fromtimestamp(entry.queued_at, UTC))
+    text = json.dumps({**listed, "last_error": error, "queued_at": queued_at})
     # The event is spliced in as the text that was stored, so that its numbers stay exact.
     return f'{text[:-1]},"event":{entry.event}}}' if whole else text
 
@@ -202,7 +174,7 @@ def make_app(routes: list[Route], metrics: Metrics, report: Callable[[Exception]
         if isinstance(error, InvalidError):
             return problem(400, "the request is not valid", error.errors)
         if isinstance(error, HTTPException):
-            return problem(error.status_code, error.detail, headers=dict(error.headers or {}))
+            return problem(error.status_code, error.detail, headers=error.headers)
         if isinstance(error, DlqError):
             return problem(503, str(error), headers=RETRY)
         report(error)

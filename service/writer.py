@@ -4,7 +4,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from enum import Enum
+from functools import partial
 from typing import TypeVar
 
 import psycopg
@@ -12,10 +12,10 @@ import psycopg
 from .admission import DismissedError
 from .classify import Fault, Owner, fault_of
 from .config import Config
-from .dlq import DlqError, Receipt, SqliteQueue
+from .dlq import DlqError, SqliteQueue
 from .logs import Log
 from .metrics import Metrics
-from .models import TEXT_FIELDS, Event, canonical, parse_json
+from .models import CONFLICT, TEXT_FIELDS, Event, Outcome, Status, canonical, parse_json
 from .partitions import Month, Months
 from .pool import Connection, Database, sql
 
@@ -25,39 +25,8 @@ QUEUE_RESERVE_SECONDS = 0.6
 ANSWER_RESERVE_SECONDS = 0.2
 PROBE_LOCK_TIMEOUT_MS = 250
 SPARED = Fault(Owner.POOL, None, "live writes are spared at present")
-TAKEN = "another event has this event_id and date"
 # An insert that reports success without a row, as a trigger may make it do, is the partition's fault.
 NOTHING_STORED = Fault(Owner.PARTITION, None, "the insert stored nothing")
-
-
-class Status(Enum):
-    """What became of an event."""
-
-    CREATED = "created"
-    QUEUED = "queued"
-    CONFLICT = "conflict"
-    REJECTED = "rejected"
-    UNAVAILABLE = "unavailable"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A status, the reason of a refusal, and for UNAVAILABLE whether it is `not_stored` or `unknown`."""
-
-    status: Status
-    detail: str = ""
-    duplicate: bool = False
-    stored: str = "not_stored"
-
-    @property
-    def counted_as(self) -> str:
-        """The `outcome` label of datastorage_events_total."""
-        if self.duplicate:
-            return "duplicate"
-        return "rejected" if self.status is Status.CONFLICT else self.status.value
-
-
-CONFLICT = Outcome(Status.CONFLICT, TAKEN)
 
 
 def event_values(event: Event) -> tuple[str, ...]:
@@ -76,7 +45,7 @@ async def stored_events(connection: Connection, events: list[Event]) -> dict[tup
     return {event.identity: event for event in found}
 
 
-async def probe(connection: Connection, day: date) -> Fault | None:
+async def probe(day: date, connection: Connection) -> Fault | None:
     """Try a harmless row for this day and take it back. Returns what went wrong; raises when the link is lost."""
     try:
         text = sql("probe").format(day=day.isoformat(), lock_timeout_ms=PROBE_LOCK_TIMEOUT_MS)
@@ -95,7 +64,7 @@ async def probe(connection: Connection, day: date) -> Fault | None:
 
 async def settle_owner(connection: Connection, fault: Fault, day: date) -> Fault:
     """A value error is the event's only if a harmless row is spared it; otherwise the harmless row's own fault."""
-    harmless = await probe(connection, day) if fault.owner is Owner.EVENT else fault
+    harmless = await probe(day, connection) if fault.owner is Owner.EVENT else fault
     if harmless is None:
         return fault
     return replace(harmless, owner=Owner.PARTITION) if harmless.owner is Owner.EVENT else harmless
@@ -113,11 +82,11 @@ class Writer:
     queue: SqliteQueue
 
     async def attempt(
-        self, key: str, day: date, work: Callable[[Connection], Awaitable[T]], wait_seconds: float, use_seconds: float
+        self, key: str, day: date, work: Callable[[Connection], Awaitable[T]], limits: tuple[float, float]
     ) -> T | Fault:
         """Work on a connection; whatever the database does wrong comes back as the fault of its owner."""
         try:
-            async with self.database.connection(key, wait_seconds, use_seconds) as connection:
+            async with self.database.connection(key, *limits) as connection:
                 try:
                     return await work(connection)
                 except psycopg.Error as error:
@@ -150,14 +119,14 @@ class Writer:
 
     def _limits(self, deadline: float) -> tuple[float, float]:
         left = deadline - time.monotonic() - QUEUE_RESERVE_SECONDS
-        use = min(self.database.use_seconds, max(0.1, left * 0.55))
-        return max(0.0, min(self.database.wait_seconds, left - use)), use
+        wait, use = self.database.limits
+        use = min(use, max(0.1, left * 0.55))
+        return max(0.0, min(wait, left - use)), use
 
     async def _try_table(self, event: Event, month: Month, deadline: float) -> Outcome | Fault:
         """An outcome, or why the event must be queued."""
-        result = await self.attempt(
-            month.name, event.event_date, lambda connection: self.insert(connection, event), *self._limits(deadline)
-        )
+        work = partial(self.insert, event)
+        result = await self.attempt(month.name, event.event_date, work, self._limits(deadline))
         if isinstance(result, Outcome):
             month.breaker.success()
             if result.status is Status.CREATED and not result.duplicate:
@@ -173,12 +142,12 @@ class Writer:
         self.months.failed(month, result)
         return result
 
-    async def insert(self, connection: Connection, event: Event) -> Outcome | Fault:
+    async def insert(self, event: Event, connection: Connection) -> Outcome | Fault:
         """One statement that commits by itself; on conflict the stored row decides."""
         cursor = await connection.execute(sql("insert"), event_values(event))
-        return Outcome(Status.CREATED) if cursor.rowcount == 1 else await self._compare(connection, event)
+        return Outcome(Status.CREATED) if cursor.rowcount == 1 else await self._compare(event, connection)
 
-    async def _compare(self, connection: Connection, event: Event) -> Outcome | Fault:
+    async def _compare(self, event: Event, connection: Connection) -> Outcome | Fault:
         stored = (await stored_events(connection, [event])).get(event.identity)
         if stored is None:
             return NOTHING_STORED
@@ -193,12 +162,8 @@ class Writer:
         if entry is None:
             return None
         if self._may_try(event, month):
-            result = await self.attempt(
-                month.name,
-                event.event_date,
-                lambda connection: self._compare(connection, event),
-                *self._limits(deadline),
-            )
+            work = partial(self._compare, event)
+            result = await self.attempt(month.name, event.event_date, work, self._limits(deadline))
             if isinstance(result, Outcome):
                 return result
         return Outcome(Status.QUEUED, duplicate=True) if entry.event == event.to_json() else CONFLICT
@@ -206,10 +171,8 @@ class Writer:
     async def _enqueue(self, event: Event, fault: Fault, deadline: float) -> Outcome:
         left = deadline - time.monotonic() - ANSWER_RESERVE_SECONDS
         try:
-            receipt = await self.queue.enqueue(event, fault, max(0.05, left))
+            return await self.queue.enqueue(event, fault, max(0.05, left))
         except DlqError as error:
-            stored = "unknown" if fault.owner is Owner.LINK else error.outcome
+            may_be_stored = fault.owner is Owner.LINK or self.queue.may_hold(event)
+            stored = "unknown" if may_be_stored else error.outcome
             return Outcome(Status.UNAVAILABLE, f"neither table nor queue took it: {error}", stored=stored)
-        if receipt is Receipt.CONFLICT:
-            return CONFLICT
-        return Outcome(Status.QUEUED, duplicate=receipt is Receipt.KNOWN)

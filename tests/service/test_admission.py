@@ -40,7 +40,7 @@ def test_a_stalling_month_holds_at_most_its_share_and_others_pass_it() -> None:
     async def body() -> None:
         clock = Clock()
         admission = Admission(10, clock)
-        await take(admission, "2025_12", STALLING_SHARE)
+        held = [await take(admission, "2025_12", STALLING_SHARE)]
         clock.now += STALL_SECONDS * 2
         stuck = asyncio.create_task(take(admission, "2025_12"))
         await asyncio.wait([stuck], timeout=0)
@@ -51,6 +51,7 @@ def test_a_stalling_month_holds_at_most_its_share_and_others_pass_it() -> None:
         admission.dismiss("2025_12")
         with pytest.raises(DismissedError):
             await stuck
+        await held[0].aclose()
 
     asyncio.run(body())
 
@@ -60,11 +61,11 @@ def test_a_write_that_comes_back_ends_the_stall() -> None:
         clock = Clock()
         admission = Admission(10, clock)
         first = await take(admission, "2025_12")
-        await take(admission, "2025_12", STALLING_SHARE - 1)
+        held = [await take(admission, "2025_12", STALLING_SHARE - 1)]
         clock.now += STALL_SECONDS * 2
         waiting = asyncio.create_task(take(admission, "2025_12"))
         await asyncio.wait([waiting], timeout=0)
-        await take(admission, "2026_01")
+        held.append(await take(admission, "2026_01"))
         assert not waiting.done()
         await first.aclose()
         assert await waiting

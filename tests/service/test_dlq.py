@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from service.classify import Fault, Owner
-from service.dlq import DlqError, Receipt, SqliteQueue
+from service.dlq import DlqError, SqliteQueue
 from service.logs import Log
-from service.models import Event
+from service.models import CONFLICT, Event, Outcome, Status
 
+QUEUED, KNOWN = Outcome(Status.QUEUED), Outcome(Status.QUEUED, duplicate=True)
 WHY = Fault(Owner.PARTITION, "23514", "no partition")
 
 
@@ -52,7 +53,7 @@ def test_an_acknowledged_event_is_committed_and_survives(path: Path) -> None:
 
     async def fill(queue: SqliteQueue) -> None:
         receipts = await asyncio.gather(*[queue.enqueue(one, WHY, 5) for one in events])
-        assert set(receipts) == {Receipt.QUEUED}
+        assert set(receipts) == {QUEUED}
         assert on_disk(path) == {one.event_id for one in events}
 
     async def look(queue: SqliteQueue) -> None:
@@ -72,10 +73,10 @@ def test_an_acknowledged_event_is_committed_and_survives(path: Path) -> None:
 def test_the_same_identity_is_stored_once_and_other_content_is_a_conflict(path: Path) -> None:
     async def body(queue: SqliteQueue) -> None:
         first = event()
-        assert await queue.enqueue(first, WHY, 5) is Receipt.QUEUED
-        assert await queue.enqueue(first, WHY, 5) is Receipt.KNOWN
-        assert await queue.enqueue(event(first.event_id, kind="other"), WHY, 5) is Receipt.CONFLICT
-        assert await queue.enqueue(event(first.event_id, day=11), WHY, 5) is Receipt.QUEUED
+        assert await queue.enqueue(first, WHY, 5) == QUEUED
+        assert await queue.enqueue(first, WHY, 5) == KNOWN
+        assert await queue.enqueue(event(first.event_id, kind="other"), WHY, 5) == CONFLICT
+        assert await queue.enqueue(event(first.event_id, day=11), WHY, 5) == QUEUED
         assert queue.pending == {"2025_12": 2}
 
     run(path, body)
@@ -90,9 +91,9 @@ def test_a_full_queue_refuses_and_takes_again_when_there_is_room(path: Path) -> 
         with pytest.raises(DlqError) as refusal:
             await queue.enqueue(event(), WHY, 5)
         assert refusal.value.outcome == "not_stored"
-        assert await queue.enqueue(kept, WHY, 5) is Receipt.KNOWN
+        assert await queue.enqueue(kept, WHY, 5) == KNOWN
         await queue.remove(await queue.due("2025_12", 1))
-        assert await queue.enqueue(event(), WHY, 5) is Receipt.QUEUED
+        assert await queue.enqueue(event(), WHY, 5) == QUEUED
 
     run(path, body, capacity=2)
 
@@ -109,7 +110,7 @@ def test_a_locked_file_is_refused_as_not_stored_and_used_again_afterwards(path: 
         assert not queue.available
         other.execute("ROLLBACK")
         other.close()
-        assert await queue.enqueue(event(), WHY, 5) is Receipt.QUEUED
+        assert await queue.enqueue(event(), WHY, 5) == QUEUED
         assert queue.available
         assert queue.pending == {"2025_12": 2}
         assert lost.event_id not in on_disk(path)
@@ -144,7 +145,7 @@ def test_a_deleted_file_is_made_anew_and_nothing_goes_into_the_deleted_one(path:
         await queue.enqueue(before, WHY, 5)
         for name in ("", "-wal", "-shm"):
             path.with_name(path.name + name).unlink(missing_ok=True)
-        assert await queue.enqueue(after, WHY, 5) is Receipt.QUEUED
+        assert await queue.enqueue(after, WHY, 5) == QUEUED
         assert on_disk(path) == {after.event_id}
         assert queue.pending == {"2025_12": 1}
 
@@ -160,7 +161,7 @@ def test_a_queue_without_its_directory_refuses_until_it_is_back(tmp_path: Path) 
             await queue.enqueue(event(), WHY, 5)
         assert refusal.value.outcome == "not_stored"
         blocker.unlink()
-        assert await queue.enqueue(event(), WHY, 5) is Receipt.QUEUED
+        assert await queue.enqueue(event(), WHY, 5) == QUEUED
 
     run(blocker / "dlq.sqlite3", body)
 

@@ -84,13 +84,13 @@ def test_a_missing_id_is_made() -> None:
 def test_a_wrong_field_is_named(field: str, value: object) -> None:
     with pytest.raises(InvalidError) as refusal:
         parse(body(**{field: value}))
-    assert [error.field for error in refusal.value.errors] == [field]
+    assert list(refusal.value.errors) == [field]
 
 
 def test_every_required_field_is_required_and_all_errors_are_listed() -> None:
     with pytest.raises(InvalidError) as refusal:
         parse({})
-    assert {error.field for error in refusal.value.errors} == set(body()) - {"event_id"}
+    assert set(refusal.value.errors) == set(body()) - {"event_id"}
 
 
 def test_depth_and_size_are_allowed_up_to_their_limits() -> None:

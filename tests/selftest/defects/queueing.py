@@ -6,9 +6,9 @@ from typing import Any
 
 from service import drainer, partitions, pool, writer
 from service.classify import Fault
-from service.dlq import DlqError, Entry, Receipt, SqliteQueue
+from service.dlq import DlqError, Entry, SqliteQueue
 from service.drainer import Drainer
-from service.models import Event, canonical, parse_json
+from service.models import Event, Outcome, Status, canonical, parse_json
 from service.partitions import Month
 
 from .registry import defect
@@ -31,16 +31,16 @@ def drainer_off() -> None:
 def acknowledged_before_stored() -> None:
     """202 is answered before the queue has committed: a SIGKILL loses what was acknowledged."""
     enqueue = SqliteQueue.enqueue
-    tasks: set[asyncio.Task[Receipt]] = set()
+    tasks: set[asyncio.Task[Outcome]] = set()
 
-    async def early(self: SqliteQueue, event: Event, fault: Fault, timeout_seconds: float) -> Receipt:
+    async def early(self: SqliteQueue, event: Event, fault: Fault, timeout_seconds: float) -> Outcome:
         def store() -> None:
             task = asyncio.get_running_loop().create_task(enqueue(self, event, fault, timeout_seconds))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
 
         asyncio.get_running_loop().call_later(LATE_SECONDS, store)
-        return Receipt.QUEUED
+        return Outcome(Status.QUEUED)
 
     SqliteQueue.enqueue = early  # type: ignore[method-assign]
 

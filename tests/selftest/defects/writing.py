@@ -13,10 +13,10 @@ from service.admission import Admission
 from service.breaker import Breaker
 from service.classify import Fault, Owner
 from service.config import Config
-from service.models import Event
+from service.models import Event, Outcome, Status
 from service.partitions import Month, Months
 from service.pool import Connection
-from service.writer import Outcome, Status, Writer
+from service.writer import Writer
 
 from .registry import defect
 
@@ -109,7 +109,7 @@ def pool_of_30() -> None:
 @defect("status-stuck", promise=8)
 def status_stuck() -> None:
     """The metric of a month's status stays at unavailable after its recovery."""
-    trip, status = Breaker.trip, Month.status.fget
+    trip, status = Breaker.trip, vars(Month)["status"].fget
     tripped: set[int] = set()
 
     def remember(self: Breaker) -> bool:
@@ -117,7 +117,6 @@ def status_stuck() -> None:
         return trip(self)
 
     def stuck(self: Month) -> str:
-        assert status is not None
         return "unavailable" if id(self.breaker) in tripped else str(status(self))
 
     Breaker.trip = remember  # type: ignore[method-assign]
