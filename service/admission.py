@@ -17,14 +17,10 @@ class DismissedError(Exception):
 
 
 class Admission:
-    """As many places as the pool has connections, first come first served among those eligible.
-
-    Keys are months, or the name of a background job. Everything runs on the event loop.
-    """
+    """As many places as connections, first come first served among eligible keys: months, background jobs."""
 
     def __init__(self, size: int, clock: Callable[[], float]) -> None:
-        self._free = size
-        self._clock = clock
+        self._free, self._clock = size, clock
         self._waiting: dict[asyncio.Future[float], str] = {}
         # When each of a key's places was taken, oldest first, and when one was last given back.
         self._taken_at: defaultdict[str, list[float]] = defaultdict(list)

@@ -75,10 +75,7 @@ class Config:
 
 
 def load(environ: Mapping[str, str]) -> Config:
-    """The configuration of this process; an empty variable counts as unset.
-
-    Raises ConfigError, with a sentence for the operator, at the first wrong value.
-    """
+    """The configuration; an empty variable counts as unset. Raises ConfigError at the first wrong value."""
     values: dict[str, Any] = {}
     for one in fields(Config):
         name = "DLQ_URL" if one.name == "dlq_path" else one.name.upper()

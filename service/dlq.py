@@ -53,19 +53,14 @@ class Entry:
 
 
 class SqliteQueue:
-    """A durable queue; every coroutine raises DlqError when the file cannot be used.
-
-    `pending` (by month) and `dead` (by reason) are counts as of the last commit.
-    """
+    """A durable queue whose coroutines raise DlqError; `pending` (by month) and `dead` (by reason) are counts."""
 
     def __init__(self, path: str, capacity: int, log: Log) -> None:
-        self.capacity = capacity
-        self.available = False
+        self.capacity, self.available = capacity, False
         self.pending: dict[str, int] = {}
         self.dead: dict[str, int] = {}
         self._oldest_queued_at: float | None = None
-        self._path = Path(path).absolute()
-        self._log = log
+        self._path, self._log = Path(path).absolute(), log
         self._thread = ThreadPoolExecutor(1, "dlq")
         self._waiting: list[tuple[Work[object], asyncio.Future[Any]]] = []
         self._flusher: asyncio.Task[None] | None = None

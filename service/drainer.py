@@ -39,14 +39,14 @@ async def insert_many(events: list[Event], connection: Connection) -> Stored:
 class Drainer:
     """Two loops: one probes open months, one empties the queue of those that are closed."""
 
-    writer: Writer
+    parts: Writer
     _probes: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def run_probes(self) -> None:
         """For ever: each open month gets its one probe when it is due."""
         while True:
-            for month in self.writer.months:
-                if self.writer.database.available and month.breaker.probe_is_due and len(self._probes) < PROBES_AT_ONCE:
+            for month in self.parts.months:
+                if self.parts.database.available and month.breaker.probe_is_due and len(self._probes) < PROBES_AT_ONCE:
                     month.breaker.begin_probe()
                     task = asyncio.create_task(self._probe(month))
                     self._probes.add(task)
@@ -55,24 +55,24 @@ class Drainer:
 
     async def _probe(self, month: Month) -> None:
         day = month.probe_day
-        fault = await self.writer.attempt(JOB, day, partial(probe, day), self.writer.database.limits)
+        fault = await self.parts.attempt(JOB, day, partial(probe, day), self.parts.database.limits)
         if fault is None:
             month.breaker.probe_succeeded()
             month.days = month.days or None
         else:
             month.breaker.probe_failed()
-            self.writer.months.failed(month, fault)
+            self.parts.months.failed(month, fault)
 
     async def run_drain(self) -> None:
         """For ever: while something was moved go on at once."""
         while True:
             moved = False
-            for name in self.writer.queue.pending:
-                month = self.writer.months.get(name)
-                if self.writer.database.available and self.may_drain(month):
+            for name in self.parts.queue.pending:
+                month = self.parts.months.get(name)
+                if self.parts.database.available and self.may_drain(month):
                     moved |= await self.drain_month(month)
             if not moved:
-                await pause(self.writer.config.dlq_retry_min_seconds)
+                await pause(self.parts.config.dlq_retry_min_seconds)
 
     def may_drain(self, month: Month) -> bool:
         """Whether the month takes writes."""
@@ -81,23 +81,23 @@ class Drainer:
     async def drain_month(self, month: Month) -> bool:
         """Move one batch. Returns whether anything left the queue."""
         try:
-            entries = await self.writer.queue.due(month.name, BATCH_MAX)
+            entries = await self.parts.queue.due(month.name, BATCH_MAX)
             entries = [entry for entry in entries if month.covers(date.fromisoformat(entry.event_date))]
             return bool(entries) and await self._move(month, entries)
         except DlqError as error:
-            self.writer.log.error("DLQ cannot be drained", error=str(error))
+            self.parts.log.error("DLQ cannot be drained", error=str(error))
             return False
 
     async def _move(self, month: Month, entries: list[Entry]) -> bool:
         pairs = [(entry, event_of(entry)) for entry in entries]
         stored = await self.insert_batch(month, [event for _, event in pairs])
-        failures = self.writer.metrics.drain_failures.labels(month.name)
+        failures = self.parts.metrics.drain_failures.labels(month.name)
         if isinstance(stored, Fault):
             if stored.owner is Owner.POOL:
                 return False  # Live writes go first; the next round tries again.
             failures.inc(len(entries))
             if stored.owner is not Owner.EVENT:
-                self.writer.months.failed(month, stored)
+                self.parts.months.failed(month, stored)
                 return False
             if len(entries) == 1:
                 await self._strike(entries[0], stored)
@@ -108,23 +108,23 @@ class Drainer:
         equal = [entry for entry, event in pairs if stored[event.identity] == event]
         other = [entry for entry, event in pairs if stored[event.identity] != event]
         if equal:
-            self.writer.months.wrote(month)
-            self.writer.metrics.drained.labels(month.name).inc(len(equal))
-            await self.writer.queue.remove(equal)
+            self.parts.months.wrote(month)
+            self.parts.metrics.drained.labels(month.name).inc(len(equal))
+            await self.parts.queue.remove(equal)
         if other:
             failures.inc(len(other))
-            await self.writer.queue.put_back(other, _CONFLICT, time.time(), "conflict")
+            await self.parts.queue.put_back(other, _CONFLICT, time.time(), "conflict")
         return True
 
     async def insert_batch(self, month: Month, events: list[Event]) -> Stored | Fault:
         """What the table holds afterwards under each identity, or why nothing was written."""
-        work, limits = partial(insert_many, events), self.writer.database.limits
-        stored = await self.writer.attempt(JOB, events[0].event_date, work, limits)
+        work, limits = partial(insert_many, events), self.parts.database.limits
+        stored = await self.parts.attempt(JOB, events[0].event_date, work, limits)
         return stored if isinstance(stored, Fault) or len(stored) == len(events) else NOTHING_STORED
 
     async def _strike(self, entry: Entry, fault: Fault) -> None:
         """One more attempt that failed by the event's own fault; dead after the last."""
-        config, attempts = self.writer.config, entry.attempts + 1
+        config, attempts = self.parts.config, entry.attempts + 1
         wait = min(config.dlq_retry_min_seconds * 2**attempts, config.dlq_retry_max_seconds)
         reason = "poison" if attempts >= config.dlq_max_attempts else None
-        await self.writer.queue.put_back([entry], fault, time.time() + wait, reason)
+        await self.parts.queue.put_back([entry], fault, time.time() + wait, reason)

@@ -45,7 +45,7 @@ class Metrics:
             counter.labels(partition)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Gauges(Collector):
     """What is read off the parts at each scrape."""
 

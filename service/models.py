@@ -5,11 +5,9 @@ import enum
 import json
 import re
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from functools import partial
 from typing import Any
 
 JsonValue = dict[str, "JsonValue"] | list["JsonValue"] | str | Decimal | bool | None
@@ -18,13 +16,28 @@ EVENT_DATA_MAX_DEPTH = 10
 # Beyond this many zeros a number is written with an exponent, so that 1e100000 stays short.
 _PLAIN_EXPONENT_MAX = 30
 _EXACT = decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN)
-_LENGTHS = {"version": 20, "event_type": 100, "event_category": 50, "event_action": 50, "correlation_id": 255}
-OUTCOMES = ("success", "failure", "pending")
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_RFC3339 = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?"
-    r"([Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
+_STORABLE = "[^\x00\ud800-\udfff]"
+_UUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+_RFC3339 = (
+    "[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,6})?([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
 )
+
+
+def _length(longest: int) -> tuple[str, str]:
+    return f"{_STORABLE}{{1,{longest}}}", f"a string of 1 to {longest} characters, none of them U+0000 or half a pair"
+
+
+# What each text must match, in a regular expression and in words.
+_TEXTS = {
+    "event_id": (_UUID, "a UUID such as 0e37df36-f698-11e6-8dd4-cb9ced3df976"),
+    "event_timestamp": (_RFC3339, "RFC 3339 with an offset and at most microseconds"),
+    "version": _length(20),
+    "event_type": _length(100),
+    "event_category": _length(50),
+    "event_action": _length(50),
+    "event_outcome": ("success|failure|pending", "success, failure or pending"),
+    "correlation_id": _length(255),
+}
 _quote = json.JSONEncoder(ensure_ascii=False).encode
 
 
@@ -143,17 +156,12 @@ def _number(value: Decimal) -> str:
     return f"{'-' if sign else ''}{''.join(map(str, digits))}e{exponent}"
 
 
-def _text(value: str) -> str:
-    if "\x00" in value:
-        raise ValueError("U+0000 cannot be stored")
-    value.encode("utf-8")
-    return value
-
-
 def canonical(value: JsonValue, depth: int = 0) -> str:
     """Compact JSON with sorted keys and numbers in one form. Raises ValueError for what cannot be stored."""
     if isinstance(value, str):
-        return _quote(_text(value))
+        if re.fullmatch(f"{_STORABLE}*", value) is None:
+            raise ValueError("U+0000 and halves of surrogate pairs cannot be stored")
+        return _quote(value)
     if value is None or isinstance(value, bool):
         return json.dumps(value)
     if isinstance(value, Decimal):
@@ -165,43 +173,23 @@ def canonical(value: JsonValue, depth: int = 0) -> str:
     return "{" + ",".join([f"{canonical(key)}:{canonical(value[key], depth + 1)}" for key in sorted(value)]) + "}"
 
 
-def _text_field(name: str, value: JsonValue) -> str:
-    if name == "event_outcome" and value not in OUTCOMES:
-        raise ValueError(f"must be one of {', '.join(OUTCOMES)}")
-    if not isinstance(value, str) or not 1 <= len(value) <= _LENGTHS.get(name, 255):
-        raise ValueError(f"must be a string of 1 to {_LENGTHS.get(name, 255)} characters")
-    return _text(value)
-
-
-def _id_field(value: JsonValue) -> str:
-    if not isinstance(value, str) or _UUID.fullmatch(value) is None:
-        raise ValueError("must be a UUID such as 0e37df36-f698-11e6-8dd4-cb9ced3df976")
-    return value.lower()
-
-
-def _data_field(value: JsonValue) -> str:
-    if not isinstance(value, dict):
-        raise ValueError("must be an object")
-    text = canonical(value)
-    if len(text.encode("utf-8")) > EVENT_DATA_MAX_BYTES:
-        raise ValueError(f"is larger than {EVENT_DATA_MAX_BYTES} bytes")
-    return text
-
-
-def _timestamp_field(value: JsonValue) -> datetime:
-    if not isinstance(value, str) or _RFC3339.fullmatch(value) is None:
-        raise ValueError("must be RFC 3339 with an offset and at most microseconds")
-    try:
-        return datetime.fromisoformat(value.upper()).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise ValueError("is no point in time") from None
-
-
-_PARSERS: dict[str, Callable[[JsonValue], str | datetime]] = {
-    "event_id": _id_field,
-    "event_timestamp": _timestamp_field,
-    "event_data": _data_field,
-}
+def _field(name: str, value: JsonValue) -> str | datetime:
+    if name == "event_data":
+        if not isinstance(value, dict):
+            raise ValueError("must be an object")
+        text = canonical(value)
+        if len(text.encode("utf-8")) > EVENT_DATA_MAX_BYTES:
+            raise ValueError(f"is larger than {EVENT_DATA_MAX_BYTES} bytes")
+        return text
+    pattern, expected = _TEXTS[name]
+    if not isinstance(value, str) or re.fullmatch(pattern, value) is None:
+        raise ValueError(f"must be {expected}")
+    if name == "event_timestamp":
+        try:
+            return datetime.fromisoformat(value.upper()).astimezone(UTC)
+        except (ValueError, OverflowError):
+            raise ValueError("is no point in time") from None
+    return value.lower() if name == "event_id" else value
 
 
 def parse_event(value: JsonValue) -> Event:
@@ -215,9 +203,7 @@ def parse_event(value: JsonValue) -> Event:
     for name in _FIELDS:
         try:
             if name in value:
-                parsed[name] = _PARSERS.get(name, partial(_text_field, name))(value[name])
-        except UnicodeEncodeError:
-            errors[name] = "a lone surrogate cannot be stored"
+                parsed[name] = _field(name, value[name])
         except ValueError as error:
             errors[name] = str(error)
     if errors:

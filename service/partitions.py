@@ -177,8 +177,10 @@ class Maintenance:
             unrecorded = [name for name, days in attached.items() if days and name not in recorded]
             if unrecorded:
                 await connection.execute(_RECORD, [unrecorded])
-        for month in self.months:
-            self._apply(month, attached.get(month.name), started)
+        for name, days in attached.items():
+            # A write that came through after the look knows better than the look.
+            if days or self.months.get(name).last_write_timestamp < started:
+                self._apply(self.months.get(name), days)
         self.database.schema_ready = True
 
     async def _look(self, connection: Connection) -> tuple[Bounds, set[str]]:
@@ -203,15 +205,11 @@ class Maintenance:
             for name in names if len(names) > 1 else []:
                 await self._create(connection, [name])
 
-    def _apply(self, month: Month, days: frozenset[date] | None, looked_at: float) -> None:
-        # A write that came through after the look knows better than the look.
-        if days is None or (not days and month.last_write_timestamp >= looked_at):
-            return
+    def _apply(self, month: Month, days: frozenset[date]) -> None:
         month.days = days
+        month.asked = month.asked and not days
         if not days:
             self.months.trip(month)
-            return
-        month.asked = False
-        if month.probe_day not in days:
+        elif month.probe_day not in days:
             # Days outside are spared one by one; the month itself is judged by a day inside.
             month.probe_day = min(days)

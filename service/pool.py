@@ -43,11 +43,7 @@ async def pause(seconds: float, wake: asyncio.Event | None = None) -> None:
 
 
 def sever(connection: Connection) -> None:
-    """Shut the socket down: whoever waits on it fails at once.
-
-    Cancelling instead would ask the server, which may be the one that never answers.
-    """
-    # When it is closed already, that is all that was wanted.
+    """Shut the socket down: whoever waits on it fails at once, though the server may never answer."""
     with contextlib.suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.pgconn.socket)) as twin:
         twin.shutdown(socket.SHUT_RDWR)
 
@@ -57,10 +53,8 @@ def _alive(connection: Connection) -> bool:
     with contextlib.suppress(psycopg.Error):
         poll = select.poll()
         poll.register(connection.pgconn.socket, select.POLLIN)
-        # A notice may precede the end of the stream, so one look is not enough.
-        for _ in range(3):
-            if poll.poll(0):
-                connection.pgconn.consume_input()
+        while poll.poll(0):  # A notice may precede the end of the stream, at which this raises.
+            connection.pgconn.consume_input()
     return not connection.broken and not connection.closed
 
 
@@ -73,16 +67,11 @@ class _Connection(psycopg.AsyncConnection[Any]):
 
 
 class Database:
-    """Connections for a bounded time, never more than the maximum, in fair order.
-
-    `connected` is cleared by connections lost in a row, and set by a connect that succeeds.
-    """
+    """Bounded connections; `connected` is cleared by losses in a row and set by a connect that succeeds."""
 
     def __init__(self, config: Config, metrics: Metrics, log: Log) -> None:
-        self._metrics = metrics
-        self._log = log
-        self.size_max = config.db_pool_max
-        self.in_use = 0
+        self._metrics, self._log = metrics, log
+        self.size_max, self.in_use = config.db_pool_max, 0
         # Seconds to wait for a connection, seconds of its use.
         self.limits = (config.db_acquire_timeout_seconds, config.db_statement_timeout_seconds + CLIENT_GRACE_SECONDS)
         self.admission = Admission(config.db_pool_max, time.monotonic)

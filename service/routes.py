@@ -25,7 +25,7 @@ from .models import Event, InvalidError, Outcome, Status, check_age, format_time
 from .writer import Writer
 
 BODY_MAX_BYTES = 5 * 1024 * 1024
-PAGE_DEFAULT, PAGE_MAX = 100, 1000
+_PAGE = {"state": "pending|dead", "include": "event", "limit": "[1-9][0-9]{0,2}|1000", "cursor": "[0-9]{1,18}"}
 Errors = Mapping[str, str]
 RETRY = {"retry-after": "1"}
 _CODES = {Status.CREATED: 201, Status.QUEUED: 202, Status.REJECTED: 400, Status.CONFLICT: 409, Status.UNAVAILABLE: 503}
@@ -68,21 +68,21 @@ async def read_body(request: Request, timeout_seconds: float) -> bytes:
 class Api:
     """The handlers."""
 
-    writer: Writer
+    parts: Writer
     stopping: bool = False
 
     async def write_event(self, request: Request) -> Response:
         """POST /api/v1/audit/events."""
-        deadline = time.monotonic() + self.writer.config.request_deadline_seconds
-        count = self.writer.metrics.events.labels
+        deadline = time.monotonic() + self.parts.config.request_deadline_seconds
+        count = self.parts.metrics.events.labels
         try:
-            event = parse_event(parse_json(await read_body(request, self.writer.config.request_deadline_seconds / 2)))
-            window = self.writer.config.event_max_age_days, self.writer.config.event_max_ahead_days
+            event = parse_event(parse_json(await read_body(request, self.parts.config.request_deadline_seconds / 2)))
+            window = self.parts.config.event_max_age_days, self.parts.config.event_max_ahead_days
             check_age(event.event_timestamp, *window, datetime.now(UTC))
         except (InvalidError, HTTPException):
             count("rejected").inc()
             raise
-        outcome = await self.writer.write(event, deadline)
+        outcome = await self.parts.write(event, deadline)
         conflict = outcome.status is Status.CONFLICT
         count("duplicate" if outcome.duplicate else "rejected" if conflict else outcome.status.value).inc()
         return self._answer(event, outcome)
@@ -99,18 +99,18 @@ class Api:
 
     async def queue_summary(self, request: Request) -> Response:
         """GET /api/v1/dlq."""
-        check_token(request, self.writer.config.admin_token)
-        queue = self.writer.queue
-        pending = queue.pending
+        check_token(request, self.parts.config.admin_token)
+        queue, pending = self.parts.queue, self.parts.queue.pending
         counts = {"depth": sum(pending.values()), "dead_letters": sum(queue.dead.values()), "capacity": queue.capacity}
         age = round(queue.oldest_age_seconds, 3)
         return JSONResponse({**counts, "oldest_age_seconds": age, "partitions": pending})
 
     async def queue_events(self, request: Request) -> Response:
         """GET /api/v1/dlq/events."""
-        check_token(request, self.writer.config.admin_token)
-        state, after, limit, whole = _page_of(request)
-        entries = await self.writer.queue.page(state, after, limit + 1)
+        check_token(request, self.parts.config.admin_token)
+        query = read_query(request, _PAGE)
+        limit, whole = int(query.get("limit", 100)), "include" in query
+        entries = await self.parts.queue.page(query.get("state"), int(query.get("cursor", 0)), limit + 1)
         more = f'"{entries[limit - 1].seq}"' if len(entries) > limit else "null"
         rows = ",".join(_entry_json(entry, whole) for entry in entries[:limit])
         return Response(f'{{"events":[{rows}],"next_cursor":{more}}}', media_type="application/json")
@@ -121,7 +121,7 @@ class Api:
 
     async def ready(self, request: Request) -> Response:
         """GET /health/ready."""
-        months, queue, table_works = list(self.writer.months), self.writer.queue, self.writer.database.available
+        months, queue, table_works = list(self.parts.months), self.parts.queue, self.parts.database.available
         queue_works = queue.available and not queue.full
         degraded = [f"partition {month.name}" for month in months if month.status != "healthy"]
         degraded += ["database"] * (not table_works) + ["dlq"] * (not queue_works)
@@ -131,31 +131,18 @@ class Api:
 
     async def metrics(self, request: Request) -> Response:
         """GET /metrics."""
-        check_token(request, self.writer.config.metrics_token)
-        return Response(generate_latest(self.writer.metrics.registry), media_type="text/plain; version=0.0.4")
+        check_token(request, self.parts.config.metrics_token)
+        return Response(generate_latest(self.parts.metrics.registry), media_type="text/plain; version=0.0.4")
 
 
-def _whole(text: str) -> int:
-    """The number, or -1 where there is none."""
-    return int(text) if re.fullmatch("[0-9]{1,18}", text) else -1
-
-
-def _page_of(request: Request) -> tuple[str | None, int, int, bool]:
-    """State, start, size and whether whole events are wanted. Raises InvalidError."""
+def read_query(request: Request, patterns: Mapping[str, str]) -> dict[str, str]:
+    """The parameters of the query. Raises InvalidError for one that is not known or does not match its pattern."""
     query = dict(request.query_params)
-    state, include = query.pop("state", None), query.pop("include", None)
-    limit, after = _whole(query.pop("limit", str(PAGE_DEFAULT))), _whole(query.pop("cursor", "0"))
-    checks = {
-        "state": (state in (None, "pending", "dead"), "must be pending or dead"),
-        "include": (include in (None, "event"), "must be event"),
-        "limit": (1 <= limit <= PAGE_MAX, f"must be 1 to {PAGE_MAX}"),
-        "cursor": (after >= 0, "was not made by this service"),
-        **dict.fromkeys(query, (False, "is not a parameter")),
-    }
-    errors = {name: message for name, (right, message) in checks.items() if not right}
+    wrong = [name for name, text in query.items() if re.fullmatch(patterns.get(name, "(?!)"), text) is None]
+    errors = {name: f"must match {patterns[name]}" if name in patterns else "is not a parameter" for name in wrong}
     if errors:
         raise InvalidError(errors)
-    return state, after, limit, include == "event"
+    return query
 
 
 def _entry_json(entry: Entry, whole: bool) -> str:
