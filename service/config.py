@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from datetime import date
+from functools import partial
 from typing import Any
 
 from psycopg import ProgrammingError
@@ -29,12 +30,8 @@ def _number(read: Callable[[str], float], kind: str, default: float | None, low:
     return _setting(parse, f"{kind} from {low} to {high}", default)
 
 
-def _whole(default: int | None, low: int, high: int) -> Any:
-    return _number(int, "a whole number", default, low, high)
-
-
-def _seconds(default: float, low: float = 0.01) -> Any:
-    return _number(float, "a number of seconds", default, low, 86400)
+_whole = partial(_number, int, "a whole number")
+_seconds = partial(_number, float, "a number of seconds", low=0.01, high=86400)
 
 
 def _sqlite_path(url: str) -> str:

@@ -51,15 +51,13 @@ def check_token(request: Request, token: str | None) -> None:
 async def read_body(request: Request, timeout_seconds: float) -> bytes:
     """The body; one too large is read to its end, so that the client reads the answer. Raises HTTPException."""
     body = bytearray()
-    size = 0
     try:
         async with asyncio.timeout(timeout_seconds):
             async for chunk in request.stream():
-                size += len(chunk)
-                body += chunk if size <= BODY_MAX_BYTES else b""
+                body += chunk[: BODY_MAX_BYTES + 1 - len(body)]
     except (TimeoutError, ClientDisconnect):
         raise HTTPException(400, "the body did not arrive in time", {"connection": "close"}) from None
-    if size > BODY_MAX_BYTES:
+    if len(body) > BODY_MAX_BYTES:
         raise HTTPException(413, f"the body is larger than {BODY_MAX_BYTES} bytes")
     return bytes(body)
 
