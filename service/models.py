@@ -38,6 +38,7 @@ _TEXTS = {
     "event_outcome": ("success|failure|pending", "success, failure or pending"),
     "correlation_id": _length(255),
 }
+_storable = re.compile(f"{_STORABLE}*").fullmatch
 _quote = json.JSONEncoder(ensure_ascii=False).encode
 
 
@@ -159,7 +160,7 @@ def _number(value: Decimal) -> str:
 def canonical(value: JsonValue, depth: int = 0) -> str:
     """Compact JSON with sorted keys and numbers in one form. Raises ValueError for what cannot be stored."""
     if isinstance(value, str):
-        if re.fullmatch(f"{_STORABLE}*", value) is None:
+        if not _storable(value):
             raise ValueError("U+0000 and halves of surrogate pairs cannot be stored")
         return _quote(value)
     if value is None or isinstance(value, bool):
