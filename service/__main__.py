@@ -4,23 +4,18 @@ import asyncio
 import os
 import sys
 
-from .config import Config, ConfigError, load
+import uvloop
 
-
-async def _serve(config: Config) -> None:
-    from .app import Application
-
-    await Application(config).run()
+from .app import Application
+from .config import ConfigError, load
 
 
 def main() -> int:
     """Run the service. Returns the exit code."""
     try:
         config = load(os.environ)
-        import uvloop
-
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(config))
+            runner.run(Application(config).run())
     except ConfigError as error:
         sys.stderr.write(f"service: {error}\n")
         return 2

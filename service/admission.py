@@ -1,8 +1,10 @@
 """The bulkhead in front of the pool: who gets the next connection, and who waits for none."""
 
 import asyncio
-from collections import Counter
-from collections.abc import Callable
+import math
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 # A month that stalls or fails holds at most this many connections; a healthy one may use them all.
 STALLING_SHARE = 4
@@ -15,78 +17,61 @@ class DismissedError(Exception):
 
 
 class Admission:
-    """Hands out as many tickets as the pool has connections, first come first served among those eligible.
-
-    Keys are months, or the name of a background job. Everything runs on the event loop.
-    """
+    """As many places as connections, first come first served among eligible keys: months, background jobs."""
 
     def __init__(self, size: int, clock: Callable[[], float]) -> None:
-        self._free = size
-        self._clock = clock
-        self._waiting: dict[asyncio.Future[int], str] = {}
-        self._busy: Counter[str] = Counter()
-        self._started: dict[str, dict[int, float]] = {}
-        self._returned_at: dict[str, float] = {}
-        self._last_ticket = 0
+        self._free, self._clock = size, clock
+        self._waiting: dict[asyncio.Future[float], str] = {}
+        # When each of a key's places was taken, oldest first, and when one was last given back.
+        self._taken_at: defaultdict[str, list[float]] = defaultdict(list)
+        self._returned_at: defaultdict[str, float] = defaultdict(lambda: -math.inf)
 
     def stalls(self, key: str) -> bool:
         """Whether the writes of this key have stopped coming back."""
-        oldest = next(iter(self._started.get(key, {}).values()), None)
-        if oldest is None:
-            return False
-        limit = self._clock() - STALL_SECONDS
-        return oldest < limit and self._returned_at.get(key, limit - 1) < limit
+        limit, taken_at = self._clock() - STALL_SECONDS, self._taken_at[key]
+        return bool(taken_at) and taken_at[0] < limit and self._returned_at[key] < limit
 
     def _eligible(self, key: str) -> bool:
-        return self._busy[key] < STALLING_SHARE or not self.stalls(key)
+        return len(self._taken_at[key]) < STALLING_SHARE or not self.stalls(key)
 
-    def _grant(self, key: str) -> int:
+    def _grant(self, key: str) -> float:
+        now = self._clock()
         self._free -= 1
-        self._busy[key] += 1
-        self._last_ticket += 1
-        self._started.setdefault(key, {})[self._last_ticket] = self._clock()
-        return self._last_ticket
+        self._taken_at[key].append(now)
+        return now
 
-    async def enter(self, key: str, timeout_seconds: float, queued: Callable[[], None]) -> int:
-        """A ticket; calls `queued` first if it is not free at once. Raises DismissedError."""
+    @asynccontextmanager
+    async def place(self, key: str, timeout_seconds: float, queued: Callable[[], None]) -> AsyncIterator[None]:
+        """Hold a place; calls `queued` first if none is free at once. Raises DismissedError."""
         if self._free > 0 and self._eligible(key):
-            return self._grant(key)
-        queued()
+            taken_at = self._grant(key)
+        else:
+            queued()
+            taken_at = await self._wait(key, timeout_seconds)
+        try:
+            yield
+        finally:
+            self._free += 1
+            self._taken_at[key].remove(taken_at)
+            self._returned_at[key] = self._clock()
+            for future, waiting_key in list(self._waiting.items()):
+                if self._free > 0 and self._eligible(waiting_key):
+                    del self._waiting[future]
+                    future.set_result(self._grant(waiting_key))
+
+    async def _wait(self, key: str, timeout_seconds: float) -> float:
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[int] = loop.create_future()
+        future: asyncio.Future[float] = loop.create_future()
         self._waiting[future] = key
         timer = loop.call_later(timeout_seconds, self._send_away, future, "no connection became free in time")
         try:
             return await future
-        except asyncio.CancelledError:
-            if future.done() and not future.cancelled() and future.exception() is None:
-                self.leave(key, future.result())
-            raise
         finally:
             timer.cancel()
             self._waiting.pop(future, None)
 
-    def leave(self, key: str, ticket: int) -> None:
-        """The connection is back in the pool."""
-        self._free += 1
-        self._busy[key] -= 1
-        self._started[key].pop(ticket, None)
-        self._returned_at[key] = self._clock()
-        self._admit()
-
-    def _admit(self) -> None:
-        if not self._waiting:
-            return
-        for future, key in list(self._waiting.items()):
-            if self._free <= 0:
-                return
-            if not future.done() and self._eligible(key):
-                del self._waiting[future]
-                future.set_result(self._grant(key))
-
-    def _send_away(self, future: asyncio.Future[int], reason: str) -> None:
-        self._waiting.pop(future, None)
-        if not future.done():
+    def _send_away(self, future: asyncio.Future[float], reason: str) -> None:
+        if self._waiting.pop(future, None) is not None:
             future.set_exception(DismissedError(reason))
 
     def dismiss(self, key: str | None = None) -> None:

@@ -1,6 +1,6 @@
 """The circuit breaker: closed lets writes through, open spares them, half-open lets one probe through."""
 
-import enum
+import math
 import time
 from collections.abc import Callable
 
@@ -10,76 +10,58 @@ PROBE_INTERVAL_MAX_SECONDS = 1.0
 FLAP_SECONDS = 3.0
 
 
-class State(enum.Enum):
-    """The three states of a breaker."""
-
-    CLOSED = "closed"
-    OPEN = "open"
-    HALF_OPEN = "half-open"
-
-
 class Breaker:
     """Decides whether live writes may try; knows time only through its clock."""
 
     def __init__(
         self, retry_min_seconds: float, retry_max_seconds: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._min = retry_min_seconds
-        self._max = retry_max_seconds
-        self._clock = clock
+        self._min, self._max, self._clock = retry_min_seconds, retry_max_seconds, clock
         self._delay = retry_min_seconds
-        self._due_at = 0.0
-        self._closed_at = float("-inf")
-        self.state = State.CLOSED
+        self._closed_at = -math.inf
+        # None: closed. A time: open until the probe that is due then. Infinity: half-open, the probe is out.
+        self._due_at: float | None = None
         self.failures = 0
 
     @property
     def allows(self) -> bool:
         """Whether a live write may try."""
-        return self.state is State.CLOSED
+        return self._due_at is None
+
+    @property
+    def probe_is_due(self) -> bool:
+        """Whether it is open and its next probe should go out."""
+        return self._due_at is not None and self._clock() >= self._due_at
 
     def success(self) -> None:
         """A live write succeeded."""
-        if self.state is State.CLOSED:
-            self.failures = 0
+        self.failures = 0
 
     def failure(self, threshold: int = 1) -> bool:
         """A live write failed; opens at `threshold` in a row. Returns whether it opened now."""
         self.failures += 1
-        return self.state is State.CLOSED and self.failures >= threshold and self.trip()
+        return self.failures >= threshold and self.trip()
 
     def trip(self) -> bool:
         """Open it. Returns whether it was closed before."""
-        if self.state is not State.CLOSED:
+        if self._due_at is not None:
             return False
-        now = self._clock()
-        flapping = now - self._closed_at < FLAP_SECONDS
-        self._delay = min(self._delay * 2, self._max) if flapping else self._min
-        self.state = State.OPEN
-        self._due_at = now + self._delay
+        flapping = self._clock() - self._closed_at < FLAP_SECONDS
+        self._open(min(self._delay * 2, self._max) if flapping else self._min)
         return True
-
-    @property
-    def seconds_to_probe(self) -> float | None:
-        """Seconds until the next probe is due, at least 0; None unless it is open."""
-        return max(0.0, self._due_at - self._clock()) if self.state is State.OPEN else None
 
     def begin_probe(self) -> None:
         """The one probe goes out."""
-        self.state = State.HALF_OPEN
+        self._due_at = math.inf
 
     def probe_failed(self) -> None:
         """The probe failed: open again, and wait longer before the next."""
-        self._delay = min(self._delay * 2, self._max, max(self._min, PROBE_INTERVAL_MAX_SECONDS))
-        self.state = State.OPEN
-        self._due_at = self._clock() + self._delay
+        self._open(min(self._delay * 2, self._max, max(self._min, PROBE_INTERVAL_MAX_SECONDS)))
 
     def probe_succeeded(self) -> None:
         """The probe succeeded: closed."""
-        self.state = State.CLOSED
-        self.failures = 0
-        self._closed_at = self._clock()
+        self._due_at, self._closed_at, self.failures = None, self._clock(), 0
 
-    def hasten(self) -> None:
-        """There is reason to believe that the next probe succeeds: it is due now."""
-        self._due_at = self._clock()
+    def _open(self, delay_seconds: float) -> None:
+        self._delay = delay_seconds
+        self._due_at = self._clock() + delay_seconds

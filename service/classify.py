@@ -1,4 +1,4 @@
-"""Whose fault an error of the database is: the event's, its partition's, or the database's. Pure."""
+"""Whose fault a failed try is, by SQLSTATE and constraint. Pure."""
 
 import enum
 from dataclasses import dataclass
@@ -7,16 +7,18 @@ import psycopg
 
 
 class Owner(enum.Enum):
-    """Who is at fault, and so what happens to the event: refused, or queued."""
+    """Who is at fault: the event is refused; a partition or database that refuses is spared for a while."""
 
     EVENT = "event"
     PARTITION = "partition"
     DATABASE = "database"
+    LINK = "the connection was lost: whether the event is stored is unknown"
+    POOL = "no connection: nothing was tried"
 
 
 # Constraints that this service's own schema declares on the parent table.
 OWN_CONSTRAINTS = frozenset({"audit_events_pkey"})
-_NO_CONNECTION_CLASSES = ("08", "28", "57P", "3D")
+_NO_CONNECTION_CLASSES = ("08", "28", "57P", "3D", "53300")
 # The server answered, but no month can be written: read-only, or the table itself is not there.
 _DATABASE_STATES = frozenset({"25006", "42P01", "42P10"})
 # Serialization and deadlock errors come and go by themselves: only a row of them opens a breaker.
@@ -26,12 +28,11 @@ TRANSIENT_THRESHOLD = 3
 
 @dataclass(frozen=True)
 class Fault:
-    """One classified error; `lost` when the connection or the server is gone."""
+    """Why a try failed; `no_partition` when the month's partition is not there."""
 
     owner: Owner
     sqlstate: str | None
     message: str
-    lost: bool = False
     no_partition: bool = False
 
     @property
@@ -41,21 +42,15 @@ class Fault:
 
 
 def classify(sqlstate: str | None, constraint: str | None, message: str) -> Fault:
-    """The owner of an error by its SQLSTATE and constraint.
-
-    A fault of owner EVENT is provisional: the caller must see a harmless row succeed in the same month,
-    else the value error is the partition's.
-    """
-    if sqlstate is None or sqlstate == "53300" or sqlstate.startswith(_NO_CONNECTION_CLASSES):
-        return Fault(Owner.DATABASE, sqlstate, message, lost=True)
+    """Find the owner; EVENT is provisional until a harmless row succeeds in the same month."""
+    if sqlstate is None or sqlstate.startswith(_NO_CONNECTION_CLASSES):
+        return Fault(Owner.LINK, sqlstate, message)
     if sqlstate in _DATABASE_STATES:
         return Fault(Owner.DATABASE, sqlstate, message)
-    if sqlstate.startswith("22") or sqlstate == "23502":
+    of_own_schema = sqlstate == "23502" or (sqlstate.startswith("23") and constraint in OWN_CONSTRAINTS)
+    if sqlstate.startswith("22") or of_own_schema:
         return Fault(Owner.EVENT, sqlstate, message)
-    if sqlstate.startswith("23") and constraint in OWN_CONSTRAINTS:
-        return Fault(Owner.EVENT, sqlstate, message)
-    no_partition = sqlstate == "23514" and not constraint
-    return Fault(Owner.PARTITION, sqlstate, message, no_partition=no_partition)
+    return Fault(Owner.PARTITION, sqlstate, message, no_partition=sqlstate == "23514" and not constraint)
 
 
 def fault_of(error: psycopg.Error) -> Fault:

@@ -1,13 +1,15 @@
 """Configuration: the environment read once, checked once, frozen."""
 
-import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from datetime import date
+from functools import partial
 from typing import Any
 
-_VARIABLES = {"dlq_path": "DLQ_URL"}
-LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+from psycopg import ProgrammingError
+from psycopg.conninfo import make_conninfo
+
+from .logs import LEVELS
 
 
 class ConfigError(ValueError):
@@ -19,58 +21,32 @@ def _setting(parse: Callable[[str], object], expected: str, default: object = No
     return field(default=default, metadata={"parse": parse, "expected": expected})
 
 
-def _whole(default: int | None, low: int, high: int) -> Any:
-    def parse(text: str) -> int:
-        if not low <= int(text) <= high:
-            raise ValueError(text)
-        return int(text)
-
-    return _setting(parse, f"a whole number from {low} to {high}", default)
-
-
-def _seconds(default: float, low: float = 0.01) -> Any:
+def _number(read: Callable[[str], float], kind: str, default: float | None, low: float, high: float) -> Any:
     def parse(text: str) -> float:
-        if not low <= float(text) <= 86400:
+        if not low <= read(text) <= high:
             raise ValueError(text)
-        return float(text)
+        return read(text)
 
-    return _setting(parse, f"a number of seconds from {low:g} to 86400", default)
-
-
-def _month(text: str) -> date:
-    if re.fullmatch("[0-9]{4}-[0-9]{2}", text) is None:
-        raise ValueError(text)
-    return date(int(text[:4]), int(text[5:]), 1)
+    return _setting(parse, f"{kind} from {low} to {high}", default)
 
 
-def _level(text: str) -> str:
-    return LOG_LEVELS[LOG_LEVELS.index(text.upper())]
+_whole = partial(_number, int, "a whole number")
+_seconds = partial(_number, float, "a number of seconds", low=0.01, high=86400)
 
 
 def _sqlite_path(url: str) -> str:
-    prefix = "sqlite:///"
-    if not url.startswith(prefix) or url == prefix:
+    prefix, path = url[:10], url[10:]
+    if prefix != "sqlite:///" or not path:
         raise ValueError(url)
-    return url.removeprefix(prefix)
-
-
-def _database_url(url: str) -> str:
-    from psycopg import ProgrammingError
-    from psycopg.conninfo import conninfo_to_dict
-
-    try:
-        conninfo_to_dict(url)
-    except ProgrammingError:
-        raise ValueError(url) from None
-    return url
+    return path
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """Everything the service takes from its environment, each field from the variable of its name in capitals."""
 
-    database_url: str = _setting(_database_url, "a PostgreSQL URL such as postgresql://user:password@127.0.0.1/audit")
-    dlq_path: str = _setting(_sqlite_path, "sqlite:///relative/path or sqlite:////absolute/path")
+    database_url: str = _setting(make_conninfo, "a URL such as postgresql://user:password@127.0.0.1/audit", MISSING)
+    dlq_path: str = _setting(_sqlite_path, "sqlite:///relative/path or sqlite:////absolute/path", MISSING)
     host: str = _setting(str, "an address", "127.0.0.1")
     port: int = _whole(8080, 0, 65535)
     port_file: str | None = _setting(str, "a path")
@@ -88,31 +64,28 @@ class Config:
     dlq_retry_min_seconds: float = _seconds(0.2)
     dlq_retry_max_seconds: float = _seconds(2)
     partition_check_seconds: float = _seconds(2)
-    partitions_from: date | None = _setting(_month, "a month such as 2025-11")  # noqa: RUF009 - it is a field
+    partitions_from: date | None = _setting(lambda text: date.fromisoformat(f"{text}-01"), "a month such as 2025-11")  # noqa: RUF009
     partitions_ahead_months: int = _whole(3, 0, 120)
     event_max_age_days: int = _whole(400, 0, 10**5)
     event_max_ahead_days: int = _whole(62, 0, 10**5)
-    log_level: str = _setting(_level, "DEBUG, INFO, WARNING or ERROR", "INFO")
+    log_level: str = _setting(lambda text: LEVELS[LEVELS.index(text.upper())], f"one of {', '.join(LEVELS)}", "INFO")
 
 
 def load(environ: Mapping[str, str]) -> Config:
-    """The configuration of this process; an empty variable counts as unset.
-
-    Raises ConfigError, with a sentence for the operator, at the first wrong value.
-    """
+    """The configuration; an empty variable counts as unset. Raises ConfigError at the first wrong value."""
     values: dict[str, Any] = {}
     for one in fields(Config):
-        name = _VARIABLES.get(one.name, one.name.upper())
+        name = "DLQ_URL" if one.name == "dlq_path" else one.name.upper()
         text = environ.get(name, "")
         try:
             if text:
                 values[one.name] = one.metadata["parse"](text)
-        except ValueError:
+            elif one.default is MISSING:
+                raise ValueError(text)
+        except (ValueError, ProgrammingError):
             # A URL may carry a password, so its text is not repeated.
-            shown = "not valid" if name.endswith("_URL") else repr(text)
-            raise ConfigError(f"{name} is {shown}; set it to {one.metadata['expected']}.") from None
-        if not text and one.name in ("database_url", "dlq_path"):
-            raise ConfigError(f"{name} is not set; set it to {one.metadata['expected']}.")
+            problem = "not set" if not text else "not valid" if name.endswith("_URL") else repr(text)
+            raise ConfigError(f"{name} is {problem}; set it to {one.metadata['expected']}.") from None
     config = Config(**values)
     if config.dlq_retry_min_seconds > config.dlq_retry_max_seconds:
         raise ConfigError("DLQ_RETRY_MIN_SECONDS is above DLQ_RETRY_MAX_SECONDS; lower the first.")

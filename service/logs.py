@@ -4,23 +4,23 @@ import contextlib
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TextIO
 
 Field = str | int | float | bool | None
 REPEAT_SECONDS = 1.0
-_LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40}
+LEVELS = ["DEBUG", "INFO", "WARNING", "ERROR"]
 
 
 @dataclass
 class _Storm:
-    """A message that repeats: when it was last written and what was held back since."""
+    """A message that may repeat: when it was last written, and what was held back since."""
 
     written_at: float
     level: str
+    fields: dict[str, Field]
     held_back: int = 0
-    fields: dict[str, Field] = field(default_factory=dict)
 
 
 class Log:
@@ -28,7 +28,7 @@ class Log:
 
     def __init__(self, stream: TextIO, level: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
-        self._threshold = _LEVELS[level]
+        self._levels = LEVELS[LEVELS.index(level) :]
         self._clock = clock
         self._storms: dict[str, _Storm] = {}
 
@@ -36,47 +36,32 @@ class Log:
         """A normal event worth a line."""
         self._add("INFO", message, fields)
 
-    def warning(self, message: str, **fields: Field) -> None:
-        """Something unexpected that the service dealt with."""
-        self._add("WARNING", message, fields)
-
     def error(self, message: str, **fields: Field) -> None:
         """Something failed."""
         self._add("ERROR", message, fields)
 
     def _add(self, level: str, message: str, fields: dict[str, Field]) -> None:
-        if _LEVELS[level] < self._threshold:
-            return
-        now = self._clock()
         storm = self._storms.get(message)
-        if storm is None:
-            self._storms[message] = _Storm(now, level)
-            self._write(level, message, fields, 0)
-        elif now - storm.written_at < REPEAT_SECONDS:
+        if storm is not None and self._clock() - storm.written_at < REPEAT_SECONDS:
             storm.held_back += 1
             storm.fields = fields
-        else:
-            self._write(level, message, fields, storm.held_back)
-            storm.written_at, storm.held_back = now, 0
+        elif level in self._levels:
+            self._write(level, message, fields, storm.held_back if storm else 0)
 
     def flush(self, everything: bool = False) -> None:
         """Write the closing line of each storm that ended; `everything` when the process ends."""
-        now = self._clock()
         for message, storm in list(self._storms.items()):
-            if not everything and now - storm.written_at < REPEAT_SECONDS:
-                continue
-            if storm.held_back:
-                # The closing line is itself the last of the occurrences held back.
-                self._write(storm.level, message, storm.fields, storm.held_back - 1)
-                storm.written_at, storm.held_back = now, 0
-            else:
+            if everything or self._clock() - storm.written_at >= REPEAT_SECONDS:
                 del self._storms[message]
+                if storm.held_back:
+                    # The closing line is itself the last of the occurrences held back.
+                    self._write(storm.level, message, storm.fields, storm.held_back - 1)
 
     def _write(self, level: str, message: str, fields: dict[str, Field], suppressed: int) -> None:
+        self._storms[message] = _Storm(self._clock(), level, fields)
         stamp = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        line: dict[str, Field] = {"timestamp": stamp, "level": level, "message": message, **fields}
-        if suppressed:
-            line["suppressed"] = suppressed
+        more = {"suppressed": suppressed} if suppressed else {}
+        line = {"timestamp": stamp, "level": level, "message": message, **fields, **more}
         # A reader of the log that went away must not stop the service.
         with contextlib.suppress(OSError, ValueError):
             self._stream.write(json.dumps(line, ensure_ascii=False) + "\n")

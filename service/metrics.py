@@ -1,31 +1,32 @@
 """Every series of the service, in one registry; gauges are read at the scrape, so they are never stale."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
-    from .dlq.base import DeadLetterQueue
+    from .dlq import SqliteQueue
     from .partitions import Month
     from .pool import Database
 
-WAIT_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 STATUSES = ("healthy", "degraded", "unavailable")
 OUTCOMES = ("created", "queued", "duplicate", "rejected", "unavailable")
 DEAD_REASONS = ("poison", "conflict")
 
 
 class Metrics:
-    """The counters and histograms; `watch` adds the gauges once their owners exist."""
+    """The counters and histograms; the gauges register themselves in `registry`."""
 
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
-        histogram = partial(Histogram, namespace="datastorage", registry=self.registry, buckets=WAIT_BUCKETS)
+        histogram = partial(Histogram, namespace="datastorage", registry=self.registry, buckets=BUCKETS)
         counter = partial(Counter, namespace="datastorage", registry=self.registry)
         of_month = partial(counter, labelnames=["partition"])
         self.wait = histogram("db_connection_wait_duration_seconds", "Each acquisition of a connection")
@@ -43,55 +44,40 @@ class Metrics:
         for counter in (self.write_failures, self.drained, self.drain_failures):
             counter.labels(partition)
 
-    def watch(self, database: "Database", months: "Iterable[Month]", queue: "DeadLetterQueue") -> None:
-        """Register the gauges."""
-        self.registry.register(_Gauges(database, months, queue))
 
-    def text(self) -> bytes:
-        """The exposition in the Prometheus text format."""
-        return generate_latest(self.registry)
+@dataclass(frozen=True, eq=False)
+class Gauges(Collector):
+    """What is read off the parts at each scrape."""
 
-
-class _Gauges(Collector):
-    def __init__(self, database: "Database", months: "Iterable[Month]", queue: "DeadLetterQueue") -> None:
-        self._database = database
-        self._months = months
-        self._queue = queue
-
-    def describe(self) -> Iterable[Metric]:
-        """Nothing: asking for the values at registration would read a queue that is not open yet."""
-        return []
+    database: "Database"
+    months: "Iterable[Month]"
+    queue: "SqliteQueue"
 
     def collect(self) -> Iterator[Metric]:
         """All gauges as they are now."""
-        idle, used = self._database.idle, self._database.in_use
-        for name, value in (
-            ("db_connections_open", used + idle),
-            ("db_connections_in_use", used),
-            ("db_connections_idle", idle),
-            ("db_max_open_connections", self._database.size_max),
-            ("dlq_oldest_age_seconds", self._queue.oldest_age_seconds()),
-            ("dlq_capacity", self._queue.capacity),
-        ):
-            yield GaugeMetricFamily(f"datastorage_{name}", "Now", value=value)
-        written = GaugeMetricFamily(
-            "datastorage_partition_last_write_timestamp", "Unix seconds of the last commit", labels=["partition"]
-        )
-        status = GaugeMetricFamily(
-            "datastorage_partition_status", "Exactly one status is 1", labels=["partition", "status"]
-        )
-        depth = GaugeMetricFamily("datastorage_dlq_depth", "Pending events", labels=["partition"])
-        pending = self._queue.pending_by_partition()
-        for month in self._months:
-            written.add_metric([month.name], month.last_write_timestamp)
+        idle, used = self.database.pool.get_stats().get("pool_available", 0), self.database.in_use
+        yield _gauge("db_connections_open", "In use and idle", used + idle)
+        yield _gauge("db_connections_in_use", "Lent out", used)
+        yield _gauge("db_connections_idle", "Waiting in the pool", idle)
+        yield _gauge("db_max_open_connections", "DB_POOL_MAX", self.database.size_max)
+        yield _gauge("dlq_oldest_age_seconds", "Age of the oldest pending event", self.queue.oldest_age_seconds)
+        yield _gauge("dlq_capacity", "DLQ_MAX_EVENTS", self.queue.capacity)
+        last_write = _gauge("partition_last_write_timestamp", "Unix seconds of the last commit", None, "partition")
+        status = _gauge("partition_status", "Exactly one status is 1", None, "partition", "status")
+        depth = _gauge("dlq_depth", "Pending events", None, "partition")
+        dead = _gauge("dlq_dead_letters", "Dead letters", None, "reason")
+        pending = dict(self.queue.pending)
+        for month in self.months:
+            last_write.add_metric([month.name], month.last_write_timestamp)
             depth.add_metric([month.name], pending.pop(month.name, 0))
-            now = month.status
             for name in STATUSES:
-                status.add_metric([month.name, name], 1 if name == now else 0)
+                status.add_metric([month.name, name], name == month.status)
         for name, count in pending.items():
             depth.add_metric([name], count)
-        dead = GaugeMetricFamily("datastorage_dlq_dead_letters", "Dead letters", labels=["reason"])
-        found = {**dict.fromkeys(DEAD_REASONS, 0), **self._queue.dead_by_reason()}
-        for reason, count in found.items():
+        for reason, count in (dict.fromkeys(DEAD_REASONS, 0) | self.queue.dead).items():
             dead.add_metric([reason], count)
-        yield from (written, status, depth, dead)
+        yield from (last_write, status, depth, dead)
+
+
+def _gauge(name: str, help_text: str, value: float | None, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"datastorage_{name}", help_text, value, labels or None)

@@ -1,50 +1,52 @@
 """Audit events: strict parsing, exact numbers, one canonical form that decides equality."""
 
+import decimal
+import enum
 import json
 import re
 import uuid
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from functools import partial
-from typing import cast
+from typing import Any
 
 JsonValue = dict[str, "JsonValue"] | list["JsonValue"] | str | Decimal | bool | None
 EVENT_DATA_MAX_BYTES = 256 * 1024
 EVENT_DATA_MAX_DEPTH = 10
 # Beyond this many zeros a number is written with an exponent, so that 1e100000 stays short.
 _PLAIN_EXPONENT_MAX = 30
-_LENGTHS = {
-    "version": 20,
-    "event_type": 100,
-    "event_category": 50,
-    "event_action": 50,
-    "correlation_id": 255,
-}
-OUTCOMES = ("success", "failure", "pending")
-_FIELDS = ("event_id", "event_timestamp", *_LENGTHS, "event_outcome", "event_data")
-_OPTIONAL = ("event_id", "version")
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_RFC3339 = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?"
-    r"([Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
+_EXACT = decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN)
+_STORABLE = "[^\x00\ud800-\udfff]"
+_UUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+_RFC3339 = (
+    "[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,6})?([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
 )
+
+
+def _length(longest: int) -> tuple[str, str]:
+    return f"{_STORABLE}{{1,{longest}}}", f"a string of 1 to {longest} characters, none of them U+0000 or half a pair"
+
+
+# What each text must match, in a regular expression and in words.
+_TEXTS = {
+    "event_id": (_UUID, "a UUID such as 0e37df36-f698-11e6-8dd4-cb9ced3df976"),
+    "event_timestamp": (_RFC3339, "RFC 3339 with an offset and at most microseconds"),
+    "version": _length(20),
+    "event_type": _length(100),
+    "event_category": _length(50),
+    "event_action": _length(50),
+    "event_outcome": ("success|failure|pending", "success, failure or pending"),
+    "correlation_id": _length(255),
+}
+_storable = re.compile(f"{_STORABLE}*").fullmatch
 _quote = json.JSONEncoder(ensure_ascii=False).encode
 
 
-@dataclass(frozen=True)
-class FieldError:
-    """One reason for a refusal; `field` is empty when it is about the whole body."""
-
-    field: str
-    message: str
-
-
 class InvalidError(ValueError):
-    """The request can never be stored; `errors` says why, field by field."""
+    """The request is refused; `errors` has a message for each field, or for "" when it is the whole."""
 
-    def __init__(self, errors: list[FieldError]) -> None:
-        super().__init__("; ".join(f"{error.field}: {error.message}" for error in errors))
+    def __init__(self, errors: dict[str, str]) -> None:
+        super().__init__(str(errors))
         self.errors = errors
 
 
@@ -75,16 +77,40 @@ class Event:
     @property
     def identity(self) -> tuple[str, str]:
         """What makes it this event: id and UTC date (ISO)."""
-        return self.event_id, self.event_timestamp.date().isoformat()
+        return self.event_id, self.event_date.isoformat()
 
     def to_json(self) -> str:
         """The whole event as JSON, always the same text for the same content."""
-        parts = [f'"{name}":{_quote(getattr(self, name))}' for name in _TEXT_FIELDS]
+        parts = [f'"{name}":{_quote(getattr(self, name))}' for name in ("event_id", *TEXT_FIELDS)]
         stamp = f'"event_timestamp":"{format_timestamp(self.event_timestamp)}"'
         return "{" + ",".join([*parts, stamp, f'"event_data":{self.event_data}']) + "}"
 
 
-_TEXT_FIELDS = [f.name for f in fields(Event) if f.name not in ("event_timestamp", "event_data")]
+_FIELDS = [one.name for one in fields(Event)]
+TEXT_FIELDS = _FIELDS[2:-1]
+
+
+class Status(enum.Enum):
+    """What became of an event."""
+
+    CREATED = "created"
+    QUEUED = "queued"
+    CONFLICT = "conflict"
+    REJECTED = "rejected"
+    UNAVAILABLE = "unavailable"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A status, the reason of a refusal, and for UNAVAILABLE whether it is `not_stored` or `unknown`."""
+
+    status: Status
+    detail: str = ""
+    duplicate: bool = False
+    stored: str = "not_stored"
+
+
+CONFLICT = Outcome(Status.CONFLICT, "another event has this event_id and date")
 
 
 def month_of(day: date) -> str:
@@ -108,150 +134,86 @@ def _unique_keys(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
     return made
 
 
-_decoder = json.JSONDecoder(
-    parse_float=Decimal,
-    parse_int=Decimal,
-    parse_constant=_refuse_constant,
-    object_pairs_hook=_unique_keys,
-)  # type: ignore[call-overload, unused-ignore]
+_NUMBERS: dict[str, Any] = {"parse_float": Decimal, "parse_int": Decimal, "parse_constant": _refuse_constant}
+_decoder = json.JSONDecoder(**_NUMBERS, object_pairs_hook=_unique_keys)
 
 
 def parse_json(text: str | bytes) -> JsonValue:
     """Strict JSON with exact numbers. Raises InvalidError for anything else, duplicate keys included."""
     try:
-        decoded = text if isinstance(text, str) else text.decode("utf-8")
-        return cast("JsonValue", _decoder.decode(decoded))
-    except RecursionError:
-        raise InvalidError([FieldError("", "the body is nested too deeply")]) from None
-    except (ValueError, ArithmeticError) as error:
-        raise InvalidError([FieldError("", f"the body is not valid JSON: {error}")]) from None
+        value: JsonValue = _decoder.decode(text if isinstance(text, str) else text.decode("utf-8"))
+    except (ValueError, ArithmeticError, RecursionError) as error:
+        raise InvalidError({"": f"the body is not valid JSON: {error}"}) from None
+    return value
 
 
 def _number(value: Decimal) -> str:
-    sign, digits, exponent = value.as_tuple()
-    text = "".join(map(str, digits)).lstrip("0")
-    stripped = text.rstrip("0")
-    if not stripped:
+    if not value:
         return "0"
-    scale = int(exponent) + len(text) - len(stripped)
-    minus = "-" if sign else ""
-    if not -_PLAIN_EXPONENT_MAX <= scale <= _PLAIN_EXPONENT_MAX:
-        return f"{minus}{stripped}e{scale}"
-    if scale >= 0:
-        return f"{minus}{stripped}{'0' * scale}"
-    padded = stripped.rjust(1 - scale, "0")
-    return f"{minus}{padded[:scale]}.{padded[scale:]}"
+    shortest = value.normalize(_EXACT)
+    sign, digits, exponent = shortest.as_tuple()
+    if abs(int(exponent)) <= _PLAIN_EXPONENT_MAX:
+        return f"{shortest:f}"
+    return f"{'-' if sign else ''}{''.join(map(str, digits))}e{exponent}"
 
 
 def canonical(value: JsonValue, depth: int = 0) -> str:
     """Compact JSON with sorted keys and numbers in one form. Raises ValueError for what cannot be stored."""
     if isinstance(value, str):
-        if "\x00" in value:
-            raise ValueError("U+0000 cannot be stored")
+        if not _storable(value):
+            raise ValueError("U+0000 and halves of surrogate pairs cannot be stored")
         return _quote(value)
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if value is None:
-        return "null"
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
     if isinstance(value, Decimal):
         return _number(value)
     if depth >= EVENT_DATA_MAX_DEPTH:
         raise ValueError(f"nested deeper than {EVENT_DATA_MAX_DEPTH}")
     if isinstance(value, list):
         return "[" + ",".join([canonical(item, depth + 1) for item in value]) + "]"
-    pairs = [f"{canonical(key)}:{canonical(value[key], depth + 1)}" for key in sorted(value)]
-    return "{" + ",".join(pairs) + "}"
+    return "{" + ",".join([f"{canonical(key)}:{canonical(value[key], depth + 1)}" for key in sorted(value)]) + "}"
 
 
-def _text_field(name: str, value: JsonValue) -> str:
-    if not isinstance(value, str):
-        raise ValueError("must be a string")
-    if name == "event_outcome" and value not in OUTCOMES:
-        raise ValueError(f"must be one of {', '.join(OUTCOMES)}")
-    longest = _LENGTHS.get(name, 255)
-    if not 1 <= len(value) <= longest:
-        raise ValueError(f"must have 1 to {longest} characters")
-    if "\x00" in value:
-        raise ValueError("U+0000 cannot be stored")
-    if not value.isascii():
-        value.encode("utf-8")
-    return value
-
-
-def _id_field(value: JsonValue) -> str:
-    if not isinstance(value, str) or _UUID.fullmatch(value) is None:
-        raise ValueError("must be a UUID such as 0e37df36-f698-11e6-8dd4-cb9ced3df976")
-    return value.lower()
-
-
-def _data_field(value: JsonValue) -> str:
-    if not isinstance(value, dict):
-        raise ValueError("must be an object")
-    text = canonical(value)
-    if len(text if text.isascii() else text.encode("utf-8")) > EVENT_DATA_MAX_BYTES:
-        raise ValueError(f"is larger than {EVENT_DATA_MAX_BYTES} bytes")
-    return text
-
-
-@dataclass(frozen=True)
-class Window:
-    """The accepted range of timestamps, relative to now."""
-
-    max_age_days: int
-    max_ahead_days: int
-
-    def check(self, stamp: datetime, now: datetime) -> None:
-        """Raises ValueError when the timestamp lies outside."""
-        if stamp < now - timedelta(days=self.max_age_days):
-            raise ValueError(f"is older than {self.max_age_days} days")
-        if stamp > now + timedelta(days=self.max_ahead_days):
-            raise ValueError(f"is more than {self.max_ahead_days} days ahead")
-
-
-def _timestamp_field(value: JsonValue, window: Window | None) -> datetime:
-    if not isinstance(value, str) or _RFC3339.fullmatch(value) is None:
-        raise ValueError("must be RFC 3339 with an offset and at most microseconds")
-    try:
-        stamp = datetime.fromisoformat(value.upper()).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise ValueError("is no point in time") from None
-    if window is not None:
-        window.check(stamp, datetime.now(UTC))
-    return stamp
-
-
-_PARSERS = {"event_id": _id_field, "event_data": _data_field}
-
-
-def parse_event(value: JsonValue, window: Window | None = None) -> Event:
-    """The event in a parsed body; without a window no age is refused (events already accepted).
-
-    Raises InvalidError with every field at fault.
-    """
-    if not isinstance(value, dict):
-        raise InvalidError([FieldError("", "must be an object")])
-    errors = [
-        FieldError(name.encode("utf-8", "replace").decode(), "is not a field of an event")
-        for name in value
-        if name not in _FIELDS
-    ]
-    texts: dict[str, str] = {"event_id": "", "version": "1.0"}
-    stamp = datetime.min
-    for name in _FIELDS:
-        if name not in value:
-            if name not in _OPTIONAL:
-                errors.append(FieldError(name, "is required"))
-            continue
+def _field(name: str, value: JsonValue) -> str | datetime:
+    if name == "event_data":
+        if not isinstance(value, dict):
+            raise ValueError("must be an object")
+        text = canonical(value)
+        if len(text.encode("utf-8")) > EVENT_DATA_MAX_BYTES:
+            raise ValueError(f"is larger than {EVENT_DATA_MAX_BYTES} bytes")
+        return text
+    pattern, expected = _TEXTS[name]
+    if not isinstance(value, str) or re.fullmatch(pattern, value) is None:
+        raise ValueError(f"must be {expected}")
+    if name == "event_timestamp":
         try:
-            if name == "event_timestamp":
-                stamp = _timestamp_field(value[name], window)
-            else:
-                texts[name] = _PARSERS.get(name, partial(_text_field, name))(value[name])
-        except UnicodeEncodeError:
-            errors.append(FieldError(name, "a lone surrogate cannot be stored"))
+            return datetime.fromisoformat(value.upper()).astimezone(UTC)
+        except (ValueError, OverflowError):
+            raise ValueError("is no point in time") from None
+    return value.lower() if name == "event_id" else value
+
+
+def parse_event(value: JsonValue) -> Event:
+    """The event in a parsed body, of whatever age. Raises InvalidError with every field at fault."""
+    if not isinstance(value, dict):
+        raise InvalidError({"": "must be an object"})
+    parsed: dict[str, str | datetime] = {"event_id": str(uuid.uuid4()), "version": "1.0"}
+    unknown = [name.encode("utf-8", "replace").decode() for name in value if name not in _FIELDS]
+    errors = dict.fromkeys(unknown, "is not a field of an event")
+    errors |= {name: "is required" for name in _FIELDS if name not in value and name not in parsed}
+    for name in _FIELDS:
+        try:
+            if name in value:
+                parsed[name] = _field(name, value[name])
         except ValueError as error:
-            errors.append(FieldError(name, str(error)))
+            errors[name] = str(error)
     if errors:
         raise InvalidError(errors)
-    texts["event_id"] = texts["event_id"] or str(uuid.uuid4())
-    return Event(event_timestamp=stamp, **texts)
+    return Event(**parsed)  # type: ignore[arg-type]
+
+
+def check_age(stamp: datetime, max_age_days: int, max_ahead_days: int, now: datetime) -> None:
+    """Raises InvalidError when the timestamp lies outside the accepted window."""
+    if not timedelta(days=-max_ahead_days) <= now - stamp <= timedelta(days=max_age_days):
+        message = f"is more than {max_age_days} days old or more than {max_ahead_days} days ahead"
+        raise InvalidError({"event_timestamp": message})

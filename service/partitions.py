@@ -4,23 +4,26 @@ import asyncio
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
 
 import psycopg
 
 from .admission import Admission, DismissedError
 from .breaker import Breaker
+from .classify import Fault, Owner
 from .config import Config
 from .logs import Log
 from .metrics import Metrics
 from .models import month_of
-from .pool import Connection, Database, sql
+from .pool import Connection, Database, pause, sql
 
 JOB = "maintenance"
 _JOB_SECONDS = 5.0
-_ADVISORY_LOCK = 7_204_551_931
+_LOCK = "SELECT pg_advisory_xact_lock(7204551931);\n"
+_RECORD = "INSERT INTO audit_partitions (month) SELECT unnest(%s::text[]) ON CONFLICT DO NOTHING"
 _BOUNDS = re.compile(r"FOR VALUES FROM \((.+)\) TO \((.+)\)")
+Bounds = list[tuple[date, date]]
 
 
 def next_month(day: date) -> date:
@@ -28,96 +31,61 @@ def next_month(day: date) -> date:
     return date(day.year + day.month // 12, day.month % 12 + 1, 1)
 
 
-def first_day(month: str) -> date:
-    """The first day of a month by its name."""
-    return date(int(month[:4]), int(month[5:]), 1)
+def days_of(month: str) -> list[date]:
+    """All days of a month by its name."""
+    first = date(int(month[:4]), int(month[5:]), 1)
+    return [first + timedelta(days=number) for number in range((next_month(first) - first).days)]
 
 
-@dataclass(frozen=True)
-class Coverage:
-    """The date ranges that the attached partitions take, lower bound inclusive, upper exclusive."""
-
-    ranges: tuple[tuple[date, date], ...]
-
-    @staticmethod
-    def of_bounds(expressions: list[str]) -> "Coverage":
-        """Read from the catalog's text, such as FOR VALUES FROM ('2025-12-01') TO ('2026-01-01')."""
-        found = []
-        for expression in expressions:
-            match = _BOUNDS.fullmatch(expression)
-            if match is not None:
-                low = date.min if match[1] == "MINVALUE" else date.fromisoformat(match[1].strip("'"))
-                high = date.max if match[2] == "MAXVALUE" else date.fromisoformat(match[2].strip("'"))
-                found.append((low, high))
-        return Coverage(tuple(found))
-
-    def holds(self, day: date) -> bool:
-        """Whether some partition takes this day."""
-        return any(low <= day < high for low, high in self.ranges)
-
-    def holds_month(self, month: str) -> bool:
-        """Whether one partition takes the whole month."""
-        first = first_day(month)
-        return any(low <= first and next_month(first) <= high for low, high in self.ranges)
-
-    def touches_month(self, month: str) -> bool:
-        """Whether some partition takes a part of the month."""
-        first = first_day(month)
-        return any(low < next_month(first) and first < high for low, high in self.ranges)
-
-    def first_in(self, month: str) -> date:
-        """The first day of the month that some partition takes; the month must be touched."""
-        first = first_day(month)
-        return min(max(low, first) for low, high in self.ranges if low < next_month(first) and first < high)
-
-    def months(self) -> list[str]:
-        """The months that are wholly taken, for ranges of sensible length."""
-        found: list[str] = []
-        for low, high in self.ranges:
-            day = low if low.day == 1 else next_month(low)
-            while next_month(day) <= high and len(found) < 1200 and low > date.min and high < date.max:
-                found.append(month_of(day))
-                day = next_month(day)
-        return found
+def read_bounds(expressions: list[str]) -> Bounds:
+    """The ranges, upper bound exclusive, in texts such as FOR VALUES FROM ('2025-12-01') TO ('2026-01-01')."""
+    ends = {"MINVALUE": date.min, "MAXVALUE": date.max}
+    matches = [match for match in map(_BOUNDS.fullmatch, expressions) if match is not None]
+    pairs = [[ends.get(text) or date.fromisoformat(text.strip("'")) for text in match.groups()] for match in matches]
+    return [(low, high) for low, high in pairs]
 
 
+def days_taken(month: str, bounds: Bounds) -> frozenset[date]:
+    """The days of a month that some attached partition takes."""
+    return frozenset(day for day in days_of(month) if any(low <= day < high for low, high in bounds))
+
+
+@dataclass
 class Month:
-    """One month: its breaker, whether it is attached, and the episode of its fallback."""
+    """One month: its breaker, its days that are attached (None: unknown), and the episode of its fallback."""
 
-    def __init__(self, name: str, breaker: Breaker, admission: Admission) -> None:
-        self.name = name
-        self.breaker = breaker
-        self._admission = admission
-        self.attached: bool | None = None
-        self.partial: Coverage | None = None
-        self.probe_day = first_day(name)
-        self.fallback = False
-        self.last_write_timestamp = 0.0
-        self.last_write_at = float("-inf")
+    name: str
+    breaker: Breaker
+    admission: Admission
+    probe_day: date
+    days: frozenset[date] | None = None
+    asked: bool = False
+    fallback: bool = False
+    last_write_timestamp: float = 0.0
 
-    def takes(self, day: date) -> bool:
-        """Whether a live write for this day may try."""
-        return self.breaker.allows and (self.partial is None or self.partial.holds(day))
+    def covers(self, day: date) -> bool:
+        """Whether the day is attached for all that is known; of a month without any day the breaker decides."""
+        return not self.days or day in self.days
 
     @property
     def status(self) -> str:
         """healthy, degraded or unavailable."""
-        if not self.breaker.allows or not self.attached:
+        if not self.breaker.allows or (self.days is not None and not self.days):
             return "unavailable"
-        troubled = self.breaker.failures > 0 or self.partial is not None or self._admission.stalls(self.name)
-        return "degraded" if troubled else "healthy"
+        partial = self.days is not None and len(self.days) < len(days_of(self.name))
+        return "degraded" if partial or self.breaker.failures or self.admission.stalls(self.name) else "healthy"
 
 
+@dataclass
 class Months:
     """All known months; asking for one makes it known."""
 
-    def __init__(self, config: Config, admission: Admission, metrics: Metrics, log: Log) -> None:
-        self._config = config
-        self._admission = admission
-        self._metrics = metrics
-        self._log = log
-        self._known: dict[str, Month] = {}
-        self.asked: set[str] = set()
+    config: Config
+    admission: Admission
+    metrics: Metrics
+    log: Log
+    look_now: asyncio.Event = field(default_factory=asyncio.Event)
+    _known: dict[str, Month] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[Month]:
         return iter([self._known[name] for name in sorted(self._known)])
@@ -126,154 +94,122 @@ class Months:
         """The month of this name."""
         month = self._known.get(name)
         if month is None:
-            breaker = Breaker(self._config.dlq_retry_min_seconds, self._config.dlq_retry_max_seconds)
-            month = self._known[name] = Month(name, breaker, self._admission)
-            self._metrics.know(name)
+            breaker = Breaker(self.config.dlq_retry_min_seconds, self.config.dlq_retry_max_seconds)
+            month = self._known[name] = Month(name, breaker, self.admission, days_of(name)[0])
+            self.metrics.know(name)
         return month
 
     def wrote(self, month: Month) -> None:
         """A write of this month was committed, live or drained."""
         month.last_write_timestamp = time.time()
-        month.last_write_at = time.monotonic()
         # One that was under way when the breaker opened does not end the episode.
         if month.fallback and month.breaker.allows:
             month.fallback = False
-            self._log.info(f"DLQ fallback ended for partition {month.name}")
+            self.log.info(f"DLQ fallback ended for partition {month.name}")
 
     def fell_back(self, month: Month) -> None:
         """An event of this month goes to the queue."""
         if not month.fallback:
             month.fallback = True
-            self._log.info(f"DLQ fallback activated for partition {month.name}")
+            self.log.info(f"DLQ fallback activated for partition {month.name}")
 
     def trip(self, month: Month) -> None:
         """Spare this month: those who wait for a connection on its behalf leave at once."""
         if month.breaker.trip():
-            self._admission.dismiss(month.name)
+            self.admission.dismiss(month.name)
 
-    def failed(self, month: Month, threshold: int) -> None:
-        """A write into this month failed for a fault that is not the event's."""
-        if month.breaker.failure(threshold):
-            self._admission.dismiss(month.name)
+    def failed(self, month: Month, fault: Fault) -> None:
+        """A write failed: open the breaker if the server refused it, and have a month created that never was."""
+        if fault.no_partition and not month.asked:
+            month.asked = True
+            self.look_now.set()
+        if fault.owner in (Owner.PARTITION, Owner.DATABASE) and month.breaker.failure(fault.threshold):
+            self.admission.dismiss(month.name)
 
 
+@dataclass(frozen=True)
 class Maintenance:
-    """Looks at the catalog every few seconds and at once when woken; creates what is due."""
+    """Looks at the catalog every few seconds and when a month is asked for; creates what is due."""
 
-    def __init__(self, config: Config, database: Database, months: Months, log: Log) -> None:
-        self._config = config
-        self._database = database
-        self._months = months
-        self._log = log
-        self._wake = asyncio.Event()
-        for name in self._ahead(config.partitions_from):
-            months.get(name)
-        database.on_up.append(self.wake)
-
-    def wake(self) -> None:
-        """Look now."""
-        self._wake.set()
+    config: Config
+    database: Database
+    months: Months
+    log: Log
 
     def _ahead(self, start: date | None) -> list[str]:
         today = datetime.now(UTC).date().replace(day=1)
-        last = today
-        for _ in range(self._config.partitions_ahead_months):
-            last = next_month(last)
-        day, names = min(start or today, today), []
-        while day <= last:
+        names, day, left = [], min(start or today, today), self.config.partitions_ahead_months
+        while day <= today or left > 0:
             names.append(month_of(day))
+            left -= day > today
             day = next_month(day)
         return names
 
     async def run(self) -> None:
         """For ever."""
+        for name in self._ahead(self.config.partitions_from):
+            self.months.get(name)
         while True:
-            self._wake.clear()
-            if self._database.link.up:
-                try:
-                    await self._once()
-                except (psycopg.Error, DismissedError) as error:
-                    self._log.error("Partition maintenance failed", error=str(error))
-            pause = self._config.partition_check_seconds
-            if self._database.link.up and not self._database.schema_ready:
-                pause = min(pause, 0.25)
+            await self.database.connected.wait()
+            self.months.look_now.clear()
             try:
-                await asyncio.wait_for(self._wake.wait(), pause)
-            except TimeoutError:
-                continue
+                await self._look_and_create()
+            except (psycopg.Error, DismissedError) as error:
+                self.log.error("Partition maintenance failed", error=str(error))
+            seconds = self.config.partition_check_seconds
+            await pause(seconds if self.database.schema_ready else min(seconds, 0.25), self.months.look_now)
 
-    async def _once(self) -> None:
-        started = time.monotonic()
-        wait = self._config.db_acquire_timeout_seconds
-        async with self._database.connection(JOB, wait, _JOB_SECONDS) as connection:
-            if not self._database.schema_ready:
-                await self._create_tables(connection)
-            coverage, recorded = await self._look(connection)
-            due = self._due(coverage, recorded)
-            if due:
-                await self._create(connection, due)
-                coverage, recorded = await self._look(connection)
-            unrecorded = [name for name in coverage.months() if name not in recorded]
+    async def _look_and_create(self) -> None:
+        started = time.time()
+        async with self.database.connection(JOB, self.database.limits[0], _JOB_SECONDS) as connection:
+            if not self.database.schema_ready:
+                await connection.execute(_LOCK + sql("schema"))
+            bounds, recorded = await self._look(connection)
+            ahead = self._ahead(None if recorded else self.config.partitions_from)
+            due = {*ahead, *(month.name for month in self.months if month.asked)} - recorded
+            missing = sorted(name for name in due if not days_taken(name, bounds))
+            if missing:
+                await self._create(connection, missing)
+                bounds, recorded = await self._look(connection)
+            for name in recorded | {month_of(low) for low, _ in bounds if low > date.min}:
+                self.months.get(name)
+            attached = {month.name: days_taken(month.name, bounds) for month in self.months}
+            unrecorded = [name for name, days in attached.items() if days and name not in recorded]
             if unrecorded:
-                await connection.execute(
-                    "INSERT INTO audit_partitions (month) SELECT unnest(%s::text[]) ON CONFLICT DO NOTHING",
-                    [unrecorded],
-                )
-        self._apply(coverage, recorded | set(unrecorded), started)
-        self._database.make_ready()
+                await connection.execute(_RECORD, [unrecorded])
+        for name, days in attached.items():
+            # A write that came through after the look knows better than the look.
+            if days or self.months.get(name).last_write_timestamp < started:
+                self._apply(self.months.get(name), days)
+        self.database.schema_ready = True
 
-    async def _create_tables(self, connection: Connection) -> None:
-        cursor = await connection.execute("SELECT to_regclass('audit_events'), to_regclass('audit_partitions')")
-        if None in (await cursor.fetchone() or (None,)):
-            async with connection.transaction():
-                await connection.execute("SELECT pg_advisory_xact_lock(%s)", [_ADVISORY_LOCK])
-                await connection.execute(sql("schema"))
-
-    async def _look(self, connection: Connection) -> tuple[Coverage, set[str]]:
-        bounds = await (await connection.execute(sql("catalog"))).fetchall()
-        if any(bound == "DEFAULT" for (bound,) in bounds):
-            self._log.warning("A default partition is attached; events of missing months land in it")
+    async def _look(self, connection: Connection) -> tuple[Bounds, set[str]]:
+        expressions = [text for (text,) in await (await connection.execute(sql("catalog"))).fetchall()]
         recorded = await (await connection.execute("SELECT month FROM audit_partitions")).fetchall()
-        return Coverage.of_bounds([bound for (bound,) in bounds]), {month for (month,) in recorded}
-
-    def _due(self, coverage: Coverage, recorded: set[str]) -> list[str]:
-        names = set(self._ahead(None if recorded else self._config.partitions_from)) | self._months.asked
-        return [name for name in sorted(names) if name not in recorded and not coverage.touches_month(name)]
+        return read_bounds(expressions), {month for (month,) in recorded}
 
     async def _create(self, connection: Connection, names: list[str]) -> None:
-        async with connection.transaction():
-            await connection.execute("SELECT pg_advisory_xact_lock(%s)", [_ADVISORY_LOCK])
-            # Another process may have been quicker while this one waited for the lock.
-            coverage, recorded = await self._look(connection)
-            for name in names:
-                if name in recorded or coverage.touches_month(name):
-                    continue
-                first = first_day(name)
-                text = sql("create_partition").format(month=name, first=first, after=next_month(first))
-                try:
-                    async with connection.transaction():
-                        await connection.execute(text)
-                except psycopg.Error as error:
-                    if connection.broken:
-                        raise
-                    self._log.error(f"Partition audit_events_{name} could not be created", sqlstate=error.sqlstate)
-                else:
-                    self._log.info(f"Partition audit_events_{name} created")
+        """All in one transaction, which is quick; if that fails each in its own."""
+        text = _LOCK
+        for name in names:
+            first = days_of(name)[0]
+            text += sql("create_partition").format(month=name, first=first, after=next_month(first))
+        try:
+            await connection.execute(text)
+            self.log.info("Partitions created", months=", ".join(names))
+        except psycopg.Error as error:
+            if connection.broken:
+                raise
+            if len(names) == 1:
+                self.log.error(f"Partition audit_events_{names[0]} could not be created", sqlstate=error.sqlstate)
+            for name in names if len(names) > 1 else []:
+                await self._create(connection, [name])
 
-    def _apply(self, coverage: Coverage, recorded: set[str], looked_at: float) -> None:
-        for name in recorded | set(coverage.months()):
-            self._months.get(name)
-        for month in self._months:
-            touched, was = coverage.touches_month(month.name), month.attached
-            month.attached = touched
-            month.partial = coverage if touched and not coverage.holds_month(month.name) else None
-            if touched:
-                self._months.asked.discard(month.name)
-                if month.partial is not None:
-                    # Days outside are spared one by one; the month itself is judged by a day inside.
-                    month.probe_day = coverage.first_in(month.name)
-                if was is False:
-                    month.breaker.hasten()
-            # A write that came through after the look knows better than the look.
-            elif month.last_write_at < looked_at:
-                self._months.trip(month)
+    def _apply(self, month: Month, days: frozenset[date]) -> None:
+        month.days = days
+        month.asked = month.asked and not days
+        if not days:
+            self.months.trip(month)
+        elif month.probe_day not in days:
+            # Days outside are spared one by one; the month itself is judged by a day inside.
+            month.probe_day = min(days)

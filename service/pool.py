@@ -1,21 +1,22 @@
-"""The database as the service sees it: one bounded pool, one breaker, and a deadline on everything."""
+"""The database as the service sees it: one bounded pool, known to be reachable or not, a deadline on every use."""
 
 import asyncio
+import contextlib
 import os
 import select
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import psycopg
+from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from .admission import Admission, DismissedError
-from .classify import fault_of
+from .classify import Owner, fault_of
 from .config import Config
 from .logs import Log
 from .metrics import Metrics
@@ -24,10 +25,9 @@ Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 # The server's own time-outs come first; this is what a silent server gets on top.
 CLIENT_GRACE_SECONDS = 0.3
 CONNECT_TIMEOUT_SECONDS = 3.0
-CONNECT_PAUSE_MIN_SECONDS = 0.05
-CONNECT_PAUSE_MAX_SECONDS = 0.5
+CONNECT_PAUSE_SECONDS = 0.2
 LOST_IN_A_ROW = 2
-_RECHECK_SECONDS = 0.1
+_LOOK_SECONDS = 0.1
 
 
 @cache
@@ -36,196 +36,93 @@ def sql(name: str) -> str:
     return (Path(__file__).parent / "sql" / f"{name}.sql").read_text("utf-8")
 
 
-def sever(connection: Connection) -> None:
-    """Shut the socket down: whoever waits on it fails at once.
+async def pause(seconds: float, wake: asyncio.Event | None = None) -> None:
+    """Wait so long, or until woken."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for((wake or asyncio.Event()).wait(), seconds)
 
-    Cancelling instead would ask the server, which may be the one that never answers.
-    """
-    try:
-        with socket.socket(fileno=os.dup(connection.pgconn.socket)) as twin:
-            twin.shutdown(socket.SHUT_RDWR)
-    except (OSError, psycopg.Error):
-        pass  # It is closed already, which is all that was wanted.
+
+def sever(connection: Connection) -> None:
+    """Shut the socket down: whoever waits on it fails at once, though the server may never answer."""
+    with contextlib.suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.pgconn.socket)) as twin:
+        twin.shutdown(socket.SHUT_RDWR)
 
 
 def _alive(connection: Connection) -> bool:
     """Whether an idle connection is still connected, without a round trip."""
-    try:
+    with contextlib.suppress(psycopg.Error):
         poll = select.poll()
         poll.register(connection.pgconn.socket, select.POLLIN)
-        # A notice may precede the end of the stream, so one look is not enough.
-        for _ in range(3):
-            if not poll.poll(0):
-                break
+        while poll.poll(0):  # A notice may precede the end of the stream, at which this raises.
             connection.pgconn.consume_input()
-    except psycopg.Error:
-        return False
     return not connection.broken and not connection.closed
 
 
-class Link:
-    """Whether the database can be reached: opened by lost connections, closed by a connect that succeeds."""
-
-    def __init__(self, metrics: Metrics, log: Log) -> None:
-        self._metrics = metrics
-        self._log = log
-        self._lost = 0
-        self._pause_seconds = CONNECT_PAUSE_MIN_SECONDS
-        self._one_at_a_time = asyncio.Lock()
-        self.closing = asyncio.Event()
-        self.up = False
-        self._ever_up = False
-        self.on_change: Callable[[bool], None] = lambda up: None
-
-    def _set(self, up: bool) -> None:
-        if up != self.up:
-            self.up = up
-            self.on_change(up)
-
-    def lost(self, error: object, connecting: bool = False) -> None:
-        """A connect failed, or a connection was lost in use."""
-        self._metrics.connection_errors.inc()
-        self._lost += 1
-        kind = "Database connect failed" if connecting else "Database connection lost"
-        self._log.warning(kind, error=type(error).__name__)
-        if self._lost >= LOST_IN_A_ROW:
-            self._set(False)
-
-    def answered(self) -> None:
-        """The server answered, with whatever: the connection is not the problem."""
-        self._lost = 0
-
-    async def connect(self, attempt: Callable[[], Any]) -> Connection:
-        """Keep trying until it works: the pool's own pauses grow far beyond the promised recovery time."""
-        while not self.closing.is_set():
-            if self.up:
-                connection = await self._try(attempt)
-            else:
-                async with self._one_at_a_time:
-                    connection = await self._try(attempt)
-                    if connection is None:
-                        await self._rest()
-            if connection is not None:
-                return connection
-            if self.up:
-                await self._rest()
-        raise psycopg.OperationalError("the service is shutting down")
-
-    async def _rest(self) -> None:
-        pause = self._pause_seconds
-        # A server that is only just starting is awaited without growing pauses.
-        if self._ever_up:
-            self._pause_seconds = min(pause * 2, CONNECT_PAUSE_MAX_SECONDS)
-        try:
-            await asyncio.wait_for(self.closing.wait(), pause)
-        except TimeoutError:
-            return
-
-    async def _try(self, attempt: Callable[[], Any]) -> Connection | None:
-        try:
-            connection: Connection = await asyncio.wait_for(attempt(), CONNECT_TIMEOUT_SECONDS)
-        except (psycopg.Error, OSError, TimeoutError) as error:
-            self.lost(error, connecting=True)
-            return None
-        self._lost = 0
-        self._pause_seconds = CONNECT_PAUSE_MIN_SECONDS
-        self._ever_up = True
-        self._set(True)
-        return connection
-
-
-class _LinkedConnection(psycopg.AsyncConnection[Any]):
+class _Connection(psycopg.AsyncConnection[Any]):
     @classmethod
-    async def connect(cls, conninfo: str = "", *, link: Link, **kwargs: Any) -> Any:  # type: ignore[override]
-        """Connect under the rules of the link."""
+    async def connect(cls, conninfo: str = "", *, database: "Database", **kwargs: Any) -> Any:  # type: ignore[override]
+        """Connect under the rules of the database."""
         parent = super().connect
-        return await link.connect(lambda: parent(conninfo, **kwargs))
+        return await database.keep_connecting(lambda: parent(conninfo, **kwargs))
 
 
 class Database:
-    """Connections for a bounded time, never more than the maximum, in fair order."""
+    """Bounded connections; `connected` is cleared by losses in a row and set by a connect that succeeds."""
 
     def __init__(self, config: Config, metrics: Metrics, log: Log) -> None:
-        self._config = config
-        self._metrics = metrics
-        self._log = log
-        self.size_max = config.db_pool_max
-        self.in_use = 0
-        self.statement_seconds = config.db_statement_timeout_seconds + CLIENT_GRACE_SECONDS
-        self.link = Link(metrics, log)
+        self._metrics, self._log = metrics, log
+        self.size_max, self.in_use = config.db_pool_max, 0
+        # Seconds to wait for a connection, seconds of its use.
+        self.limits = (config.db_acquire_timeout_seconds, config.db_statement_timeout_seconds + CLIENT_GRACE_SECONDS)
         self.admission = Admission(config.db_pool_max, time.monotonic)
+        self.connected = asyncio.Event()
         self.schema_ready = False
+        self._lost_in_a_row = 0
         self._drain_task: asyncio.Task[None] | None = None
-        self._pool: AsyncConnectionPool[Connection] = self._make_pool()
-        self.link.on_change = self._link_changed
-        self.on_up: list[Callable[[], None]] = []
-
-    def _make_pool(self) -> AsyncConnectionPool[Connection]:
-        config = self._config
         options = (
             f"-c statement_timeout={int(config.db_statement_timeout_seconds * 1000)} "
             f"-c lock_timeout={int(config.db_lock_timeout_seconds * 1000)} "
             "-c idle_in_transaction_session_timeout=10000 -c TimeZone=UTC"
         )
+        names = {"options": options, "application_name": "audit-service", "gssencmode": "disable"}
         # Never prepared: a first use would cost a second round trip, and plans of a month that was
         # detached meanwhile would have to be thrown away.
-        kwargs = {
-            "link": self.link,
-            "options": options,
-            "autocommit": True,
-            "prepare_threshold": None,
-            "application_name": "audit-service",
-            "gssencmode": "disable",
-        }
+        kwargs = {"database": self, "autocommit": True, "prepare_threshold": None, **names}
         # Full from the start: growing under pressure would serialise one slow connect after another.
-        return AsyncConnectionPool(
-            config.database_url,
-            connection_class=_LinkedConnection,
-            kwargs=kwargs,
-            min_size=self.size_max,
-            max_size=self.size_max,
-            open=False,
+        self.pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+            config.database_url, connection_class=_Connection, kwargs=kwargs, min_size=self.size_max, open=False
         )
 
     @property
     def available(self) -> bool:
         """Whether a write may try: reachable, and its tables known to exist."""
-        return self.link.up and self.schema_ready
+        return self.connected.is_set() and self.schema_ready
 
-    @property
-    def idle(self) -> int:
-        """Connections waiting in the pool."""
-        return int(self._pool.get_stats().get("pool_available", 0))
+    async def keep_connecting(self, attempt: Callable[[], Awaitable[Connection]]) -> Connection:
+        """Try until it works: the pool's own pauses grow far beyond the promised recovery time."""
+        while True:
+            try:
+                connection = await asyncio.wait_for(attempt(), CONNECT_TIMEOUT_SECONDS)
+            except (psycopg.Error, OSError, TimeoutError) as error:
+                self._lost("Database connect failed", error)
+                await pause(CONNECT_PAUSE_SECONDS)
+            else:
+                self._lost_in_a_row = 0
+                if not self.connected.is_set():
+                    self._log.info("Database available")
+                    self.connected.set()
+                return connection
 
-    async def start(self) -> None:
-        """Begin to connect, in the background."""
-        await self._pool.open(wait=False)
-
-    async def close(self) -> None:
-        """Close everything."""
-        self.link.closing.set()
-        await self._pool.close(timeout=1)
-
-    def _link_changed(self, up: bool) -> None:
-        if up:
-            self._announce()
-            return
-        self._log.error("Database unavailable")
-        self.admission.dismiss()
-        # What lies idle died with the others; draining replaces it, and what is in use when it returns.
-        self._drain_task = asyncio.create_task(self._pool.drain())
-
-    def _announce(self) -> None:
-        if self.schema_ready:
-            self._log.info("Database available")
-        for listener in self.on_up:
-            listener()
-
-    def make_ready(self) -> None:
-        """The tables are known to exist: writes may begin."""
-        if not self.schema_ready:
-            self.schema_ready = True
-            self._announce()
+    def _lost(self, message: str, error: Exception) -> None:
+        self._metrics.connection_errors.inc()
+        self._log.error(message, error=type(error).__name__)
+        self._lost_in_a_row += 1
+        if self._lost_in_a_row >= LOST_IN_A_ROW and self.connected.is_set():
+            self.connected.clear()
+            self._log.error("Database unavailable")
+            self.admission.dismiss()
+            # What lies idle died with the others; draining replaces it, and what is in use when it returns.
+            self._drain_task = asyncio.create_task(self.pool.drain())
 
     def _note_queued(self) -> None:
         if self.in_use >= self.size_max:
@@ -233,58 +130,39 @@ class Database:
         self._log.info("Request queued, waiting for available connection")
 
     async def _take(self, until: float) -> Connection:
-        while True:
-            left = until - time.monotonic()
-            if left <= 0 or not self.link.up:
-                raise DismissedError("no connection could be had in time")
-            try:
-                # In short waits, to notice at once that the database went away.
-                connection = await self._pool.getconn(timeout=min(left, _RECHECK_SECONDS))
-            except PoolTimeout:
-                continue
-            if _alive(connection):
-                return connection
-            self._metrics.connection_errors.inc()
-            await connection.close()
-            await self._pool.putconn(connection)
+        while self.connected.is_set() and (left := until - time.monotonic()) > 0:
+            # In short waits, to notice at once that the database went away.
+            with contextlib.suppress(PoolTimeout):
+                connection = await self.pool.getconn(min(left, _LOOK_SECONDS))
+                if _alive(connection):
+                    return connection
+                self._metrics.connection_errors.inc()
+                await connection.close()
+                await self.pool.putconn(connection)
+        raise DismissedError("no connection could be had in time")
 
-    @asynccontextmanager
-    async def connection(
-        self, key: str, wait_seconds: float, use_seconds: float, still_wanted: Callable[[], bool] = lambda: True
-    ) -> AsyncIterator[Connection]:
-        """A connection after at most `wait_seconds`, severed after `use_seconds`.
-
-        Raises DismissedError when there is none in time, or when it is `still_wanted` no longer.
-        """
-        started = time.monotonic()
-        try:
-            ticket = await self.admission.enter(key, wait_seconds, self._note_queued)
-        except DismissedError:
-            self._metrics.wait.observe(time.monotonic() - started)
-            raise
-        try:
-            try:
-                if not still_wanted():
-                    raise DismissedError("its breaker opened")
-                connection = await self._take(started + wait_seconds)
-            finally:
-                self._metrics.wait.observe(time.monotonic() - started)
+    @contextlib.asynccontextmanager
+    async def connection(self, key: str, wait_seconds: float, use_seconds: float) -> AsyncIterator[Connection]:
+        """A connection after at most `wait_seconds`, severed after `use_seconds`. Raises DismissedError."""
+        until = time.monotonic() + wait_seconds
+        async with contextlib.AsyncExitStack() as place:
+            with self._metrics.wait.time():
+                await place.enter_async_context(self.admission.place(key, wait_seconds, self._note_queued))
+                connection = await self._take(until)
             self.in_use += 1
             timer = asyncio.get_running_loop().call_later(use_seconds, sever, connection)
             try:
                 yield connection
-                self.link.answered()
+                self._lost_in_a_row = 0
             except psycopg.Error as error:
-                if fault_of(error).lost:
-                    self.link.lost(error)
+                if fault_of(error).owner is Owner.LINK:
+                    self._lost("Database connection lost", error)
                 else:
-                    self.link.answered()
+                    self._lost_in_a_row = 0
                 raise
             finally:
                 timer.cancel()
                 self.in_use -= 1
-                if connection.pgconn.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+                if connection.pgconn.transaction_status != TransactionStatus.IDLE:
                     await connection.close()
-                await self._pool.putconn(connection)
-        finally:
-            self.admission.leave(key, ticket)
+                await self.pool.putconn(connection)

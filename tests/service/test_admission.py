@@ -1,6 +1,7 @@
 """The bulkhead: fair, bounded, and closed to months that stall."""
 
 import asyncio
+from contextlib import AsyncExitStack
 
 import pytest
 
@@ -19,11 +20,18 @@ def nothing() -> None:
     return None
 
 
+async def take(admission: Admission, key: str, count: int = 1) -> AsyncExitStack:
+    """Take places; closing the stack gives them back."""
+    places = AsyncExitStack()
+    for _ in range(count):
+        await places.enter_async_context(admission.place(key, 5, nothing))
+    return places
+
+
 def test_a_healthy_month_may_use_the_whole_pool() -> None:
     async def body() -> None:
-        admission = Admission(10, Clock())
-        tickets = [await admission.enter("2025_12", 1, nothing) for _ in range(10)]
-        assert len(set(tickets)) == 10
+        async with await take(Admission(10, Clock()), "2025_12", 10):
+            pass
 
     asyncio.run(body())
 
@@ -32,18 +40,18 @@ def test_a_stalling_month_holds_at_most_its_share_and_others_pass_it() -> None:
     async def body() -> None:
         clock = Clock()
         admission = Admission(10, clock)
-        for _ in range(STALLING_SHARE):
-            await admission.enter("2025_12", 1, nothing)
+        held = [await take(admission, "2025_12", STALLING_SHARE)]
         clock.now += STALL_SECONDS * 2
-        stuck = asyncio.create_task(admission.enter("2025_12", 5, nothing))
-        passed = [await admission.enter("2026_01", 1, nothing) for _ in range(10 - STALLING_SHARE)]
-        assert len(passed) == 10 - STALLING_SHARE
+        stuck = asyncio.create_task(take(admission, "2025_12"))
+        await asyncio.wait([stuck], timeout=0)
+        passed = await take(admission, "2026_01", 10 - STALLING_SHARE)
         assert admission.stalls("2025_12")
-        admission.leave("2026_01", passed[0])
+        await passed.aclose()
         assert not stuck.done()
         admission.dismiss("2025_12")
         with pytest.raises(DismissedError):
             await stuck
+        await held[0].aclose()
 
     asyncio.run(body())
 
@@ -52,14 +60,15 @@ def test_a_write_that_comes_back_ends_the_stall() -> None:
     async def body() -> None:
         clock = Clock()
         admission = Admission(10, clock)
-        tickets = [await admission.enter("2025_12", 1, nothing) for _ in range(STALLING_SHARE)]
+        first = await take(admission, "2025_12")
+        held = [await take(admission, "2025_12", STALLING_SHARE - 1)]
         clock.now += STALL_SECONDS * 2
-        waiting = asyncio.create_task(admission.enter("2025_12", 5, nothing))
-        other = await admission.enter("2026_01", 1, nothing)
+        waiting = asyncio.create_task(take(admission, "2025_12"))
+        await asyncio.wait([waiting], timeout=0)
+        held.append(await take(admission, "2026_01"))
         assert not waiting.done()
-        admission.leave("2025_12", tickets[0])
+        await first.aclose()
         assert await waiting
-        admission.leave("2026_01", other)
 
     asyncio.run(body())
 
@@ -67,19 +76,18 @@ def test_a_write_that_comes_back_ends_the_stall() -> None:
 def test_waiters_are_served_in_order_and_a_queued_one_is_told() -> None:
     async def body() -> None:
         admission = Admission(1, Clock())
-        first = await admission.enter("a", 1, nothing)
+        first = await take(admission, "a")
         told: list[str] = []
         order: list[str] = []
 
         async def wait(key: str) -> None:
-            ticket = await admission.enter(key, 5, lambda: told.append(key))
-            order.append(key)
-            admission.leave(key, ticket)
+            async with admission.place(key, 5, lambda: told.append(key)):
+                order.append(key)
 
         tasks = [asyncio.create_task(wait(key)) for key in ("b", "c", "d")]
         while len(told) < 3:
             await asyncio.wait(tasks, timeout=0)
-        admission.leave("a", first)
+        await first.aclose()
         await asyncio.gather(*tasks)
         assert order == ["b", "c", "d"]
 
@@ -89,10 +97,11 @@ def test_waiters_are_served_in_order_and_a_queued_one_is_told() -> None:
 def test_a_wait_that_is_too_long_ends_without_losing_a_place() -> None:
     async def body() -> None:
         admission = Admission(1, Clock())
-        first = await admission.enter("a", 1, nothing)
+        first = await take(admission, "a")
         with pytest.raises(DismissedError):
-            await admission.enter("b", 0.01, nothing)
-        admission.leave("a", first)
-        assert await admission.enter("b", 1, nothing)
+            async with admission.place("b", 0.01, nothing):
+                pass
+        await first.aclose()
+        assert await take(admission, "b")
 
     asyncio.run(body())

@@ -24,11 +24,11 @@ from service.classify import Owner, classify
         ("57014", None, Owner.PARTITION),
         ("25006", None, Owner.DATABASE),
         ("42P01", None, Owner.DATABASE),
-        ("53300", None, Owner.DATABASE),
-        ("57P01", None, Owner.DATABASE),
-        ("57P03", None, Owner.DATABASE),
-        ("08006", None, Owner.DATABASE),
-        (None, None, Owner.DATABASE),
+        ("53300", None, Owner.LINK),
+        ("57P01", None, Owner.LINK),
+        ("57P03", None, Owner.LINK),
+        ("08006", None, Owner.LINK),
+        (None, None, Owner.LINK),
     ],
 )
 def test_an_error_belongs_to_its_owner(sqlstate: str | None, constraint: str | None, owner: Owner) -> None:
@@ -38,12 +38,6 @@ def test_an_error_belongs_to_its_owner(sqlstate: str | None, constraint: str | N
 def test_only_a_23514_without_a_constraint_means_that_the_partition_is_missing() -> None:
     assert classify("23514", None, "").no_partition
     assert not classify("23514", "child_check", "").no_partition
-
-
-def test_lost_connections_are_told_from_refusals_of_a_server_that_answers() -> None:
-    assert classify("57P01", None, "").lost
-    assert classify(None, None, "").lost
-    assert not classify("25006", None, "").lost
 
 
 def test_a_deadlock_alone_does_not_open_a_breaker_but_a_damaged_page_does() -> None:

@@ -2,16 +2,13 @@
 
 import asyncio
 import dataclasses
-from collections.abc import Iterable
 from typing import Any
 
-import psycopg
-
 from service import drainer, partitions, pool, writer
-from service.dlq.base import DlqError, Entry, LastError, Receipt
-from service.dlq.sqlite import SqliteQueue
+from service.classify import Fault
+from service.dlq import DlqError, Entry, SqliteQueue
 from service.drainer import Drainer
-from service.models import Event, canonical, parse_json
+from service.models import Event, Outcome, Status, canonical, parse_json
 from service.partitions import Month
 
 from .registry import defect
@@ -34,16 +31,16 @@ def drainer_off() -> None:
 def acknowledged_before_stored() -> None:
     """202 is answered before the queue has committed: a SIGKILL loses what was acknowledged."""
     enqueue = SqliteQueue.enqueue
-    tasks: set[asyncio.Task[Receipt]] = set()
+    tasks: set[asyncio.Task[Outcome]] = set()
 
-    async def early(self: SqliteQueue, event: Event, error: LastError, timeout_seconds: float) -> Receipt:
+    async def early(self: SqliteQueue, event: Event, fault: Fault, timeout_seconds: float) -> Outcome:
         def store() -> None:
-            task = asyncio.get_running_loop().create_task(enqueue(self, event, error, timeout_seconds))
+            task = asyncio.get_running_loop().create_task(enqueue(self, event, fault, timeout_seconds))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
 
         asyncio.get_running_loop().call_later(LATE_SECONDS, store)
-        return Receipt.QUEUED
+        return Outcome(Status.QUEUED)
 
     SqliteQueue.enqueue = early  # type: ignore[method-assign]
 
@@ -53,11 +50,9 @@ def drain_deletes_on_failure() -> None:
     """The drain deletes a batch from the queue although its write failed."""
     insert_batch = Drainer.insert_batch
 
-    async def careless(self: Drainer, month: Month, events: list[Event]) -> dict[tuple[str, str], Event]:
-        try:
-            return await insert_batch(self, month, events)
-        except psycopg.Error:
-            return {event.identity: event for event in events}
+    async def careless(self: Drainer, month: Month, events: list[Event]) -> dict[tuple[str, str], Event] | Fault:
+        stored = await insert_batch(self, month, events)
+        return {event.identity: event for event in events} if isinstance(stored, Fault) else stored
 
     Drainer.insert_batch = careless  # type: ignore[method-assign]
     Drainer.may_drain = lambda self, month: True  # type: ignore[method-assign]
@@ -92,12 +87,11 @@ def reinsert_without_idempotence() -> None:
     remove = SqliteQueue.remove
     failed_once: set[int] = set()
 
-    async def forgetful(self: SqliteQueue, seqs: Iterable[int]) -> None:
-        wanted = list(seqs)
-        fresh = set(wanted) - failed_once
+    async def forgetful(self: SqliteQueue, entries: list[Entry]) -> None:
+        fresh = {entry.seq for entry in entries} - failed_once
         failed_once.update(fresh)
         if fresh:
             raise DlqError("the removal was lost", "unknown")
-        await remove(self, wanted)
+        await remove(self, entries)
 
     SqliteQueue.remove = forgetful  # type: ignore[method-assign]

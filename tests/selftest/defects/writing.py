@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from datetime import date
 
 from service import __main__ as entry
@@ -13,12 +13,10 @@ from service.admission import Admission
 from service.breaker import Breaker
 from service.classify import Fault, Owner
 from service.config import Config
-from service.dlq.base import DeadLetterQueue
-from service.metrics import Metrics
-from service.models import Event
+from service.models import Event, Outcome, Status
 from service.partitions import Month, Months
-from service.pool import Connection, Database
-from service.writer import Outcome, Result, Writer
+from service.pool import Connection
+from service.writer import Writer
 
 from .registry import defect
 
@@ -52,7 +50,7 @@ def one_bad_month_queues_all() -> None:
     may_try = Writer._may_try
 
     def only_when_all_are_well(self: Writer, event: Event, month: Month) -> bool:
-        return may_try(self, event, month) and all(other.breaker.allows for other in self.parts.months)
+        return may_try(self, event, month) and all(other.breaker.allows for other in self.months)
 
     Writer._may_try = only_when_all_are_well  # type: ignore[method-assign]
 
@@ -79,7 +77,7 @@ def acknowledged_before_commit() -> None:
             task.add_done_callback(tasks.discard)
 
         loop.call_later(LATE_SECONDS, commit)
-        return Outcome(Result.CREATED)
+        return Outcome(Status.CREATED)
 
     Writer._try_table = early  # type: ignore[method-assign]
 
@@ -108,36 +106,18 @@ def pool_of_30() -> None:
     vars(entry)["load"] = generous
 
 
-class _Stuck:
-    """A month as the metrics see it: once its breaker opened it never looks healthy again."""
-
-    def __init__(self, month: Month, tripped: set[int]) -> None:
-        self.name = month.name
-        self.last_write_timestamp = month.last_write_timestamp
-        self.status = "unavailable" if id(month.breaker) in tripped else month.status
-
-
-class _StuckMonths:
-    def __init__(self, months: Iterable[Month], tripped: set[int]) -> None:
-        self._months = months
-        self._tripped = tripped
-
-    def __iter__(self) -> Iterator[_Stuck]:
-        return (_Stuck(month, self._tripped) for month in self._months)
-
-
 @defect("status-stuck", promise=8)
 def status_stuck() -> None:
     """The metric of a month's status stays at unavailable after its recovery."""
-    watch, trip = Metrics.watch, Breaker.trip
+    trip, status = Breaker.trip, vars(Month)["status"].fget
     tripped: set[int] = set()
 
     def remember(self: Breaker) -> bool:
         tripped.add(id(self))
         return trip(self)
 
-    def stuck(self: Metrics, database: Database, months: Iterable[Month], queue: DeadLetterQueue) -> None:
-        watch(self, database, _StuckMonths(months, tripped), queue)  # type: ignore[arg-type]
+    def stuck(self: Month) -> str:
+        return "unavailable" if id(self.breaker) in tripped else str(status(self))
 
     Breaker.trip = remember  # type: ignore[method-assign]
-    Metrics.watch = stuck  # type: ignore[method-assign]
+    Month.status = property(stuck)  # type: ignore[method-assign, assignment]

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from service.dlq.base import DlqError, LastError, Receipt, Retry
-from service.dlq.sqlite import SqliteQueue
+from service.classify import Fault, Owner
+from service.dlq import DlqError, SqliteQueue
 from service.logs import Log
-from service.models import Event
-from service.pool import sql
+from service.models import CONFLICT, Event, Outcome, Status
 
-WHY = LastError("23514", "no partition")
+QUEUED, KNOWN = Outcome(Status.QUEUED), Outcome(Status.QUEUED, duplicate=True)
+WHY = Fault(Owner.PARTITION, "23514", "no partition")
 
 
 def event(event_id: str | None = None, kind: str = "t", day: int = 10, month: int = 12) -> Event:
@@ -26,12 +26,11 @@ def event(event_id: str | None = None, kind: str = "t", day: int = 10, month: in
 
 def run(path: Path, body: Callable[[SqliteQueue], Awaitable[None]], capacity: int = 1000) -> None:
     async def all_of_it() -> None:
-        queue = SqliteQueue(str(path), capacity, sql("dlq"), Log(io.StringIO(), "INFO"))
-        queue.start()
+        queue = SqliteQueue(str(path), capacity, Log(io.StringIO(), "INFO"))
         try:
             await body(queue)
         finally:
-            await asyncio.to_thread(queue.close)
+            await queue.close()
 
     asyncio.run(all_of_it())
 
@@ -54,18 +53,18 @@ def test_an_acknowledged_event_is_committed_and_survives(path: Path) -> None:
 
     async def fill(queue: SqliteQueue) -> None:
         receipts = await asyncio.gather(*[queue.enqueue(one, WHY, 5) for one in events])
-        assert set(receipts) == {Receipt.QUEUED}
+        assert set(receipts) == {QUEUED}
         assert on_disk(path) == {one.event_id for one in events}
 
     async def look(queue: SqliteQueue) -> None:
         await queue.check()
-        assert queue.pending_by_partition() == {"2025_12": 50}
-        assert queue.oldest_age_seconds() > 0
+        assert queue.pending == {"2025_12": 50}
+        assert queue.oldest_age_seconds > 0
         assert all(queue.may_hold(one) for one in events)
         assert not queue.may_hold(event())
         entries = await queue.due("2025_12", 100)
         assert [entry.event for entry in entries] == [one.to_json() for one in events]
-        assert entries[0].last_error == WHY
+        assert (entries[0].sqlstate, entries[0].message) == ("23514", "no partition")
 
     run(path, fill)
     run(path, look)
@@ -74,11 +73,11 @@ def test_an_acknowledged_event_is_committed_and_survives(path: Path) -> None:
 def test_the_same_identity_is_stored_once_and_other_content_is_a_conflict(path: Path) -> None:
     async def body(queue: SqliteQueue) -> None:
         first = event()
-        assert await queue.enqueue(first, WHY, 5) is Receipt.QUEUED
-        assert await queue.enqueue(first, WHY, 5) is Receipt.KNOWN
-        assert await queue.enqueue(event(first.event_id, kind="other"), WHY, 5) is Receipt.CONFLICT
-        assert await queue.enqueue(event(first.event_id, day=11), WHY, 5) is Receipt.QUEUED
-        assert queue.pending_by_partition() == {"2025_12": 2}
+        assert await queue.enqueue(first, WHY, 5) == QUEUED
+        assert await queue.enqueue(first, WHY, 5) == KNOWN
+        assert await queue.enqueue(event(first.event_id, kind="other"), WHY, 5) == CONFLICT
+        assert await queue.enqueue(event(first.event_id, day=11), WHY, 5) == QUEUED
+        assert queue.pending == {"2025_12": 2}
 
     run(path, body)
 
@@ -92,9 +91,9 @@ def test_a_full_queue_refuses_and_takes_again_when_there_is_room(path: Path) -> 
         with pytest.raises(DlqError) as refusal:
             await queue.enqueue(event(), WHY, 5)
         assert refusal.value.outcome == "not_stored"
-        assert await queue.enqueue(kept, WHY, 5) is Receipt.KNOWN
-        await queue.remove([(await queue.due("2025_12", 1))[0].seq])
-        assert await queue.enqueue(event(), WHY, 5) is Receipt.QUEUED
+        assert await queue.enqueue(kept, WHY, 5) == KNOWN
+        await queue.remove(await queue.due("2025_12", 1))
+        assert await queue.enqueue(event(), WHY, 5) == QUEUED
 
     run(path, body, capacity=2)
 
@@ -111,9 +110,9 @@ def test_a_locked_file_is_refused_as_not_stored_and_used_again_afterwards(path: 
         assert not queue.available
         other.execute("ROLLBACK")
         other.close()
-        assert await queue.enqueue(event(), WHY, 5) is Receipt.QUEUED
+        assert await queue.enqueue(event(), WHY, 5) == QUEUED
         assert queue.available
-        assert queue.pending_by_partition() == {"2025_12": 2}
+        assert queue.pending == {"2025_12": 2}
         assert lost.event_id not in on_disk(path)
 
     run(path, body)
@@ -146,9 +145,9 @@ def test_a_deleted_file_is_made_anew_and_nothing_goes_into_the_deleted_one(path:
         await queue.enqueue(before, WHY, 5)
         for name in ("", "-wal", "-shm"):
             path.with_name(path.name + name).unlink(missing_ok=True)
-        assert await queue.enqueue(after, WHY, 5) is Receipt.QUEUED
+        assert await queue.enqueue(after, WHY, 5) == QUEUED
         assert on_disk(path) == {after.event_id}
-        assert queue.pending_by_partition() == {"2025_12": 1}
+        assert queue.pending == {"2025_12": 1}
 
     run(path, body)
 
@@ -162,7 +161,7 @@ def test_a_queue_without_its_directory_refuses_until_it_is_back(tmp_path: Path) 
             await queue.enqueue(event(), WHY, 5)
         assert refusal.value.outcome == "not_stored"
         blocker.unlink()
-        assert await queue.enqueue(event(), WHY, 5) is Receipt.QUEUED
+        assert await queue.enqueue(event(), WHY, 5) == QUEUED
 
     run(blocker / "dlq.sqlite3", body)
 
@@ -171,17 +170,17 @@ def test_failed_attempts_wait_for_their_time_and_the_last_makes_a_dead_letter(pa
     async def body(queue: SqliteQueue) -> None:
         await queue.enqueue(event(), WHY, 5)
         (entry,) = await queue.due("2025_12", 10)
-        error = LastError("22003", "value overflows numeric format")
-        await queue.put_back([Retry(entry.seq, error, due_at=2**40)])
+        error = Fault(Owner.EVENT, "22003", "value overflows numeric format")
+        await queue.put_back([entry], error, due_at=2**40)
         assert await queue.due("2025_12", 10) == []
         (waiting,) = await queue.page(None, 0, 10)
-        assert (waiting.attempts, waiting.last_error, waiting.state) == (1, error, "pending")
-        await queue.put_back([Retry(entry.seq, error, due_at=0, dead_reason="poison")])
+        assert (waiting.attempts, waiting.sqlstate, waiting.state) == (1, "22003", "pending")
+        await queue.put_back([entry], error, due_at=0, dead_reason="poison")
         assert await queue.due("2025_12", 10) == []
         assert [one.state for one in await queue.page("dead", 0, 10)] == ["dead"]
-        assert queue.dead_by_reason() == {"poison": 1}
-        assert queue.pending_by_partition() == {}
-        assert queue.oldest_age_seconds() == 0
+        assert queue.dead == {"poison": 1}
+        assert queue.pending == {}
+        assert queue.oldest_age_seconds == 0
 
     run(path, body)
 
