@@ -43,6 +43,9 @@ def _stack_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--pg-bindir", type=_PATH, help="Use the PostgreSQL (15 to 18) whose programs are here."),
         click.option("--pg-port", type=click.IntRange(1024, 65535), help="Fixed port for PostgreSQL; needs --jobs 1."),
+        click.option(
+            "--proxy-port", type=click.IntRange(1024, 65535), help="Fixed port of the proxy, for a target by url."
+        ),
         click.option("--toxiproxy-url", help="Use this running Toxiproxy instead of starting one."),
     )
     for option in reversed(options):
@@ -188,6 +191,7 @@ def _run(scenarios: list[Any], *, seed: int | None, jobs: int | None, step: bool
             pg_bindir=stack["pg_bindir"],
             pg_port=stack["pg_port"],
             toxiproxy_url=stack["toxiproxy_url"],
+            proxy_port=stack["proxy_port"],
             progress=lambda line: click.echo(line, err=True),
         )
         session = Session(options, console, StepGate(sys.stdout) if step else None)

@@ -67,6 +67,7 @@ class SessionOptions:
     pg_bindir: Path | None = None
     pg_port: int | None = None
     toxiproxy_url: str | None = None
+    proxy_port: int | None = None
     progress: Callable[[str], None] = field(default=_silent, repr=False)
 
     def repeat_options(self) -> str:
@@ -135,6 +136,7 @@ class Session:
                 pg_bindir=options.pg_bindir,
                 pg_port=options.pg_port,
                 toxiproxy_url=options.toxiproxy_url,
+                proxy_port=options.proxy_port,
                 progress=options.progress,
             )
         )
@@ -159,6 +161,11 @@ class Session:
 
     async def run(self, scenarios: Sequence[Scenario]) -> SuiteResult:
         """Run, judge and report; the suite's own files land in a folder of their own."""
+        if self.target.launch is None and len(scenarios) > 1:
+            raise UsageError(
+                f"The target {self.target.name} is reached by its url, so it must be started anew for each scenario; "
+                f"name one of these {len(scenarios)}."
+            )
         started = time.monotonic()
         await self.prepare()
         runs = await self.suite_runner.run_all(scenarios)

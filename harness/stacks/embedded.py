@@ -24,10 +24,11 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from ..errors import HarnessError, SetupError, UsageError
-from ..targets.model import Launch, Target
+from ..targets.model import Target
 from . import reaper, runner_root
+from .attached import AttachedService
 from .base import Capability, Environment, StartTimings
-from .ports import PortReservation, reserve_port
+from .ports import PortReservation, reserve_given_port, reserve_port
 from .postgres_locator import PostgresInstallation, locate
 from .postgres_server import EmbeddedPostgres
 from .postgres_template import Template, prepare_template
@@ -57,6 +58,7 @@ class EmbeddedOptions:
     pg_bindir: Path | None = None
     pg_port: int | None = None
     toxiproxy_url: str | None = None
+    proxy_port: int | None = None
     progress: Callable[[str], None] = _silent
 
 
@@ -107,17 +109,12 @@ class EmbeddedStack:
     async def _environment(
         self, target: Target, name: str, artifacts: Path, overrides: Mapping[str, str]
     ) -> AsyncIterator[Environment]:
-        if target.launch is None:
-            raise UsageError(
-                f"The target {target.name} is reached by its url and not launched, which the embedded stack "
-                f"cannot do. Give {target.path} a [launch] section, or choose the external stack."
-            )
         prepared = await asyncio.to_thread(self.prepare)
         root = await asyncio.to_thread(runner_root.acquire, prepared.user)
         parts = _Parts()
         try:
             try:
-                starting = _Starter(self._options, prepared, root, target, target.launch, name, artifacts, parts)
+                starting = _Starter(self._options, prepared, root, target, name, artifacts, parts)
                 environment = await starting.start(overrides)
             except OSError as error:
                 raise _explained(error, f"start the environment {name}") from error
@@ -179,7 +176,6 @@ class _Starter:
     prepared: Prepared
     root: runner_root.RunnerRoot
     target: Target
-    launch: Launch
     name: str
     artifacts: Path
     parts: _Parts
@@ -189,7 +185,8 @@ class _Starter:
         self.artifacts.mkdir(parents=True, exist_ok=True)
         workdir = self.root.new_workdir()
         self.parts.workdir = workdir
-        proxy_lock = reserve_port()
+        given = self.options.proxy_port
+        proxy_lock = reserve_port() if given is None else reserve_given_port(given, "--proxy-port")
         self.parts.add(_Turn.PORT, _closing(proxy_lock))
         database = self._database(workdir)
         database.proxy_port = proxy_lock.port
@@ -229,22 +226,29 @@ class _Starter:
         self.parts.add(_Turn.DATABASE, database.close)
         return database
 
-    def _service(self, workdir: Path, database: EmbeddedPostgres, overrides: Mapping[str, str]) -> LaunchedService:
+    def _service(
+        self, workdir: Path, database: EmbeddedPostgres, overrides: Mapping[str, str]
+    ) -> LaunchedService | AttachedService:
         place = workdir / "service"
         place.mkdir(mode=0o700)
-        service = LaunchedService(
-            self.target,
-            self.launch,
-            database_url=database.service_url(database.proxy_port),
-            workdir=place,
-            log_path=self.artifacts / "service.log",
-            root=self.root.path,
-            overrides=overrides,
-        )
+        url, log_path = database.service_url(database.proxy_port), self.artifacts / "service.log"
+        service: LaunchedService | AttachedService
+        if self.target.launch is None:
+            service = AttachedService(self.target.url, url, log_path, self.options.progress)
+        else:
+            service = LaunchedService(
+                self.target,
+                self.target.launch,
+                database_url=url,
+                workdir=place,
+                log_path=log_path,
+                root=self.root.path,
+                overrides=overrides,
+            )
         self.parts.add(_Turn.SERVICE, service.close)
         return service
 
-    async def _started_service(self, service: LaunchedService) -> None:
+    async def _started_service(self, service: LaunchedService | AttachedService) -> None:
         await service.start()
         await service.wait_ready()
 
@@ -288,7 +292,7 @@ class _Starter:
             Capability.FILES: True,
             Capability.EVICT: self.prepared.installation.can_evict_buffers,
             Capability.KILLABLE_DATABASE: True,
-            Capability.KILLABLE_SERVICE: True,
+            Capability.KILLABLE_SERVICE: self.target.launch is not None,
             Capability.PROXIED: True,
             Capability.DLQ: reads.dlq,
             Capability.METRICS: reads.metrics,

@@ -120,7 +120,7 @@ class LaunchedService:
         said: list[str] = ["nothing"]
 
         async def ready() -> bool:
-            said[0], is_ok = await asyncio.to_thread(_ask_ready, f"{self.base_url}/health/ready")
+            said[0], is_ok = await asyncio.to_thread(ask_ready, f"{self.base_url}/health/ready")
             return is_ok
 
         await self._until(ready, "be ready", said)
@@ -220,7 +220,7 @@ def _number(path: Path) -> int:
         return 0
 
 
-def _ask_ready(url: str) -> tuple[str, bool]:
+def ask_ready(url: str) -> tuple[str, bool]:
     """What the readiness page says, and whether that is ``ok``; a page without a status counts by its 200."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:

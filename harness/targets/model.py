@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -127,10 +127,16 @@ def _target(path: Path, raw: dict[str, Any]) -> Target:
         launch=launch,
         url=url,
         limits=_section(path, "limits", raw, Limits),
-        reads=_section(path, "reads", raw, Reads),
+        reads=_reads(path, raw, launched=launch is not None),
         tokens=_section(path, "tokens", raw, Tokens),
         months=tuple(Month.parse(_string(path, "months", label)) for label in months),
     )
+
+
+def _reads(path: Path, raw: dict[str, Any], *, launched: bool) -> Reads:
+    """Read the section; the log of a service that the harness did not start cannot be read."""
+    reads = _section(path, "reads", raw, Reads)
+    return reads if launched else replace(reads, logs=False)
 
 
 def _launch(path: Path, raw: Any) -> Launch:

@@ -312,6 +312,48 @@ def test_a_replay_judges_the_same_target_again(place: Path) -> None:
     assert_one_paragraph(harness(place, "replay", folder.name, *arguments), "other.toml", "--target")
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_a_service_that_somebody_else_started_is_judged_by_its_url(place: Path) -> None:
+    (place / "scenarios").mkdir()
+    text = NOOP.replace("faults.noop import NoopDetach", "faults.partition import DetachPartition")
+    text = text.replace("NoopDetach(month=Month(2025, 12))", "DetachPartition(months=(Month(2025, 12),))")
+    (place / "scenarios" / "quick.py").write_text(text)
+    port = free_port()
+    (place / "target.toml").write_text(f'name = "mine"\nurl = "http://127.0.0.1:{port}"\n')
+    arguments = ("--scenarios", str(place / "scenarios"), "--reports", str(place / "r"))
+    line, environment = command(place, "run", *arguments, "--target", str(place / "target.toml"))
+    harnessed = subprocess.Popen(
+        line, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert harnessed.stderr is not None
+    invitation = next(said for said in harnessed.stderr if "DATABASE_URL=" in said)
+    settings = {
+        "DATABASE_URL": invitation.partition("DATABASE_URL=")[2].strip(),
+        "DLQ_URL": f"sqlite:///{place}/dlq.sqlite3",
+        "PORT": str(port),
+        "PARTITIONS_FROM": "2025-11",
+        "EVENT_MAX_AGE_DAYS": "3650",
+        "EVENT_MAX_AHEAD_DAYS": "3650",
+    }
+    service = subprocess.Popen(
+        [sys.executable, "-m", "service"], cwd=ROOT, env={**os.environ, **settings}, stdout=subprocess.DEVNULL
+    )
+    try:
+        said, errors = harnessed.communicate(timeout=120)
+        assert harnessed.returncode == 0, said + errors
+        assert service.poll() is None, "the service is its owner's to end"
+    finally:
+        service.kill()
+        service.wait()
+    (result,) = (place / "r").glob("*-noop-*/result.json")
+    assert any("log" in item["needs"] for item in json.loads(result.read_text())["not_checked"])
+
+
 def test_no_password_is_in_any_artifact_even_when_the_service_prints_it(place: Path) -> None:
     (place / "scenarios").mkdir()
     bare = NOOP.replace("Schedule.of(NoopDetach(month=Month(2025, 12)))", "Schedule()")

@@ -280,13 +280,6 @@ def test_a_service_program_that_is_missing_is_a_setup_error(tmp_path: Path) -> N
         asyncio.run(_enter(started(tmp_path / "a", target)))
 
 
-def test_a_target_that_is_not_launched_needs_another_stack(tmp_path: Path) -> None:
-    path = tmp_path / "target.toml"
-    path.write_text('name = "elsewhere"\nurl = "http://127.0.0.1:1"\n')
-    with pytest.raises(UsageError, match="external stack"):
-        asyncio.run(_enter(started(tmp_path / "a", load_target(path))))
-
-
 def test_an_older_postgresql_runs_by_its_bindir(tmp_path: Path) -> None:
     found = [path for major in (15, 16, 17) for path in Path("/usr/lib/postgresql").glob(f"{major}/bin")]
     if not found:
