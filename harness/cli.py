@@ -6,6 +6,7 @@ Exit codes are those of ``harness.gate``; every error of the harness's own is on
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import signal
 import sys
@@ -42,7 +43,9 @@ def _stack_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--reports", type=_PATH, default=Path("reports"), show_default=True, help="Where runs are stored."
         ),
         click.option("--pg-bindir", type=_PATH, help="Use the PostgreSQL (15 to 18) whose programs are here."),
-        click.option("--pg-port", type=click.IntRange(1024, 65535), help="Fixed port for PostgreSQL; needs --jobs 1."),
+        click.option(
+            "--pg-port", type=click.IntRange(1024, 65535), help="Fixed port for PostgreSQL; one run at a time."
+        ),
         click.option(
             "--proxy-port", type=click.IntRange(1024, 65535), help="Fixed port of the proxy, for a target by url."
         ),
@@ -58,15 +61,24 @@ def _stack_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def cli() -> None:
     """Prove with real damage whether an audit service keeps every event.
 
-    Start with `harness doctor`, then `harness run`.  Exit codes: 0 all passed, 1 a promise is broken, 2 usage or
-    set-up, 3 inconclusive.
-    """
+    Start with `harness doctor`, then `harness run`.  Exit codes:
+
+    \b
+    0 all passed
+    1 a promise is broken
+    2 usage or set-up; the message names the remedy
+    3 inconclusive: a fault did not bite, or too little was measured
+    130 ended by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP; what is stored is named
+    """  # noqa: D301  (click wants the control character, which a raw text does not have)
 
 
 @cli.command()
 @click.argument("names", nargs=-1)
 @click.option(
-    "-k", "keyword", default="", help="Only scenarios whose name, claim or requirement ids match, as in pytest."
+    "-k",
+    "keyword",
+    default="",
+    help="Only scenarios whose name, claim, requirement ids, folder or file match, as in pytest.",
 )
 @click.option("--scenarios", type=_PATH, default=Path("scenarios"), show_default=True, help="Folder of scenarios.")
 @click.option("--seed", type=int, help="Seed of the workload [default: a new one, shown at the end].")
@@ -76,7 +88,7 @@ def cli() -> None:
 def run(
     names: tuple[str, ...], keyword: str, scenarios: Path, seed: int | None, jobs: int | None, step: bool, **stack: Any
 ) -> None:
-    r"""Run scenarios: all of them, those named, or those that match -k.
+    """Run scenarios: all of them, those named, or those that match -k.
 
     \b
     harness run                                  every scenario, in parallel
@@ -84,11 +96,11 @@ def run(
     harness run december-detached --seed 7       one, with a known workload
     harness run december-detached --step         walk through a failure by hand
     harness run --target my/target.toml          judge another service
-    """
+    """  # noqa: D301  (click wants the control character, which a raw text does not have)
     from .discovery import load_scenarios, select
 
     chosen = select(load_scenarios(scenarios), names, keyword)
-    _run(chosen, seed=seed, jobs=jobs, step=step, **stack)
+    _run(chosen, scenarios_folder=scenarios, seed=seed, jobs=jobs, step=step, **stack)
 
 
 @cli.command()
@@ -96,39 +108,50 @@ def run(
 @click.option("--step", is_flag=True, help="Pause at each step and print how to look (psql, curl).")
 @_stack_options
 def replay(run_name: str, step: bool, **stack: Any) -> None:
-    """Repeat a stored run: the same schedule, the same seed, a new environment."""
-    from .session import find_run, replay_of
+    """Repeat a stored run: the same schedule, the same seed, a new environment.
+
+    RUN is a path, a name or a part of one, or `last`.
+    """
+    from .report.stored import find_run
+    from .session import replay_of
 
     _import_faults()
     stored = replay_of(find_run(stack["reports"], run_name))
     stack["target"] = stack["target"] or stored.target
     stack["pg_bindir"] = stack["pg_bindir"] or stored.pg_bindir
-    _run([stored.scenario], seed=stored.seed, jobs=1, step=step, **stack)
+    _run([stored.scenario], scenarios_folder=stored.scenarios, seed=stored.seed, jobs=1, step=step, **stack)
 
 
 @cli.command()
 @click.argument("run_name", metavar="RUN")
 @click.option("--reports", type=_PATH, default=Path("reports"), show_default=True, help="Where runs are stored.")
 def check(run_name: str, reports: Path) -> None:
-    """Judge a stored run again, also one whose runner was killed, and write its reports anew."""
+    """Judge a stored run again, also one whose runner was killed, and write its reports anew.
+
+    RUN is a path, a name or a part of one, or `last`.
+    """
     from .report.console import Console
-    from .session import check_again, find_run
+    from .report.stored import find_run
+    from .session import check_again
 
     _import_faults()
     result = check_again(find_run(reports, run_name))
     with Console(sys.stdout, live=False) as console:
         console.scenario_finished(result)
-    click.echo(f"{Verdict(result.verdict).name}  {result.folder / 'report.html'}")
+        console.details(result)
+    if result.verdict is Verdict.PASS:
+        click.echo(f"  report: {result.folder / 'report.html'}")
     raise SystemExit(decide([result]))
 
 
 @cli.command("list")
-@click.argument("what", type=click.Choice(["scenarios", "faults", "checkers"]), default="scenarios")
+@click.argument("what", type=click.Choice(["scenarios", "faults", "checkers", "runs"]), default="scenarios")
 @click.option("--scenarios", type=_PATH, default=Path("scenarios"), show_default=True, help="Folder of scenarios.")
+@click.option("--reports", type=_PATH, default=Path("reports"), show_default=True, help="Where runs are stored.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-def list_(what: str, scenarios: Path, as_json: bool) -> None:
-    """List scenarios, faults or checkers, each with a sentence."""
-    rows = _listing(what, scenarios)
+def list_(what: str, scenarios: Path, reports: Path, as_json: bool) -> None:
+    """List scenarios, faults or checkers, each with a sentence, or the stored runs, newest first."""
+    rows = _listing(what, scenarios, reports)
     if as_json:
         click.echo(json.dumps([{"name": name, "text": text} for name, text in rows], indent=2))
         return
@@ -150,7 +173,11 @@ def doctor(pg_bindir: Path | None) -> None:
         raise SystemExit(Exit.USAGE)
 
 
-def _listing(what: str, scenarios: Path) -> list[tuple[str, str]]:
+def _listing(what: str, scenarios: Path, reports: Path) -> list[tuple[str, str]]:
+    if what == "runs":
+        from .report.stored import stored_runs
+
+        return [(run.folder.name, run.text) for run in stored_runs(reports)]
     if what == "scenarios":
         from .discovery import load_scenarios
 
@@ -159,7 +186,7 @@ def _listing(what: str, scenarios: Path) -> list[tuple[str, str]]:
         from .fault import FAULTS
 
         _import_faults()
-        return [(name, _first_sentence(kind.__doc__)) for name, kind in FAULTS.items()]
+        return [(name, f"{_first_sentence(kind.__doc__)} {_python_name(kind)}") for name, kind in FAULTS.items()]
     from . import checkers as _checkers  # noqa: F401  (fills the registry)
     from .checking import CHECKERS
 
@@ -170,21 +197,34 @@ def _first_sentence(text: str | None) -> str:
     return " ".join((text or "").strip().split("\n\n")[0].split())
 
 
+def _python_name(kind: type) -> str:
+    """What a scenario file imports, and the fields it may give."""
+    fields = ", ".join(field.name for field in dataclasses.fields(kind))
+    return f"[{kind.__module__}.{kind.__name__}({fields})]"
+
+
 def _import_faults() -> None:
     import harness.faults  # noqa: F401  (fills the registry)
 
 
-def _run(scenarios: list[Any], *, seed: int | None, jobs: int | None, step: bool, **stack: Any) -> None:
+def _run(
+    scenarios: list[Any],
+    *,
+    scenarios_folder: Path | None = None,
+    seed: int | None,
+    jobs: int | None,
+    step: bool,
+    **stack: Any,
+) -> None:
     from .report.console import Console
-    from .session import REFERENCE_TARGET, Session, SessionOptions
+    from .session import DEFAULT_SCENARIOS, REFERENCE_TARGET, Session, SessionOptions
     from .stepping import StepGate
 
     _import_faults()
-    if stack["pg_port"] is not None and len(scenarios) > 1:
-        jobs = 1
     with Console(sys.stdout, live=sys.stdout.isatty() and not step) as console:
         options = SessionOptions(
             target=stack["target"] or REFERENCE_TARGET,
+            scenarios=scenarios_folder or DEFAULT_SCENARIOS,
             reports=stack["reports"],
             seed=seed,
             jobs=jobs,
@@ -195,13 +235,16 @@ def _run(scenarios: list[Any], *, seed: int | None, jobs: int | None, step: bool
             progress=lambda line: click.echo(line, err=True),
         )
         session = Session(options, console, StepGate(sys.stdout) if step else None)
-        suite = _complete(session.run(scenarios))
+        suite = _complete(session.run(scenarios), lambda: session.left().text(options.reports))
         console.suite_finished(suite)
     raise SystemExit(decide(suite.runs))
 
 
-def _complete(work: Coroutine[Any, Any, T]) -> T:
-    """Run to the end; Ctrl-C, SIGTERM and SIGHUP heal every open fault and stop every environment first."""
+def _complete(work: Coroutine[Any, Any, T], left: Callable[[], str]) -> T:
+    """Run to the end; Ctrl-C, SIGTERM and SIGHUP heal every open fault and stop every environment first.
+
+    ``left`` says afterwards what is stored.
+    """
     ended_by: list[signal.Signals] = []
 
     async def until_ended() -> T:
@@ -222,7 +265,7 @@ def _complete(work: Coroutine[Any, Any, T]) -> T:
         by = ended_by[0] if ended_by else signal.SIGINT
         click.echo(
             f"harness: ended by {by.name}; open faults were healed and environments stopped (after a second one the "
-            "reaper process ends what is left). What was recorded can still be judged: harness check RUN.",
+            f"reaper process ends what is left).\n{left()}",
             err=True,
         )
         raise SystemExit(128 + by) from None

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import ast
 import importlib
+import importlib.util
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -17,22 +19,56 @@ from .errors import ScenarioError, UsageError
 from .registry import Registry
 from .scenario import Scenario
 
+_REMEDY = "Mend it; docs/how-to/scenario.md shows a whole file."
+_NAMES_REMEDY = (
+    "`harness list faults` names the faults with their modules and fields, docs/how-to/scenario.md shows a whole file."
+)
 
-def load_scenarios(folder: Path) -> Registry[Scenario]:
+
+class Scenarios(Registry[Scenario]):
+    """The scenarios below one folder by name, and the file that each comes from."""
+
+    def __init__(self, folder: Path) -> None:
+        """Start empty."""
+        super().__init__("scenario")
+        self._folder = folder
+        self._paths: dict[str, Path] = {}
+
+    def add(self, scenario: Scenario, path: Path) -> None:
+        """Add a scenario of a file; raise :class:`UsageError` naming both files when the name is taken."""
+        if scenario.name in self._paths:
+            raise UsageError(
+                f"Two scenarios are named {scenario.name!r}, in {self._paths[scenario.name]} and in {path}; "
+                "rename one of them."
+            )
+        self._paths[scenario.name] = path
+        self.register(scenario.name)(scenario)
+
+    def keywords_of(self, scenario: Scenario) -> str:
+        """Return the text a keyword is looked for in: name, claim, requirement ids, and folders and file.
+
+        These are the names that ``pytest scenarios -k`` looks in.
+        """
+        place = self._paths[scenario.name].relative_to(self._folder).parts
+        folder = self._folder.resolve().name
+        return " ".join((scenario.name, scenario.claim, *scenario.requirements, folder, *place)).lower()
+
+
+def load_scenarios(folder: Path) -> Scenarios:
     """Import every scenario file below ``folder``; raise :class:`UsageError` for two of one name."""
     if not folder.is_dir():
         raise UsageError(
             f"There is no folder of scenarios at {folder}. Run from the project's folder, or name one with --scenarios."
         )
-    registry: Registry[Scenario] = Registry("scenario")
+    scenarios = Scenarios(folder)
     for path in sorted(folder.rglob("*.py")):
         if path.name.startswith("_"):
             continue
         for scenario in scenarios_of(path):
-            registry.register(scenario.name)(scenario)
-    if not len(registry):
+            scenarios.add(scenario, path)
+    if not len(scenarios):
         raise UsageError(f"No file below {folder} has a SCENARIO. docs/how-to/scenario.md shows how to write one.")
-    return registry
+    return scenarios
 
 
 def scenarios_of(path: Path) -> tuple[Scenario, ...]:
@@ -48,38 +84,66 @@ def scenarios_of(path: Path) -> tuple[Scenario, ...]:
 
 
 def import_file(path: Path) -> ModuleType:
-    """Import a file under the name that its packages give it; raise :class:`ScenarioError` when it breaks."""
+    """Import a file under the name that its packages give it; raise :class:`ScenarioError` when it breaks.
+
+    A file of no package is imported under its whole path, since two folders may have files of one name.
+    """
     path = path.resolve()
     parts, top = [path.stem], path.parent
     while (top / "__init__.py").exists():
         parts.insert(0, top.name)
         top = top.parent
-    name = ".".join(parts)
+    name = ".".join(parts) if len(parts) > 1 else str(path)
     loaded = sys.modules.get(name)
     if loaded is not None and Path(str(loaded.__file__)).resolve() == path:
         return loaded
     if str(top) not in sys.path:
         sys.path.insert(0, str(top))
     try:
-        return importlib.import_module(name)
+        return importlib.import_module(name) if len(parts) > 1 else _import_alone(path)
     except Exception as error:
-        raise ScenarioError(f"The scenario file {path} cannot be imported: {type(error).__name__}: {error}") from error
+        raise ScenarioError(_import_problem(path, error)) from error
 
 
-def select(registry: Registry[Scenario], names: Sequence[str], keyword: str = "") -> list[Scenario]:
+def _import_alone(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(str(path), path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[spec.name]
+        raise
+    return module
+
+
+def _import_problem(path: Path, error: Exception) -> str:
+    """Say which line of the file Python could not go on from, in Python's words, and where to look."""
+    line = None
+    for frame in traceback.extract_tb(error.__traceback__):
+        if Path(frame.filename).resolve() == path:
+            line = frame.lineno
+    reason = str(error)
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        line, reason = error.lineno, error.msg
+    where = f"{path}:{line}" if line is not None else str(path)
+    names = isinstance(error, ImportError | AttributeError | NameError | TypeError)
+    remedy = _NAMES_REMEDY if names else _REMEDY
+    reason = reason.rstrip(".")
+    return f"{where}: the scenario file cannot be imported: {type(error).__name__}: {reason}. {remedy}"
+
+
+def select(scenarios: Scenarios, names: Sequence[str], keyword: str = "") -> list[Scenario]:
     """Pick scenarios by exact names, by a ``-k`` expression, or all; raise :class:`UsageError` for none."""
-    chosen = [registry.get(name) for name in names] if names else list(registry.values())
+    chosen = [scenarios.get(name) for name in names] if names else list(scenarios.values())
     if keyword:
         matches = compile_keyword(keyword)
-        chosen = [scenario for scenario in chosen if matches(keywords_of(scenario))]
+        chosen = [scenario for scenario in chosen if matches(scenarios.keywords_of(scenario))]
     if not chosen:
-        raise UsageError(f"No scenario matches -k {keyword!r}; `harness list scenarios` shows all {len(registry)}.")
+        raise UsageError(f"No scenario matches -k {keyword!r}; `harness list scenarios` shows all {len(scenarios)}.")
     return chosen
-
-
-def keywords_of(scenario: Scenario) -> str:
-    """Return the text a keyword is looked for in: name, claim and requirement ids."""
-    return " ".join((scenario.name, scenario.claim, *scenario.requirements)).lower()
 
 
 def compile_keyword(expression: str) -> Callable[[str], bool]:

@@ -28,15 +28,22 @@ from .stacks.toxiproxy_process import server_version
 
 _NEEDED_DISK_MB = 1_000
 _PACKAGES = (
+    "aiohttp",
+    "click",
+    "httptools",
+    "httpx",
+    "plotly",
+    "prometheus_client",
     "psycopg",
     "psycopg_pool",
+    "rich",
     "starlette",
-    "uvicorn",
-    "prometheus_client",
-    "httpx",
-    "aiohttp",
     "toxiproxy",
+    "uvicorn",
+    "uvloop",
 )
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+"""Programs any of which the test of the report page draws it with."""
 
 
 class Level(enum.StrEnum):
@@ -71,6 +78,7 @@ def diagnose(options: EmbeddedOptions | None = None) -> list[Finding]:
         ("packages", _packages),
         ("Locust", _locust),
         ("libfaketime", _libfaketime),
+        ("browser", _browser),
     )
     findings: list[Finding] = []
     for subject, look in looks:
@@ -190,6 +198,14 @@ def _locust() -> list[Finding]:
         remedy = "pip install locust"
         return [Finding("Locust", Level.LIMITED, "not installed: pool exhaustion cannot be driven", remedy)]
     return [Finding("Locust", Level.OK, "installed")]
+
+
+def _browser() -> list[Finding]:
+    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    if found is not None:
+        return [Finding("browser", Level.OK, found)]
+    remedy = "needed by no run; for that test, on Debian: apt-get install chromium"
+    return [Finding("browser", Level.LIMITED, "absent: the test that draws the report page is skipped", remedy)]
 
 
 def _libfaketime() -> list[Finding]:

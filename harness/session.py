@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
+import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -24,6 +27,8 @@ from .suite import SuiteOptions, SuiteRunner, default_jobs, new_run_id
 from .targets.model import Target, load_target
 
 REFERENCE_TARGET = Path(__file__).with_name("targets") / "reference.toml"
+DEFAULT_SCENARIOS = Path("scenarios")
+DEFAULT_REPORTS = Path("reports")
 
 
 class Display(Protocol):
@@ -61,7 +66,8 @@ class SessionOptions:
     """What a user chose; every None means the default."""
 
     target: Path = REFERENCE_TARGET
-    reports: Path = Path("reports")
+    scenarios: Path = DEFAULT_SCENARIOS
+    reports: Path = DEFAULT_REPORTS
     seed: int | None = None
     jobs: int | None = None
     pg_bindir: Path | None = None
@@ -71,13 +77,17 @@ class SessionOptions:
     progress: Callable[[str], None] = field(default=_silent, repr=False)
 
     def repeat_options(self) -> str:
-        """Return the options that a command needs to repeat a run of this session."""
-        parts = []
-        if self.target != REFERENCE_TARGET:
-            parts.append(f" --target {self.target}")
-        if self.pg_bindir is not None:
-            parts.append(f" --pg-bindir {self.pg_bindir}")
-        return "".join(parts)
+        """Return the options that a command needs to repeat a run of this session, ready for a shell."""
+        chosen: tuple[tuple[str, object, object], ...] = (
+            ("--scenarios", self.scenarios, DEFAULT_SCENARIOS),
+            ("--target", self.target, REFERENCE_TARGET),
+            ("--pg-bindir", self.pg_bindir, None),
+            ("--pg-port", self.pg_port, None),
+            ("--proxy-port", self.proxy_port, None),
+            ("--toxiproxy-url", self.toxiproxy_url, None),
+            ("--reports", self.reports, DEFAULT_REPORTS),
+        )
+        return "".join(f" {name} {shlex.quote(str(value))}" for name, value, usual in chosen if value != usual)
 
 
 class _Observer(RunObserver):
@@ -104,15 +114,38 @@ class _Reporting:
 
     def __init__(self, display: Display) -> None:
         self._display = display
+        self.started: list[str] = []
+        self.judged: set[str] = set()
 
     def scenario_started(self, run: str, scenario: Scenario) -> None:
+        self.started.append(run)
         self._display.scenario_started(run, scenario)
 
     def scenario_judged(self, result: RunResult) -> None:
         report(result)
+        self.judged.add(result.run)
 
     def scenario_finished(self, result: RunResult) -> None:
         self._display.scenario_finished(result)
+
+
+@dataclass(frozen=True)
+class Left:
+    """What an interrupted session leaves: names of runs with a verdict, and of those that have only a history."""
+
+    judged: tuple[str, ...]
+    recorded: tuple[str, ...]
+
+    def text(self, reports: Path) -> str:
+        """Return it as lines, with the command that judges each run."""
+        lines = []
+        if self.judged:
+            lines.append(f"Ended before and judged: {', '.join(self.judged)}.")
+        if self.recorded:
+            lines.append("Stored in part; to judge what was recorded:")
+            where = _reports_option(reports)
+            lines += [f"  harness check {shlex.quote(name)}{where}" for name in self.recorded]
+        return "\n".join(lines) or "Nothing was recorded yet."
 
 
 class Session:
@@ -123,7 +156,7 @@ class Session:
         self.options = options
         self.target: Target = load_target(options.target)
         self.seed = options.seed if options.seed is not None else random.SystemRandom().randrange(2**31)
-        self.jobs = 1 if gate is not None else options.jobs or default_jobs()
+        self.jobs = 1 if gate is not None or _has_fixed_port(options) else options.jobs or default_jobs()
         try:
             options.reports.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -140,6 +173,7 @@ class Session:
                 progress=options.progress,
             )
         )
+        self._reporting = _Reporting(display)
         self.suite_runner = SuiteRunner(
             self._stack,
             self.target,
@@ -151,13 +185,25 @@ class Session:
                 repeat_options=options.repeat_options(),
                 pg_bindir=str(options.pg_bindir or ""),
             ),
-            _Reporting(display),
+            self._reporting,
             _Observer(display, gate),
         )
 
     async def prepare(self) -> None:
         """Find or build what all runs share; raises :class:`harness.errors.SetupError`."""
         await asyncio.to_thread(self._stack.prepare)
+
+    def left(self) -> Left:
+        """Say what is stored of the runs so far; meant for a session that was interrupted."""
+        judged, recorded = [], []
+        for run in self._reporting.started:
+            for path in sorted(self.options.reports.glob(f"{run}*/{FILE_NAME}")):
+                name = path.parent.name
+                if name in self._reporting.judged:
+                    judged.append(name)
+                elif path.stat().st_size > 0:
+                    recorded.append(name)
+        return Left(tuple(judged), tuple(recorded))
 
     async def run(self, scenarios: Sequence[Scenario]) -> SuiteResult:
         """Run, judge and report; the suite's own files land in a folder of their own."""
@@ -181,6 +227,17 @@ class Session:
         return result
 
 
+def _has_fixed_port(options: SessionOptions) -> bool:
+    """Tell whether runs must go one after the other; raise :class:`UsageError` when more were asked for at once."""
+    for name, port in (("--pg-port", options.pg_port), ("--proxy-port", options.proxy_port)):
+        if port is not None and (options.jobs or 1) > 1:
+            raise UsageError(
+                f"{name} {port} is one port, but --jobs {options.jobs} asks for {options.jobs} environments at once; "
+                "leave one of the two out."
+            )
+    return options.pg_port is not None or options.proxy_port is not None
+
+
 def report(result: RunResult) -> None:
     """Write all reports of one run; a run that never began has no history to show."""
     try:
@@ -190,31 +247,39 @@ def report(result: RunResult) -> None:
     write_all(result, run, result.folder)
 
 
-def find_run(reports: Path, name: str) -> Path:
-    """Find a stored run by path or by (the beginning of) its name; raise :class:`UsageError`."""
-    for exact in (Path(name), reports / name):
-        if (exact / FILE_NAME).exists():
-            return exact
-    matches = sorted(path.parent for path in reports.glob(f"{name}*/{FILE_NAME}"))
-    if len(matches) == 1:
-        return matches[0]
-    if matches:
-        raise UsageError(f"{name!r} could be {', '.join(path.name for path in matches[:5])}; give more of the name.")
-    raise UsageError(f"There is no run {name!r} below {reports}; `ls {reports}` shows those that are stored.")
-
-
 def check_again(folder: Path) -> RunResult:
-    """Judge a stored run once more and write its reports anew."""
-    result = judge_again(folder, f"harness replay {folder.name}")
+    """Judge a stored run once more and write its reports anew; raise :class:`HistoryError` for one it cannot read."""
+    with _explained(folder):
+        result = judge_again(folder, f"harness replay {shlex.quote(folder.name)}{_reports_option(folder.parent)}")
     report(result)
     return result
 
 
+def _reports_option(reports: Path) -> str:
+    usual = reports.resolve() == DEFAULT_REPORTS.resolve()
+    return "" if usual else f" --reports {shlex.quote(str(reports))}"
+
+
+@contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    """Add to what is wrong with a history where it is and what to do next."""
+    try:
+        yield
+    except HistoryError as error:
+        path = folder / FILE_NAME
+        where = "" if str(folder) in str(error) else f"{path}: "
+        raise HistoryError(
+            f"{where}{error} Put back a copy of the file, or run the scenario again; `harness list runs` shows what "
+            "else is stored."
+        ) from error
+
+
 @dataclass(frozen=True)
 class Replay:
-    """What repeats a stored run: its scenario, its seed, its target and its PostgreSQL."""
+    """What repeats a stored run: its scenario (and the folder of that), its seed, its target and its PostgreSQL."""
 
     scenario: Scenario
+    scenarios: Path
     seed: int
     target: Path
     pg_bindir: Path | None
@@ -222,7 +287,8 @@ class Replay:
 
 def replay_of(folder: Path) -> Replay:
     """Read from a stored run what repeats it; raise :class:`UsageError` when its target is no longer there."""
-    started = load_run(folder).started
+    with _explained(folder):
+        started = load_run(folder).started
     target = Path(started.target_path) if started.target_path else REFERENCE_TARGET
     if not target.exists():
         raise UsageError(
@@ -231,7 +297,18 @@ def replay_of(folder: Path) -> Replay:
         )
     return Replay(
         scenario=Scenario.from_json(started.scenario_json),
+        scenarios=_scenarios_of(folder),
         seed=started.seed,
         target=target,
         pg_bindir=Path(started.pg_bindir) if started.pg_bindir else None,
     )
+
+
+def _scenarios_of(folder: Path) -> Path:
+    """Return the folder of scenarios that a run's own repeat command names, else the usual one."""
+    try:
+        data = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        words = shlex.split(data["repeat_command"])
+        return Path(words[words.index("--scenarios") + 1])
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return DEFAULT_SCENARIOS

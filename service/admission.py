@@ -40,6 +40,15 @@ class Admission:
         self._taken_at[key].append(now)
         return now
 
+    def _give_back(self, key: str, taken_at: float) -> None:
+        self._free += 1
+        self._taken_at[key].remove(taken_at)
+        self._returned_at[key] = self._clock()
+        for future, waiting_key in list(self._waiting.items()):
+            if self._free > 0 and self._eligible(waiting_key):
+                del self._waiting[future]
+                future.set_result(self._grant(waiting_key))
+
     @asynccontextmanager
     async def place(self, key: str, timeout_seconds: float, queued: Callable[[], None]) -> AsyncIterator[None]:
         """Hold a place; calls `queued` first if none is free at once. Raises DismissedError."""
@@ -51,13 +60,7 @@ class Admission:
         try:
             yield
         finally:
-            self._free += 1
-            self._taken_at[key].remove(taken_at)
-            self._returned_at[key] = self._clock()
-            for future, waiting_key in list(self._waiting.items()):
-                if self._free > 0 and self._eligible(waiting_key):
-                    del self._waiting[future]
-                    future.set_result(self._grant(waiting_key))
+            self._give_back(key, taken_at)
 
     async def _wait(self, key: str, timeout_seconds: float) -> float:
         loop = asyncio.get_running_loop()
@@ -66,6 +69,10 @@ class Admission:
         timer = loop.call_later(timeout_seconds, self._send_away, future, "no connection became free in time")
         try:
             return await future
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled() and not future.exception():
+                self._give_back(key, future.result())  # Granted in the moment of the cancellation.
+            raise
         finally:
             timer.cancel()
             self._waiting.pop(future, None)

@@ -8,6 +8,8 @@ from collections.abc import Callable
 PROBE_INTERVAL_MAX_SECONDS = 1.0
 # Opened again this soon after a probe closed it, the probe was not representative: back off further.
 FLAP_SECONDS = 3.0
+# A probe that is not heard of for so long is taken for lost.
+PROBE_LOST_SECONDS = 10.0
 
 
 class Breaker:
@@ -19,7 +21,7 @@ class Breaker:
         self._min, self._max, self._clock = retry_min_seconds, retry_max_seconds, clock
         self._delay = retry_min_seconds
         self._closed_at = -math.inf
-        # None: closed. A time: open until the probe that is due then. Infinity: half-open, the probe is out.
+        # None: closed. A time: open until the probe that is due then, or half-open, the probe is out.
         self._due_at: float | None = None
         self.failures = 0
 
@@ -34,7 +36,7 @@ class Breaker:
         return self._due_at is not None and self._clock() >= self._due_at
 
     def success(self) -> None:
-        """A live write succeeded."""
+        """A write succeeded."""
         self.failures = 0
 
     def failure(self, threshold: int = 1) -> bool:
@@ -52,7 +54,7 @@ class Breaker:
 
     def begin_probe(self) -> None:
         """The one probe goes out."""
-        self._due_at = math.inf
+        self._due_at = self._clock() + PROBE_LOST_SECONDS
 
     def probe_failed(self) -> None:
         """The probe failed: open again, and wait longer before the next."""

@@ -18,7 +18,6 @@ class Owner(enum.Enum):
 
 # Constraints that this service's own schema declares on the parent table.
 OWN_CONSTRAINTS = frozenset({"audit_events_pkey"})
-_NO_CONNECTION_CLASSES = ("08", "28", "57P", "3D", "53300")
 # The server answered, but no month can be written: read-only, or the table itself is not there.
 _DATABASE_STATES = frozenset({"25006", "42P01", "42P10"})
 # Serialization and deadlock errors come and go by themselves: only a row of them opens a breaker.
@@ -41,9 +40,10 @@ class Fault:
         return TRANSIENT_THRESHOLD if self.sqlstate in _TRANSIENT_STATES else 1
 
 
-def classify(sqlstate: str | None, constraint: str | None, message: str) -> Fault:
+def classify(sqlstate: str | None, constraint: str | None, message: str, fatal: bool = False) -> Fault:
     """Find the owner; EVENT is provisional until a harmless row succeeds in the same month."""
-    if sqlstate is None or sqlstate.startswith(_NO_CONNECTION_CLASSES):
+    # Not by the class: one month's trigger may raise 57P01 while the connection lives on.
+    if sqlstate is None or fatal:
         return Fault(Owner.LINK, sqlstate, message)
     if sqlstate in _DATABASE_STATES:
         return Fault(Owner.DATABASE, sqlstate, message)
@@ -58,4 +58,5 @@ def fault_of(error: psycopg.Error) -> Fault:
     message = error.diag.message_primary or str(error) or type(error).__name__
     if error.sqlstate is None and isinstance(error, psycopg.DataError):
         return Fault(Owner.EVENT, "22000", message)
-    return classify(error.sqlstate, error.diag.constraint_name, message)
+    fatal = error.diag.severity_nonlocalized in ("FATAL", "PANIC")
+    return classify(error.sqlstate, error.diag.constraint_name, message, fatal)

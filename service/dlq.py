@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import sqlite3
 import time
 from collections.abc import Callable
@@ -21,6 +22,7 @@ GROUP_MAX = 500
 BUSY_SECONDS = 0.5
 WRITE_SECONDS = 5.0
 READ_SECONDS = 2.0
+DUE_CHARACTERS = 256 * 1024
 _ENTRIES = (
     "SELECT seq, event_id, event_date, partition, state, attempts, sqlstate, message, queued_at, event FROM events"
 )
@@ -65,7 +67,7 @@ class SqliteQueue:
         self._waiting: list[tuple[Work[object], asyncio.Future[Any]]] = []
         self._flusher: asyncio.Task[None] | None = None
         self._db: sqlite3.Connection | None = None
-        self._inode = 0
+        self._inodes: list[int] = []
         self._identities: set[int] = set()
 
     # The event loop's side.
@@ -99,7 +101,8 @@ class SqliteQueue:
 
     async def due(self, partition: str, limit: int) -> list[Entry]:
         """The oldest pending entries of a month whose time has come."""
-        return await self._read("state='pending' AND partition=? AND due_at<=?", partition, time.time(), limit)
+        # Not more than the event loop can parse, and a statement carry, in a short time.
+        return await self._read("state='pending' AND partition=? AND due_at<=?", partition, time.time(), limit, most=DUE_CHARACTERS)
 
     async def page(self, state: str | None, after_seq: int, limit: int) -> list[Entry]:
         """Entries in the order of their arrival."""
@@ -126,11 +129,11 @@ class SqliteQueue:
         await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
         self._thread.shutdown()
 
-    async def _read(self, condition: str, *values: str | float | None) -> list[Entry]:
+    async def _read(self, condition: str, *values: str | float | None, most: float = math.inf) -> list[Entry]:
         query = f"{_ENTRIES} WHERE {condition} ORDER BY seq LIMIT ?"
         try:
             async with asyncio.timeout(READ_SECONDS):
-                return await asyncio.get_running_loop().run_in_executor(self._thread, self._select, query, values)
+                return await asyncio.get_running_loop().run_in_executor(self._thread, self._select, query, values, most)
         except TimeoutError:
             raise DlqError("the queue did not answer in time") from None
 
@@ -169,6 +172,8 @@ class SqliteQueue:
             results = [work(db) for work in works]
             outcome = "unknown"
             db.execute("COMMIT")
+            if self._files() != self._inodes:
+                raise OSError("the file was deleted or replaced meanwhile")
             self._count(db)
             return results
         except Exception as error:  # noqa: BLE001 - the callers are told
@@ -177,9 +182,15 @@ class SqliteQueue:
                 outcome = "not_stored"
             return [self._failed(error, outcome)] * len(works)
 
-    def _select(self, query: str, values: tuple[str | float | None, ...]) -> list[Entry]:
+    def _select(self, query: str, values: tuple[str | float | None, ...], most: float) -> list[Entry]:
+        entries: list[Entry] = []
         try:
-            return [Entry(*row) for row in self._current().execute(query, values)]
+            for row in self._current().execute(query, values):
+                entries.append(Entry(*row))
+                most -= len(entries[-1].event)
+                if most <= 0:
+                    break
+            return entries
         except (sqlite3.Error, OSError) as error:
             raise self._failed(error) from error
 
@@ -196,12 +207,16 @@ class SqliteQueue:
             self._db.close()
             self._db = None
 
+    def _files(self) -> list[int]:
+        """What bears the names of the database and of its log now: they may be deleted or replaced."""
+        paths = [Path(f"{self._path}{suffix}") for suffix in ("", "-wal")]
+        return [path.stat().st_ino if path.exists() else 0 for path in paths]
+
     def _current(self) -> sqlite3.Connection:
         """The file that has the name now; a deleted one is made anew."""
         if self._db is not None:
-            with contextlib.suppress(OSError):
-                if self._path.stat().st_ino == self._inode:
-                    return self._db
+            if self._files() == self._inodes:
+                return self._db
             # Closed before the new one opens: both would map the same -shm file.
             self._close()
             self._log.error("DLQ file was deleted or replaced under the service")
@@ -210,7 +225,7 @@ class SqliteQueue:
         try:
             db.executescript(sql("dlq"))
             self._identities = set(map(hash, db.execute("SELECT event_id, event_date FROM events")))
-            self._inode = self._path.stat().st_ino
+            self._inodes = self._files()
             self._count(db)
         except (sqlite3.Error, OSError):
             db.close()

@@ -41,6 +41,7 @@ class Drainer:
 
     parts: Writer
     _probes: set[asyncio.Task[None]] = field(default_factory=set)
+    _batch: int = BATCH_MAX
 
     async def run_probes(self) -> None:
         """For ever: each open month gets its one probe when it is due."""
@@ -81,7 +82,7 @@ class Drainer:
     async def drain_month(self, month: Month) -> bool:
         """Move one batch. Returns whether anything left the queue."""
         try:
-            entries = await self.parts.queue.due(month.name, BATCH_MAX)
+            entries = await self.parts.queue.due(month.name, self._batch)
             entries = [entry for entry in entries if month.covers(date.fromisoformat(entry.event_date))]
             return bool(entries) and await self._move(month, entries)
         except DlqError as error:
@@ -98,6 +99,8 @@ class Drainer:
             failures.inc(len(entries))
             if stored.owner is not Owner.EVENT:
                 self.parts.months.failed(month, stored)
+                # A batch too large for a slow link, or for the statement's time, would fail for ever.
+                self._batch = max(1, self._batch // 4)
                 return False
             if len(entries) == 1:
                 await self._strike(entries[0], stored)
@@ -108,9 +111,10 @@ class Drainer:
         equal = [entry for entry, event in pairs if stored[event.identity] == event]
         other = [entry for entry, event in pairs if stored[event.identity] != event]
         if equal:
+            self._batch = min(BATCH_MAX, self._batch * 2)
             self.parts.months.wrote(month)
-            self.parts.metrics.drained.labels(month.name).inc(len(equal))
             await self.parts.queue.remove(equal)
+            self.parts.metrics.drained.labels(month.name).inc(len(equal))
         if other:
             failures.inc(len(other))
             await self.parts.queue.put_back(other, _CONFLICT, time.time(), "conflict")
@@ -125,6 +129,6 @@ class Drainer:
     async def _strike(self, entry: Entry, fault: Fault) -> None:
         """One more attempt that failed by the event's own fault; dead after the last."""
         config, attempts = self.parts.config, entry.attempts + 1
-        wait = min(config.dlq_retry_min_seconds * 2**attempts, config.dlq_retry_max_seconds)
+        wait = min(config.dlq_retry_min_seconds * 2.0 ** min(attempts, 30), config.dlq_retry_max_seconds)
         reason = "poison" if attempts >= config.dlq_max_attempts else None
         await self.parts.queue.put_back([entry], fault, time.time() + wait, reason)

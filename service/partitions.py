@@ -39,7 +39,7 @@ def days_of(month: str) -> list[date]:
 
 def read_bounds(expressions: list[str]) -> Bounds:
     """The ranges, upper bound exclusive, in texts such as FOR VALUES FROM ('2025-12-01') TO ('2026-01-01')."""
-    ends = {"MINVALUE": date.min, "MAXVALUE": date.max}
+    ends = {"MINVALUE": date.min, "'-infinity'": date.min, "MAXVALUE": date.max, "'infinity'": date.max}
     matches = [match for match in map(_BOUNDS.fullmatch, expressions) if match is not None]
     pairs = [[ends.get(text) or date.fromisoformat(text.strip("'")) for text in match.groups()] for match in matches]
     return [(low, high) for low, high in pairs]
@@ -102,6 +102,7 @@ class Months:
     def wrote(self, month: Month) -> None:
         """A write of this month was committed, live or drained."""
         month.last_write_timestamp = time.time()
+        month.breaker.success()
         # One that was under way when the breaker opened does not end the episode.
         if month.fallback and month.breaker.allows:
             month.fallback = False

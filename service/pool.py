@@ -82,12 +82,12 @@ class Database:
         options = (
             f"-c statement_timeout={int(config.db_statement_timeout_seconds * 1000)} "
             f"-c lock_timeout={int(config.db_lock_timeout_seconds * 1000)} "
-            "-c idle_in_transaction_session_timeout=10000 -c TimeZone=UTC"
+            "-c idle_in_transaction_session_timeout=10000 -c TimeZone=UTC -c DateStyle=ISO"
         )
-        names = {"options": options, "application_name": "audit-service", "gssencmode": "disable"}
+        names = {"options": options, "application_name": "audit-service", "client_encoding": "utf8"}
         # Never prepared: a first use would cost a second round trip, and plans of a month that was
         # detached meanwhile would have to be thrown away.
-        kwargs = {"database": self, "autocommit": True, "prepare_threshold": None, **names}
+        kwargs = {"database": self, "autocommit": True, "prepare_threshold": None, "gssencmode": "disable", **names}
         # Full from the start: growing under pressure would serialise one slow connect after another.
         self.pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             config.database_url, connection_class=_Connection, kwargs=kwargs, min_size=self.size_max, open=False
@@ -104,7 +104,9 @@ class Database:
             try:
                 connection = await asyncio.wait_for(attempt(), CONNECT_TIMEOUT_SECONDS)
             except (psycopg.Error, OSError, TimeoutError) as error:
-                self._lost("Database connect failed", error)
+                # A server that has no connection to spare is not lost to those who have one.
+                works = self.in_use or self.pool.get_stats().get("pool_available")
+                self._lost("Database connect failed", error, 0 if works else 1)
                 await pause(CONNECT_PAUSE_SECONDS)
             else:
                 self._lost_in_a_row = 0
@@ -113,10 +115,10 @@ class Database:
                     self.connected.set()
                 return connection
 
-    def _lost(self, message: str, error: Exception) -> None:
+    def _lost(self, message: str, error: Exception, count: int = 1) -> None:
         self._metrics.connection_errors.inc()
         self._log.error(message, error=type(error).__name__)
-        self._lost_in_a_row += 1
+        self._lost_in_a_row += count
         if self._lost_in_a_row >= LOST_IN_A_ROW and self.connected.is_set():
             self.connected.clear()
             self._log.error("Database unavailable")
@@ -155,7 +157,7 @@ class Database:
                 yield connection
                 self._lost_in_a_row = 0
             except psycopg.Error as error:
-                if fault_of(error).owner is Owner.LINK:
+                if connection.broken or fault_of(error).owner is Owner.LINK:
                     self._lost("Database connection lost", error)
                 else:
                     self._lost_in_a_row = 0

@@ -128,7 +128,6 @@ class Writer:
         work = partial(self.insert, event)
         result = await self.attempt(month.name, event.event_date, work, self._limits(deadline))
         if isinstance(result, Outcome):
-            month.breaker.success()
             if result.status is Status.CREATED and not result.duplicate:
                 self.months.wrote(month)
             return result

@@ -10,6 +10,7 @@ from . import (
     confirmed,
     conservation,
     duplicates,
+    evidence,
     exhaustion,
     fallback,
     honest_status,
@@ -17,12 +18,15 @@ from . import (
     logs,
     metrics,
     partition_hygiene,
+    reads,
     recovery,
     strictness,
 )
 
 DEFAULT_CHECKERS: tuple[str, ...] = (
     confirmed.NAME,
+    evidence.NAME,
+    reads.NAME,
     strictness.NAME,
     conservation.NAME,
     duplicates.NAME,

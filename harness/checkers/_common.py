@@ -8,8 +8,10 @@ import json
 import weakref
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from .. import events as ev
+from ..blast import Dlq, Edge, ServiceState, Write
 from ..checking import CheckResult
 from ..oracle import Expectation, Oracle
 from ..rundata import FaultWindow, Operation, Run
@@ -17,8 +19,8 @@ from ..values import Month
 
 CLIENT_SLACK_SECONDS = 0.25
 """What the client's own scheduling may add to a measured latency."""
-SCRAPE_SLACK_SECONDS = 1.0
-"""How far the moment that a scrape describes may lie from the time noted for it."""
+SCRAPE_SLACK_SECONDS = 0.3
+"""How far what a scrape describes may lie outside the time between its question and its answer."""
 LOG_SLACK_SECONDS = 0.5
 """How far a log line's mapped time may lie from the run's clock."""
 LATENCY_MARGIN_SECONDS = 0.050
@@ -51,8 +53,8 @@ def expectations(run: Run) -> tuple[Judged, ...]:
 
 def nothing_sent(checker: str, run: Run) -> CheckResult | None:
     """Return the UNKNOWN result of a run without operations, None when there is something to judge."""
-    if run.operations:
-        return None
+    if any(operation.writer >= 0 for operation in run.operations):
+        return None  # Negative writers are the harness's own, which try the service before the load begins.
     return CheckResult(checker, unknowns=("No operation was sent, so nothing was judged.",))
 
 
@@ -73,6 +75,8 @@ class Wishes:
     judge_latency: bool = False
     min_strict_events: int = 200
     strict_phases: tuple[str, ...] | None = None
+    months: tuple[Month, ...] | None = None
+    """Months that the load is to write, late ones too; None when the scenario does not say."""
     late_months: frozenset[Month] = frozenset()
     """Months that the load joined only once the faults were on: they owe nothing before."""
     faults: int = 0
@@ -95,15 +99,21 @@ def wishes(run: Run) -> Wishes:
         judge_latency=data.get("judge_latency") is True,
         min_strict_events=int(data.get("min_strict_events", 200)),
         strict_phases=None if phases is None else tuple(str(phase) for phase in phases),
-        late_months=_late_months(data),
+        months=_all_months(data),
+        late_months=frozenset(_months(data, "late_months") or ()),
         faults=len(schedule),
     )
 
 
-def _late_months(scenario: dict[str, object]) -> frozenset[Month]:
+def _months(scenario: dict[str, object], key: str) -> tuple[Month, ...] | None:
     load = scenario.get("load")
-    labels = load.get("late_months") if isinstance(load, dict) else None
-    return frozenset(Month.parse(str(label)) for label in labels or ())
+    labels = load.get(key) if isinstance(load, dict) else None
+    return None if labels is None else tuple(Month.parse(str(label)) for label in labels)
+
+
+def _all_months(scenario: dict[str, object]) -> tuple[Month, ...] | None:
+    months = _months(scenario, "months")
+    return None if months is None else (*months, *(_months(scenario, "late_months") or ()))
 
 
 class Calm(enum.Enum):
@@ -127,11 +137,15 @@ class Canary:
         self._memory = run.limits.recovery_seconds
         self._spans: dict[str, list[float]] = {}
         self._stalls: dict[str, list[tuple[float, float]]] = {}
+        self._unexplained: list[tuple[float, float]] = []
+        self._patience = run.limits.request_deadline_seconds + run.limits.recovery_seconds
         for sample in run.of_kind(ev.CanarySample):
             self._spans.setdefault(sample.month, []).append(sample.t)
             if sample.seconds >= self._bound or sample.sqlstate:
                 span = (sample.t - sample.seconds, sample.t + sample.seconds)
                 self._stalls.setdefault(sample.month, []).append(span)
+                if not stops_canary(run, Month.parse(sample.month), *span):
+                    self._unexplained.append(span)
         for times in self._spans.values():
             times.sort()
 
@@ -144,6 +158,59 @@ class Canary:
         index = bisect.bisect_left(times, start - 0.2)
         seen = index < len(times) and times[index] <= end + 0.2
         return Calm.CALM if seen else Calm.UNSEEN
+
+    def stalled_unexplained(self, operation: Operation) -> bool:
+        """Tell whether some month's canary stalled beside the operation although no fault stopped that month."""
+        start, end = operation.invoked, min(operation.completed, operation.invoked + self._patience)
+        return any(first <= end + 0.2 and last >= start - 0.2 for first, last in self._unexplained)
+
+
+def stops_canary(run: Run, month: Month, start: float, end: float) -> bool:
+    """Tell whether a fault, or an edge of one, is reason enough for a canary of the month to fail in [start, end]."""
+    return any(
+        (window.radius.edge is Edge.RESTART or (reaches(window, month) and window.radius.write is not Write.YES))
+        and window.injecting <= end
+        and start <= recovery_edge(window, run)
+        for window in run.windows
+    )
+
+
+def silenced(run: Run, t: float) -> bool:
+    """Tell whether a fault may, at ``t``, keep the service, its queue or the whole database from being looked at."""
+    taken = any(
+        (
+            window.radius.service is not ServiceState.UP
+            or window.radius.dlq is not Dlq.YES
+            or (window.radius.whole_database and window.radius.write in (Write.NO, Write.PARTIAL))
+        )
+        and window.injecting <= t <= recovery_edge(window, run)
+        for window in run.windows
+    )
+    return taken or between_lives(run, t)
+
+
+def unseen(run: Run, what: str, samples: Iterable[tuple[float, bool]]) -> str:
+    """Say why samples (time, whether it could be read) prove nothing, "" when enough of them do.
+
+    Only for what the target declares that it can be asked: to have looked and seen nothing is no pass.
+    """
+    found = list(samples)
+    if not found:
+        return f"The history holds no {what}, although the target declares that it can be asked."
+    judged = [readable for t, readable in found if not silenced(run, t)]
+    failed = judged.count(False)
+    if 2 * failed > len(judged):
+        return f"{failed} of {len(judged)} {what} outside the faults could not be read."
+    return ""
+
+
+def epoch(run: Run) -> float | None:
+    """Unix seconds of the run's 0; None when the record does not say."""
+    try:
+        moment = datetime.fromisoformat(run.started.started_at)
+    except ValueError:
+        return None
+    return None if moment.tzinfo is None else moment.timestamp()
 
 
 def recovery_edge(window: FaultWindow, run: Run) -> float:

@@ -11,6 +11,7 @@ from ..rundata import Operation
 from ..values import Promise
 from ._common import SCRAPE_SLACK_SECONDS, event_ids
 from ._scraped import Scraped
+from ._series import Scrape
 
 EVENTS = "datastorage_events_total"
 PROBE_WRITES = "probe-writes"
@@ -25,42 +26,67 @@ class _Interval:
     at_most: int
 
 
-def count_findings(scraped: Scraped) -> tuple[list[Finding], list[str]]:
-    """Compare the growth of each outcome with the answers; nothing is said after a restart or a lost answer."""
+@dataclass(frozen=True)
+class _Life:
+    """The first and the last scrape of one life of the process, and what lies between them."""
+
+    scraped: Scraped
+    first: Scrape
+    last: Scrape
+
+    def between(self, accepted: Callable[[Operation], bool]) -> tuple[_Interval, list[Operation]]:
+        """Count the accepted operations; the answer of a scrape describes some moment while it was under way."""
+        matching = [operation for operation in self.scraped.run.operations if accepted(operation)]
+        begin, end = self.first.end + SCRAPE_SLACK_SECONDS, self.last.t - SCRAPE_SLACK_SECONDS
+        surely = [op for op in matching if op.invoked >= begin and op.completed <= end]
+        may = [op for op in matching if self._may_fall_into(op)]
+        return _Interval(len(surely), len(may)), may
+
+    @property
+    def unanswered(self) -> int:
+        """Operations that the service may have counted as anything, since nobody heard its answer."""
+        return sum(op.type is ev.Completion.INFO and self._may_fall_into(op) for op in self.scraped.run.operations)
+
+    def _may_fall_into(self, op: Operation) -> bool:
+        known = op.completed
+        if op.type is ev.Completion.INFO:  # The service may have gone on after the client had given up.
+            known = max(known, op.invoked) + self.scraped.run.limits.request_deadline_seconds
+        return known >= self.first.t - SCRAPE_SLACK_SECONDS and op.invoked <= self.last.end + SCRAPE_SLACK_SECONDS
+
+
+def count_findings(scraped: Scraped) -> tuple[list[Finding], dict[str, float]]:
+    """Compare the growth of each outcome, in each life of the process, with the answers; facts say what was not."""
     run = scraped.run
-    lost = any(operation.type is ev.Completion.INFO for operation in run.operations)
-    if scraped.restarted or lost or len(scraped.scrapes) < 2:
-        return [], []
-    first, last = scraped.scrapes[0], scraped.scrapes[-1]
-    grown: dict[str, float] = {}
-    for outcome in _OUTCOMES:
-        end = last.get(EVENTS, outcome=outcome)
-        if end is None:
-            return [Finding(Promise.TRUTH, f"Series {EVENTS} is missing for outcome {outcome}.", (), last.t)], []
-        grown[outcome] = end - (first.get(EVENTS, outcome=outcome) or 0.0)
     probes = sum(int(note.text) for note in run.of_kind(ev.Note) if note.topic == PROBE_WRITES and note.text.isdigit())
-    return [
-        Finding(Promise.TRUTH, said, event_ids(_between(scraped, accepted)[1]), last.t)
-        for said, accepted in _disagreements(scraped, grown, probes)
-    ], []
+    findings: list[Finding] = []
+    not_judged = 0
+    lives = list(scraped.lives())
+    for scrapes in lives:
+        if len(scrapes) < 2:
+            not_judged += 1
+            continue
+        life = _Life(scraped, scrapes[0], scrapes[-1])
+        grown: dict[str, float] = {}
+        for outcome in _OUTCOMES:
+            end = life.last.get(EVENTS, outcome=outcome)
+            if end is None:
+                said = f"Series {EVENTS} is missing for outcome {outcome}."
+                return [*findings, Finding(Promise.TRUTH, said, (), life.last.t)], {}
+            grown[outcome] = end - (life.first.get(EVENTS, outcome=outcome) or 0.0)
+        findings += [
+            Finding(Promise.TRUTH, said, event_ids(life.between(accepted)[1]), life.last.t)
+            for said, accepted in _disagreements(life, grown, probes)
+        ]
+    not_judged += len(scraped.boundaries) + 1 - len(lives)
+    return findings, {"events_total_not_judged": float(not_judged)} if not_judged else {}
 
 
-def _between(scraped: Scraped, accepted: Callable[[Operation], bool]) -> tuple[_Interval, list[Operation]]:
-    start, end = scraped.scrapes[0].t, scraped.scrapes[-1].t
-    slack = SCRAPE_SLACK_SECONDS
-    matching = [operation for operation in scraped.run.operations if accepted(operation)]
-    surely = [op for op in matching if op.invoked >= start + slack and op.completed <= end - slack]
-    may = [op for op in matching if op.completed >= start - slack and op.invoked <= end + slack]
-    return _Interval(len(surely), len(may)), may
-
-
-def _disagreements(
-    scraped: Scraped, grown: dict[str, float], probes: int
-) -> list[tuple[str, Callable[[Operation], bool]]]:
+def _disagreements(life: _Life, grown: dict[str, float], probes: int) -> list[tuple[str, Callable[[Operation], bool]]]:
     """Outcomes outside their interval.
 
     A second request with an identity may be counted as created, queued or duplicate, as the service saw it, and
     so may a first one whose ambiguous commit was tried again; so lower bounds hold for sums with ``duplicate``.
+    What nobody heard answered may be counted anywhere, or nowhere.
     """
 
     def first_send(status: int) -> Callable[[Operation], bool]:
@@ -69,7 +95,7 @@ def _disagreements(
     def answered(*statuses: int) -> Callable[[Operation], bool]:
         return lambda op: op.status in statuses
 
-    duplicate = grown["duplicate"]
+    duplicate, unanswered = grown["duplicate"], life.unanswered
     accepted = grown["created"] + grown["queued"] + duplicate
     rules: list[tuple[str, float, float, Callable[[Operation], bool], Callable[[Operation], bool], int]] = [
         ("created", grown["created"], duplicate, first_send(201), answered(201), probes),
@@ -81,7 +107,7 @@ def _disagreements(
     ]
     wrong: list[tuple[str, Callable[[Operation], bool]]] = []
     for outcome, value, spare, demanded, possible, widening in rules:
-        least, most = _between(scraped, demanded)[0].surely, _between(scraped, possible)[0].at_most + widening
+        least, most = life.between(demanded)[0].surely, life.between(possible)[0].at_most + widening + unanswered
         if not (least - spare <= value <= most):
             said = f"{EVENTS}{{outcome={outcome}}} grew by {value:g}; the answers allow {least} to {most}."
             wrong.append((said, possible))

@@ -21,6 +21,9 @@ from ..values import Phase, Promise
 from ._common import Calm, Canary, event_ids, expectations, reaches, recovery_edge
 from ._stored import Stored
 
+BROKEN_OFF = ("load", "abort", "harness")
+"""Topics of the notes that say that the harness itself, or its load, did not play the run to its end."""
+
 
 class Owner(enum.Enum):
     """The checker that judges a deviation."""
@@ -91,9 +94,12 @@ class _Judge:
         return Deviation(operation, owner, promise, said, self._excuse(operation, expected))
 
     def _cut_off(self, operation: Operation) -> bool:
-        """Nobody waited for the answer of an operation that was still in its deadline when the run ended."""
+        """Nobody waited for an answer that was due after the end of the run, or of the load that asked for it."""
+        if not math.isinf(operation.completed):
+            return False
         waited = self._run.end - operation.invoked
-        return math.isinf(operation.completed) and waited <= self._run.limits.request_deadline_seconds
+        broken_off = self._run.final is None or any(note.topic in BROKEN_OFF for note in self._run.of_kind(ev.Note))
+        return broken_off or waited <= self._run.limits.request_deadline_seconds
 
     def _owner(self, operation: Operation, expected: Expectation) -> Owner:
         if expected.covered:
@@ -112,6 +118,8 @@ class _Judge:
     def _excuse(self, operation: Operation, expected: Expectation) -> str:
         if operation.status == CREATED and operation.kind in (ev.OpKind.WRITE, ev.OpKind.RESEND):
             return self._stored.radius_was_wrong(operation)
+        if operation.status == NO_ANSWER and self._canary.stalled_unexplained(operation):
+            return "the canary's own inserts stalled or failed as well, though no fault was the reason"
         honest_answers = (CREATED, QUEUED, REJECTED, CONFLICT, UNAVAILABLE)
         if expected.allowed == {NO_ANSWER} and operation.status in honest_answers:
             return "the service answered while the fault should have silenced it, so the fault did not bite"

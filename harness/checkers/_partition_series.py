@@ -10,16 +10,14 @@ from ..checking import Finding
 from ..oracle import CONFLICT, CREATED, NO_ANSWER, QUEUED, REJECTED
 from ..rundata import FaultWindow, Operation, Run
 from ..values import Month, Promise
-from ._common import SCRAPE_SLACK_SECONDS, covering, event_ids, reaches, recovery_edge
+from ._common import SCRAPE_SLACK_SECONDS, covering, event_ids, recovery_edge
+from ._noticed import STATES, STATUS, healthy, noticed
 from ._scraped import Scraped
 from ._series import Scrape
 
 FAILURES = "datastorage_partition_write_failures_total"
 LAST_WRITE = "datastorage_partition_last_write_timestamp"
-STATUS = "datastorage_partition_status"
 DEPTH = "datastorage_dlq_depth"
-STATES = ("healthy", "degraded", "unavailable")
-NOTICE_SLACK_SECONDS = 1.5
 CLOCK_SLACK_SECONDS = 5.0
 """How far the service's wall clock and the run's clock may have drifted apart."""
 _LOOP_MAY_NOTICE = ("detach", "drop", "prevent")
@@ -32,7 +30,7 @@ def partition_findings(scraped: Scraped) -> tuple[list[Finding], list[str]]:
     unknowns: list[str] = []
     for month in scraped.run.months:
         findings += _series(scraped, month)
-        findings += _noticed(scraped, month)
+        noticed(scraped, month, findings, unknowns)
         _healthy_in_peace(scraped, month, findings, unknowns)
         _recovered(scraped, month, findings, unknowns)
         findings += _failures(scraped, month)
@@ -79,41 +77,6 @@ def _last_write_faults(scraped: Scraped, scrape: Scrape, month: Month, written: 
             yield f"{LAST_WRITE} of {month} lies in the future"
 
 
-def _healthy(scrape: Scrape, month: Month) -> bool | None:
-    value = scrape.get(STATUS, partition=month.label, status="healthy")
-    return None if value is None else value == 1
-
-
-def _noticed(scraped: Scraped, month: Month) -> Iterator[Finding]:
-    """A month that takes no write, and was asked to, is not shown healthy once the check interval is over."""
-    run = scraped.run
-    for window in run.windows:
-        narrow = window.radius.write is Write.NO and not window.radius.whole_database
-        if not narrow or window.confirmed is None or not reaches(window, month):
-            continue
-        due = window.confirmed + run.limits.partition_check_seconds + NOTICE_SLACK_SECONDS
-        healing = window.healing if window.healing is not None else run.end
-        sent = [
-            operation
-            for operation in run.operations
-            if operation.month == month
-            and window.radius.covers(operation.event_date)
-            and operation.kind is ev.OpKind.WRITE
-            and window.confirmed <= operation.invoked
-            and operation.completed <= due
-        ]
-        wrong = [
-            scrape
-            for scrape in scraped.scrapes
-            if due + SCRAPE_SLACK_SECONDS <= scrape.t < healing
-            and _healthy(scrape, month)
-            and not scraped.whole_database_ill(scrape.t)
-        ]
-        if sent and wrong:
-            said = f"{month} is shown healthy {wrong[0].t - window.confirmed:.1f} s after {window.name} was confirmed."
-            yield Finding(Promise.TRUTH, said, event_ids(sent), wrong[0].t)
-
-
 def _healthy_in_peace(scraped: Scraped, month: Month, findings: list[Finding], unknowns: list[str]) -> None:
     """Away from faults and their edges a month that was written is healthy."""
     wrong: list[float] = []
@@ -121,7 +84,7 @@ def _healthy_in_peace(scraped: Scraped, month: Month, findings: list[Finding], u
     created: dict[str, None] = {}
     for scrape in scraped.scrapes:
         written = scraped.created_before(month, scrape.t)
-        if written is None or _healthy(scrape, month) is not False or scraped.disturbed(month, scrape.t):
+        if written is None or healthy(scrape, month) is not False or scraped.disturbed(month, scrape.t):
             continue
         (stalled if scraped.stalled(month, scrape.t) else wrong).append(scrape.t)
         if wrong[-1:] == [scrape.t]:
@@ -141,7 +104,7 @@ def _recovered(scraped: Scraped, month: Month, findings: list[Finding], unknowns
         return
     last = scraped.scrapes[-1]
     accepted = [op for op in run.operations if op.month == month and op.acknowledged]
-    if _healthy(last, month) is not False or not accepted:
+    if healthy(last, month) is not False or not accepted:
         return
     edge = max(recovery_edge(window, run) for window in windows)
     if last.t <= edge + SCRAPE_SLACK_SECONDS:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Iterator
-from datetime import datetime
 from functools import cached_property
 
 from .. import events as ev
-from ..blast import Edge
+from ..blast import Edge, Write
 from ..rundata import FaultWindow, Operation, Run
 from ..values import Month
 from ._common import (
@@ -16,6 +15,7 @@ from ._common import (
     Calm,
     Canary,
     between_lives,
+    epoch,
     life_of,
     reaches,
     recovery_edge,
@@ -70,7 +70,7 @@ class Scraped:
         return any(self._disturbs(window, month, t) for window in self.run.windows)
 
     def _disturbs(self, window: FaultWindow, month: Month, t: float) -> bool:
-        if t < window.injecting - SCRAPE_SLACK_SECONDS:
+        if t + self._answering(t) < window.injecting - SCRAPE_SLACK_SECONDS:
             return False
         if t > recovery_edge(window, self.run) + SCRAPE_SLACK_SECONDS:
             return False
@@ -94,9 +94,11 @@ class Scraped:
         )
 
     def whole_database_ill(self, t: float) -> bool:
-        """Tell whether a fault of all months may be on at ``t``: any status is honest then."""
+        """Tell whether a fault of all months' writes may be on at ``t``: any status is honest then."""
         return any(
-            window.radius.whole_database and window.injecting <= t <= recovery_edge(window, self.run) + 1.0
+            window.radius.whole_database
+            and window.radius.write is not Write.YES
+            and window.injecting <= t <= recovery_edge(window, self.run) + 1.0
             for window in self.run.windows
         )
 
@@ -104,11 +106,15 @@ class Scraped:
         """Tell whether the canary says that the database itself stalled."""
         return self.canary.around(month, t, t) is Calm.STALLED
 
+    def _answering(self, t: float) -> float:
+        """How long the scrape asked at ``t`` was under way."""
+        return self._seconds.get(t, 0.0)
+
+    @cached_property
+    def _seconds(self) -> dict[float, float]:
+        return {scrape.t: scrape.sample.seconds for scrape in self.scrapes}
+
     @cached_property
     def epoch(self) -> float | None:
         """Unix seconds of the run's 0; None when the record does not say."""
-        try:
-            moment = datetime.fromisoformat(self.run.started.started_at)
-        except ValueError:
-            return None
-        return None if moment.tzinfo is None else moment.timestamp()
+        return epoch(self.run)

@@ -42,6 +42,11 @@ class Scrape:
         """Seconds on the run's clock."""
         return self.sample.t
 
+    @property
+    def end(self) -> float:
+        """When the answer was there: the values are those of some moment between ``t`` and this."""
+        return self.sample.t + self.sample.seconds
+
     def get(self, name: str, **labels: str) -> float | None:
         """The value of exactly this series; None when it is missing, which is not zero."""
         return self.values.get(name, {}).get(tuple(sorted(labels.items())))

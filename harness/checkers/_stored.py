@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from datetime import date
+from datetime import date, datetime
+from functools import cached_property
 
 from .. import events as ev
 from ..rundata import Operation, Run
+from ._common import epoch
 from ._content import correlation_of
 
 Identity = tuple[str, date]
+LATE_SECONDS = 1.0
+"""A row whose storing began this long after its 201 was not stored when the 201 was sent."""
 
 
 class Stored:
@@ -33,6 +37,8 @@ class Stored:
             self.queued[identity].append(entry)
             self._by_correlation.setdefault(correlation_of(entry.content), identity)
         self.destroyed_at = _destroyed(run)
+        self._run = run
+        self._touched = {event_id.lower() for record in run.of_kind(ev.Destroyed) for event_id in record.event_ids}
 
     def identity(self, operation: Operation) -> Identity:
         """The identity that an operation asked for; one whose id the service made is found by its correlation id."""
@@ -52,9 +58,43 @@ class Stored:
             return f"the table was not read at the end ({self.detail}), so the row cannot be looked for"
         if self.destroyed(operation):
             return "the fault destroyed rows of this month, so the row cannot be looked for"
+        if self.stored_late(operation) is not None:
+            return ""
         if any(row.month == operation.month.label for row in self.rows.get(self.identity(operation), [])):
             return "the row is in its month, so the fault's declared radius was wrong"
         return ""
+
+    def stored_late(self, operation: Operation) -> float | None:
+        """Seconds from the 201 of a first send to the beginning of the transaction that stored it; None if honest.
+
+        None also where that cannot be known: no row, no time, or a fault that destroyed the row, which a later
+        re-send may have stored again.
+        """
+        after = self._after_answer(operation)
+        if after is None:
+            return None
+        return after - self._skew if after - self._skew > LATE_SECONDS else None
+
+    def _after_answer(self, operation: Operation) -> float | None:
+        began = epoch(self._run)
+        identity = self.identity(operation)
+        first_send = operation.kind is ev.OpKind.WRITE and operation.status == 201
+        if began is None or not first_send or identity[0] in self._touched:
+            return None
+        times = [t for row in self.rows.get(identity, []) if (t := _moment(row.recorded_at)) is not None]
+        return min(times) - began - operation.completed if times else None
+
+    @cached_property
+    def _skew(self) -> float:
+        """How far the database's clock is ahead at least: no row can be stored so long after every answer."""
+        return max(0.0, min((t for op in self._run.operations if (t := self._after_answer(op)) is not None), default=0))
+
+
+def _moment(text: str) -> float | None:
+    try:
+        return datetime.fromisoformat(text).timestamp() if text else None
+    except ValueError:
+        return None
 
 
 def _destroyed(run: Run) -> dict[str, float]:

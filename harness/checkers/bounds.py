@@ -6,10 +6,10 @@ from .. import events as ev
 from ..checking import CHECKERS, CheckResult, Finding
 from ..rundata import Run
 from ..values import Promise
-from ._common import in_flight, recovery_edge
+from ._common import in_flight, recovery_edge, unseen
 
 NAME = "bounds"
-SHORTEST_SECONDS = 0.15
+SHORTEST_SECONDS = 0.2
 """An excess seen for less may be a backend that PostgreSQL has not yet reaped."""
 LONGEST_GAP_SECONDS = 2.0
 """Two samples further apart do not show that the excess lasted."""
@@ -18,12 +18,14 @@ LONGEST_GAP_SECONDS = 2.0
 @CHECKERS.register(NAME)
 def bounds(run: Run) -> CheckResult:
     """Judge the connection samples; where backends outlive their clients the process's own sockets count."""
+    if not run.reads.sql:
+        return CheckResult(NAME, not_checked="sql")
     samples = run.of_kind(ev.ConnectionSample)
-    if not samples:
-        return CheckResult(NAME, not_checked="connection samples")
+    blind = unseen(run, "connection samples", [(sample.t, sample.backends >= 0) for sample in samples])
     counted = [(sample.t, count) for sample in samples if (count := _count(run, sample)) >= 0]
     if not counted:
-        return CheckResult(NAME, unknowns=("No connection sample could be read, so the pool's bound was not judged.",))
+        said = blind or "No connection sample could be read, so the pool's bound was not judged."
+        return CheckResult(NAME, unknowns=(said,))
     facts = {
         "connections_most": float(max(count for _, count in counted)),
         "connection_samples": float(len(counted)),
@@ -39,7 +41,7 @@ def bounds(run: Run) -> CheckResult:
         )
         for start, end, most in _excesses(counted, run.limits.db_pool_max)
     )
-    return CheckResult(NAME, findings, facts=facts)
+    return CheckResult(NAME, findings, (blind,) if blind else (), facts=facts)
 
 
 def _count(run: Run, sample: ev.ConnectionSample) -> int:

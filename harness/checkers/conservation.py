@@ -24,6 +24,8 @@ def conservation(run: Run) -> CheckResult:
     empty = nothing_sent(NAME, run)
     if empty is not None:
         return empty
+    if not run.reads.sql:
+        return CheckResult(NAME, not_checked="sql")
     books = _Books(run)
     if not books.stored.table_read:
         return CheckResult(NAME, unknowns=(f"The table was not read at the end: {books.stored.detail}.",))
@@ -77,7 +79,7 @@ class _Books:
 
     def settle_acknowledged(self) -> None:
         """Every acknowledgement must be backed by a stored row, or by a dead letter of a contested identity."""
-        if not self.stored.dlq_read:
+        if not self.stored.dlq_read and self._run.reads.dlq:
             self._unsure[f"the queue was not read at the end ({self.stored.detail})"] = []
         for account in self._accounts.values():
             acknowledged = account.acknowledged
@@ -134,20 +136,32 @@ class _Books:
 
     def _missing(self, account: _Account, queued: Sequence[ev.DlqRow]) -> None:
         event_id = event_ids(account.operations)[0]
-        if queued:
-            return  # Judged by settle_queue: a pending or dead event is not lost.
-        if all(self.stored.destroyed(operation) for operation in account.acknowledged):
+        if any(entry.state != "dead" for entry in queued) or (queued and not account.contested):
+            return  # Judged by settle_queue, which says that it is still queued, or dead for no reason.
+        dead = [parse_content(entry.content) for entry in queued]
+        owed = [operation for operation in account.acknowledged if _difference(operation, dead, absent=True)]
+        due = [operation for operation in owed if not self.stored.destroyed(operation)]
+        if not due and any(self.stored.destroyed(operation) for operation in account.operations):
             self._facts["destroyed_by_fault"] += 1
         elif self._withheld(account.identity):
             self._unsure["events are not readable in a month whose fault was never seen repaired"].append(event_id)
+        elif not self._run.reads.dlq:
+            if any(operation.status == 201 for operation in due):
+                self._lose(account, "not in the table")
+            else:
+                self._facts["queued_not_checked"] += 1
+        elif self.stored.dlq_read and queued:
+            self._lose(account, "not in the table, where the owner of a conflict's dead letter must be")
         elif self.stored.dlq_read:
-            answers = "/".join(str(status) for status in sorted({op.status for op in account.acknowledged}))
-            month = account.operations[0].month
-            said = f"of {month} answered {answers} are lost: neither in the table nor in the queue"
-            self._facts["lost"] += 1
-            self._blame(Promise.CONSERVATION, said, event_id)
+            self._lose(account, "neither in the table nor in the queue")
         else:
             self._unsure["events are not in the table, and the queue was not read"].append(event_id)
+
+    def _lose(self, account: _Account, where: str) -> None:
+        answers = "/".join(str(status) for status in sorted({op.status for op in account.acknowledged}))
+        said = f"of {account.operations[0].month} answered {answers} are lost: {where}"
+        self._facts["lost"] += 1
+        self._blame(Promise.CONSERVATION, said, event_ids(account.operations)[0])
 
     def _content(self, account: _Account, rows: Sequence[ev.TableRow], queued: Sequence[ev.DlqRow]) -> None:
         """The stored content must be what was acknowledged; in a conflict the first one stored owns the identity."""

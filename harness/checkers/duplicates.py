@@ -21,6 +21,8 @@ def duplicates(run: Run) -> CheckResult:
     empty = nothing_sent(NAME, run)
     if empty is not None:
         return empty
+    if not run.reads.sql:
+        return CheckResult(NAME, not_checked="sql")
     stored = Stored(run)
     if not stored.table_read:
         return CheckResult(NAME, unknowns=(f"The table was not read at the end: {stored.detail}.",))

@@ -24,7 +24,6 @@ from ._common import (
 
 NAME = "fallback"
 MEDIAN_RATIO = 3.0
-MIN_QUEUED_SAMPLES = 200
 OPENING_ANSWERS = 5
 """The breaker of a month counts as open from its fifth 202 in a window on; those five may wait for time-outs."""
 
@@ -35,16 +34,16 @@ def fallback(run: Run) -> CheckResult:
     empty = nothing_sent(NAME, run)
     if empty is not None:
         return empty
-    findings = list(_late(run))
+    findings, excused = _late(run)
     for window in run.windows:
         if _queues(window):
             findings += [found for month in run.months if (found := _first_queued(run, window, month))]
-    unknowns: tuple[str, ...] = ()
+    unknowns: tuple[str, ...] = tuple(excused)
     answered = [operation.seconds for operation in run.operations if operation.status]
     facts = {"slowest_answer_seconds": max(answered, default=0.0)}
     if wishes(run).judge_latency and any(_queues(window) for window in run.windows):
-        late, unknowns, figures = _median(run)
-        findings += late
+        late, unsure, figures = _median(run)
+        findings, unknowns = [*findings, *late], (*unknowns, *unsure)
         facts.update(figures)
     return CheckResult(NAME, tuple(findings), unknowns, facts=facts)
 
@@ -56,7 +55,7 @@ def _queues(window: FaultWindow) -> bool:
     return radius.write is Write.NO and quiet and window.confirmed is not None and window.injected is not None
 
 
-def _late(run: Run) -> list[Finding]:
+def _late(run: Run) -> tuple[list[Finding], list[str]]:
     """Answers after the deadline; an operation without any answer is judged by honest-status."""
     bound = run.limits.request_deadline_seconds + CLIENT_SLACK_SECONDS
     late = [
@@ -65,11 +64,17 @@ def _late(run: Run) -> list[Finding]:
         if operation.status and operation.seconds > bound and expected.allowed != {0}
     ]
     late = [operation for operation in late if not _silenced(run, operation)]
+    canary = Canary(run)
+    stalled = {operation.op for operation in late if canary.stalled_unexplained(operation)}
+    late = [operation for operation in late if operation.op not in stalled]
+    excused = f"{len(stalled)} answers came after the deadline, but the canary stalled as well, though by no fault."
+    unknowns = [excused] if stalled else []
     if not late:
-        return []
+        return [], unknowns
     slowest = max(operation.seconds for operation in late)
     said = f"{len(late)} answers came after the deadline of {run.limits.request_deadline_seconds:g} s"
-    return [Finding(Promise.FALLBACK, f"{said}; the slowest took {slowest:.2f} s.", event_ids(late), late[0].invoked)]
+    summary = f"{said}; the slowest took {slowest:.2f} s."
+    return [Finding(Promise.FALLBACK, summary, event_ids(late), late[0].invoked)], unknowns
 
 
 def _silenced(run: Run, operation: Operation) -> bool:
@@ -128,9 +133,9 @@ def _median(run: Run) -> tuple[list[Finding], tuple[str, ...], dict[str, float]]
         if expected.phase is Phase.BEFORE and operation.status == 201 and operation.kind is ev.OpKind.WRITE
     ]
     queued = [operation for window in run.windows if _queues(window) for operation in _open_breaker(run, window)]
-    if len(healthy) < MIN_LATENCY_SAMPLES or len(queued) < MIN_QUEUED_SAMPLES:
+    if len(healthy) < MIN_LATENCY_SAMPLES or len(queued) < MIN_LATENCY_SAMPLES:
         counts = (
-            f"{len(healthy)} healthy 201 of {MIN_LATENCY_SAMPLES}, {len(queued)} queued 202 of {MIN_QUEUED_SAMPLES}"
+            f"{len(healthy)} healthy 201 of {MIN_LATENCY_SAMPLES}, {len(queued)} queued 202 of {MIN_LATENCY_SAMPLES}"
         )
         return [], (f"The latency of queueing was not judged: {counts}.",), {}
     median_201 = quantile(healthy, 0.5)

@@ -10,6 +10,7 @@ from ..rundata import Run
 from ..values import Promise
 from ._common import event_ids, expectations, nothing_sent
 from ._deviations import Owner, deviations, grouped
+from ._stored import LATE_SECONDS, Stored
 
 NAME = Owner.STATUS.value
 
@@ -24,7 +25,7 @@ def honest_status(run: Run) -> CheckResult:
     answers = Counter(operation.status for operation in run.operations)
     facts = {f"answers_{status or 'none'}": float(count) for status, count in sorted(answers.items())}
     facts["judged_strictly"] = float(sum(expected.strict for _, expected in expectations(run)))
-    return CheckResult(NAME, (*findings, *_misplaced(run)), unknowns, facts=facts)
+    return CheckResult(NAME, (*findings, *_misplaced(run), *_stored_later(run)), unknowns, facts=facts)
 
 
 def _misplaced(run: Run) -> tuple[Finding, ...]:
@@ -41,3 +42,19 @@ def _misplaced(run: Run) -> tuple[Finding, ...]:
         return ()
     said = f"{len(wrong)} x answer names partition {wrong[0].partition} for an event of {wrong[0].month}."
     return (Finding(Promise.HONEST_STATUS, said, event_ids(wrong), wrong[0].invoked),)
+
+
+def _stored_later(run: Run) -> tuple[Finding, ...]:
+    """A 201 says that the row is committed: one that was only queued, and drained afterwards, was a 202."""
+    stored = Stored(run)
+    late = [
+        (operation, seconds)
+        for operation, expected in expectations(run)
+        if operation.status in expected.allowed and (seconds := stored.stored_late(operation)) is not None
+    ]
+    if not late:
+        return ()
+    longest = max(seconds for _, seconds in late)
+    said = f"{len(late)} x 201 for an event that was stored more than {LATE_SECONDS:g} s later (up to {longest:.1f} s)."
+    operations = [operation for operation, _ in late]
+    return (Finding(Promise.HONEST_STATUS, said, event_ids(operations), operations[0].invoked),)

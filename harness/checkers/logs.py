@@ -6,7 +6,7 @@ import bisect
 from collections.abc import Iterator
 
 from .. import events as ev
-from ..blast import Write
+from ..blast import Edge, Write
 from ..checking import CHECKERS, CheckResult, Finding
 from ..oracle import CREATED, QUEUED
 from ..rundata import FaultWindow, Operation, Run
@@ -35,8 +35,11 @@ def logs(run: Run) -> CheckResult:
     empty = nothing_sent(NAME, run)
     if empty is not None:
         return empty
-    if not run.of_kind(ev.LogLine):
+    if not run.reads.logs:
         return CheckResult(NAME, not_checked="logs")
+    if not run.of_kind(ev.LogLine):
+        said = "The history holds no log line, although the target declares that its log can be read."
+        return CheckResult(NAME, unknowns=(said,))
     book = _Book(run)
     findings: list[Finding] = []
     unknowns: list[str] = []
@@ -63,6 +66,23 @@ class _Book:
 
     def activated(self, month: Month) -> list[ev.LogLine]:
         return self._lines.get(f"DLQ fallback activated for partition {month}", [])
+
+    def place(self, month: Month, t: float) -> str:
+        """Say where away from every edge a line lies; empty at an edge, and where writes may succeed now and then."""
+        near = [
+            window
+            for window in self.run.windows
+            if (reaches(window, month) or window.radius.edge is not Edge.MONTHS)
+            and window.injecting - LOG_SLACK_SECONDS <= t <= recovery_edge(window, self.run) + LOG_SLACK_SECONDS
+        ]
+        if not near:
+            return "" if self.scraped.stalled(month, t) else "away from every fault"
+        for window in near:
+            start, end = window.confirmed, window.healing if window.healing is not None else self.run.end
+            on = start is not None and start < t < end and reaches(window, month)
+            if not on or window.radius.write is not Write.NO or window.radius.dates is not None:
+                return ""
+        return f"while {near[0].name} (fault {near[0].fault}) was on"
 
     def ended(self, month: Month) -> list[ev.LogLine]:
         return self._lines.get(f"DLQ fallback ended for partition {month}", [])
@@ -94,14 +114,24 @@ def _activated(book: _Book, month: Month) -> Iterator[Finding]:
         if not any(start <= line.t <= end for line in lines):
             said = f"No line 'DLQ fallback activated for partition {month}' although {window.name} had events queued."
             yield Finding(Promise.TRUTH, said, event_ids(queued), window.injected)
-    episodes = len(covering(book.run, month)) + 1
-    by_life: dict[int, list[ev.LogLine]] = {}
-    for line in lines:
-        by_life.setdefault(life_of(book.boundaries, line.t), []).append(line)
-    for life in by_life.values():
-        if covering(book.run, month) and sum(1 + line.suppressed for line in life) > episodes:
-            said = f"'DLQ fallback activated for partition {month}' came {len(life)} times for {episodes - 1} episodes."
-            yield Finding(Promise.TRUTH, said, (), life[-1].t)
+    yield from _too_often(book, month)
+
+
+def _too_often(book: _Book, month: Month) -> Iterator[Finding]:
+    """While no write can succeed no episode can end, and in peace none begins but by a stall.
+
+    At an edge episodes may honestly begin and end again and again, as the database comes and goes.
+    """
+    times: dict[tuple[str, int], list[float]] = {}
+    for line in book.activated(month):
+        place = book.place(month, line.t)
+        if place:
+            count = times.setdefault((place, life_of(book.boundaries, line.t)), [])
+            count += [line.t] * (1 + line.suppressed)
+    for (place, _), found in times.items():
+        if len(found) > 1:
+            said = f"'DLQ fallback activated for partition {month}' came {len(found)} times {place}, once is due."
+            yield Finding(Promise.TRUTH, said, event_ids(book.queued(month)), found[-1])
 
 
 def _already_queueing(book: _Book, window: FaultWindow, other: FaultWindow, month: Month) -> bool:

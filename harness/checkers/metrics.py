@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from .. import events as ev
+from ..blast import ServiceState
 from ..checking import CHECKERS, CheckResult, Finding
 from ..rundata import Run
 from ..values import Promise
-from ._common import in_flight, nothing_sent
+from ._common import in_flight, nothing_sent, recovery_edge, unseen
 from ._counted import count_findings
 from ._partition_series import partition_findings
 from ._scraped import Scraped
@@ -30,20 +32,32 @@ def metrics(run: Run) -> CheckResult:
     empty = nothing_sent(NAME, run)
     if empty is not None:
         return empty
-    scraped = Scraped(run)
-    if not scraped.asked:
+    if not run.reads.metrics:
         return CheckResult(NAME, not_checked="metrics")
+    scraped = Scraped(run)
+    blind = unseen(run, "scrapes", [(sample.t, not sample.error) for sample in run.of_kind(ev.MetricsSample)])
     if not scraped.scrapes:
-        return CheckResult(NAME, unknowns=(f"None of {scraped.asked} scrapes succeeded, so no number was judged.",))
+        said = f"None of {scraped.asked} scrapes succeeded, so no number was judged." if scraped.asked else blind
+        return CheckResult(NAME, unknowns=(said,))
     findings = [*_each(scraped, _present), *_each(scraped, _pool), *_falling(scraped)]
     partition, unsure = partition_findings(scraped)
-    counted, unsure_counts = count_findings(scraped)
+    counted, count_facts = count_findings(scraped)
+    unknowns = [*([blind] if blind else []), *_never_scraped(scraped), *unsure]
     facts = {
         "scrapes": float(len(scraped.scrapes)),
         "scrapes_failed": float(scraped.asked - len(scraped.scrapes)),
         "max_in_use": max((scrape.get(IN_USE) or 0.0 for scrape in scraped.scrapes), default=0.0),
     }
-    return CheckResult(NAME, (*findings, *partition, *counted), (*unsure, *unsure_counts), facts=facts)
+    return CheckResult(NAME, (*findings, *partition, *counted), tuple(unknowns), facts=facts | count_facts)
+
+
+def _never_scraped(scraped: Scraped) -> Iterator[str]:
+    """A fault during which no scrape succeeded, from its injection to its recovery, was not seen in any number."""
+    for window in scraped.run.windows:
+        edge = recovery_edge(window, scraped.run)
+        seen = any(window.injecting <= scrape.t <= edge for scrape in scraped.scrapes)
+        if not seen and window.radius.service is ServiceState.UP:
+            yield f"No scrape succeeded between the injection of {window.name} and the recovery from it."
 
 
 def _each(scraped: Scraped, rule: Rule) -> list[Finding]:

@@ -18,6 +18,8 @@ _DATES = re.compile(r"FROM \('(\d{4}-\d{2}-\d{2})[^']*'\) TO \('(\d{4}-\d{2}-\d{
 @CHECKERS.register(NAME)
 def partition_hygiene(run: Run) -> CheckResult:
     """Judge the catalog as it was read at the end."""
+    if not run.reads.sql:
+        return CheckResult(NAME, not_checked="sql")
     if run.final is None or not run.final.table:
         return CheckResult(NAME, unknowns=("The catalog was not read at the end, so partitions were not judged.",))
     partitions = run.of_kind(ev.PartitionRow)

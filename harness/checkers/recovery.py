@@ -86,6 +86,8 @@ def _drained(run: Run, findings: list[Finding], unknowns: list[str]) -> None:
     final = run.final
     if any(window.probed is None for window in run.windows):
         return  # Said already: without a repair nothing has to drain.
+    if not run.reads.dlq:
+        return  # The target does not let anyone look; the checker `reads` says so.
     if final is None or not final.dlq:
         unknowns.append("The queue was not read at the end, so it is not known whether it drained.")
         return

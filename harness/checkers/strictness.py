@@ -15,27 +15,30 @@ NAME = "strictness"
 
 @CHECKERS.register(NAME)
 def strictness(run: Run) -> CheckResult:
-    """Count strictly judged writes by phase and month; too few, or less than half of a phase, is UNKNOWN."""
+    """Count strictly judged writes by phase and month; too few, or less than half of them, is UNKNOWN."""
     empty = nothing_sent(NAME, run)
     if empty is not None:
         return empty
     strict: Counter[tuple[Phase, Month]] = Counter()
     every: Counter[tuple[Phase, Month]] = Counter()
     for operation, expected in expectations(run):
-        if operation.kind is ev.OpKind.WRITE:
+        if operation.kind is ev.OpKind.WRITE and operation.writer >= 0:
             every[expected.phase, operation.month] += 1
             strict[expected.phase, operation.month] += expected.strict
-    least, late = wishes(run).min_strict_events, wishes(run).late_months
+    wanted = wishes(run)
+    least = wanted.min_strict_events
     unknowns: list[str] = []
     for phase in _phases(run):
-        due = [month for month in run.months if phase is not Phase.BEFORE or month not in late]
+        months = run.months if wanted.months is None else sorted(wanted.months)
+        due = [month for month in months if phase is not Phase.BEFORE or month not in wanted.late_months]
         counts = {month: strict[phase, month] for month in due}
         short = [f"{month} {count}" for month, count in counts.items() if count < least]
         if short:
             unknowns.append(f"Too few events judged strictly {phase}: {', '.join(short)}; {least} are needed.")
-        judged, sent = sum(counts.values()), sum(every[phase, month] for month in due)
-        if 2 * judged < sent:
-            unknowns.append(f"Only {judged} of {sent} events {phase} were judged strictly; half is needed.")
+        for month, judged in counts.items():
+            if 2 * judged < every[phase, month]:
+                said = f"Only {judged} of {every[phase, month]} events of {month} {phase} the fault"
+                unknowns.append(f"{said} were judged strictly; half is needed.")
     facts = {f"strict_{phase}_{month}": float(strict[phase, month]) for phase, month in sorted(every)}
     facts |= {f"sent_{phase}_{month}": float(count) for (phase, month), count in sorted(every.items())}
     return CheckResult(NAME, unknowns=tuple(unknowns), facts=facts)

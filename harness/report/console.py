@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Self, TextIO
 from ..results import RunResult, SuiteResult
 from ..scenario import Scenario
 from . import summary as text
+from .jsonfile import changes_in
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 IDS_SHOWN = 10
 """Event ids a finding shows on the console; the report has all."""
+
+CHANGES_SHOWN = 3
+"""Events of a finding whose changed content is shown, a line each."""
 
 _STYLES = {"pass": "green", "fail": "bold red", "unknown": "yellow", "setup": "magenta", "dim": "dim", "": ""}
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -105,6 +109,10 @@ class Console:
         self._running.pop(result.run, None)
         self._print([finished_line(result)])
 
+    def details(self, result: RunResult) -> None:
+        """Print what a run that did not pass has to say; nothing for one that passed."""
+        self._print(detail_lines(result))
+
     def suite_finished(self, suite: SuiteResult) -> None:
         """Print the table of scenarios, what failed and how to repeat it, the totals and the time's bound."""
         self.__exit__(None, None, None)
@@ -156,7 +164,7 @@ def finished_line(result: RunResult) -> Line:
     head = text.headline(result)
     count = len(result.findings)
     found = f" · {count} finding{'s' if count != 1 else ''}" if count else ""
-    rest = f" {result.scenario.name} ({text.seconds_text(result.seconds)}){found}"
+    rest = f" {result.scenario.name} ({text.duration_text(result)}){found}"
     return Line(f"{head.symbol} {head.word}", rest, head.css)
 
 
@@ -164,7 +172,13 @@ def suite_lines(suite: SuiteResult, cores: int, width: int = 0) -> list[Line]:
     """Return everything printed at the end; ``width`` in columns folds claims, 0 none."""
     lines = [Line(""), *_table_lines(suite.runs, width)]
     for result in suite.runs:
+        alike = text.failed_alike(result, suite.runs)
+        if alike and alike[0] is not result:
+            continue
         lines += detail_lines(result)
+        if len(alike) > 1:
+            others = ", ".join(other.scenario.name for other in alike[1:])
+            lines.append(Line("  the same for: ", f"{others} ({len(alike)} scenarios in all)"))
     return [*lines, Line(""), *_total_lines(suite, cores)]
 
 
@@ -206,12 +220,15 @@ def detail_lines(result: RunResult) -> Iterable[Line]:
     if result.setup_error:
         yield Line("  ", text.masked(result.setup_error))
     report = text.shown_path(result.folder / "report.html")
+    changed = changes_in(result.folder) if result.findings else {}
     for promise, findings in text.by_promise(result.findings):
         yield Line(f"  {text.promise_title(promise)}")
         for finding in findings:
             yield Line(f"    {finding.summary}")
             if finding.event_ids:
                 yield Line(f"      events: {text.ids_text(finding.event_ids, IDS_SHOWN, report)}")
+            for event_id in [each for each in finding.event_ids if each in changed][:CHANGES_SHOWN]:
+                yield Line(f"      {event_id}: {'; '.join(changed[event_id])}")
     for reason in reasons:
         yield Line("  unknown: ", reason, "unknown")
     yield Line(f"  report: {report}")

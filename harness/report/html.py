@@ -24,9 +24,6 @@ from .markup import Markup, badge, folded, for_script, items, joined, section, t
 from .sections import answers_section, details_sections
 from .timeline import Timeline, build_timeline
 
-STORIES_SHOWN = 20
-"""Events of one finding whose story is told; all ids are listed."""
-
 _POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline' 'unsafe-eval'; "
     "img-src data: blob:; worker-src blob:; form-action 'none'; base-uri 'none'"
@@ -82,9 +79,9 @@ def document(title: str, body: Markup) -> str:
 
 
 def _header(result: RunResult, run: Run | None) -> Markup:
-    facts = [f"run {result.run}", f"seed {result.seed}", f"took {text.seconds_text(result.seconds)}"]
+    facts = [f"run {result.run}", f"seed {result.seed}", text.took_text(result, run)]
     if run is not None:
-        facts.insert(0, f"started {run.started.started_at}")
+        facts.insert(0, f"started {text.moment_text(run.started.started_at)}")
         facts.append(f"{len(run.operations)} operations on target {run.started.target}")
     proves = ", ".join(result.scenario.requirements) or "no requirement"
     parts = [
@@ -137,7 +134,7 @@ def _finding(finding: Finding, stories: text.Stories | None) -> Iterable[Markup]
     yield folded(title, tag("pre", "\n".join(finding.event_ids), tabindex="0"), is_open=count <= 3)
     if stories is None:
         return
-    told = [_story(stories.of(event_id)) for event_id in finding.event_ids[:STORIES_SHOWN]]
+    told = [_story(stories.of(event_id)) for event_id in finding.event_ids[: text.STORIES_SHOWN]]
     rest = count - len(told)
     if rest > 0:
         more = f"{rest} more: look for their ids in history.jsonl beside this page."
@@ -149,7 +146,11 @@ def _story(story: text.Story) -> Markup:
     operations = joined(tag("li", text.operation_text(operation)) for operation in story.operations)
     steps = tag("ol", operations) if operations else tag("p", "No operation of this run sent it.")
     end = tag("p", joined([tag("strong", "At the end: "), story.ending]))
-    return tag("div", joined([tag("code", story.event_id), steps, end]), class_="story")
+    changed = Markup("")
+    if story.changes:
+        title = tag("p", tag("strong", "Changed, from sent to stored:"))
+        changed = joined([title, items(tag("code", str(change)) for change in story.changes)])
+    return tag("div", joined([tag("code", story.event_id), steps, end, changed]), class_="story")
 
 
 def _clocks(result: RunResult, run: Run | None) -> Iterable[Markup]:

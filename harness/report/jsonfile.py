@@ -18,6 +18,8 @@ from ..rundata import FaultWindow, Run
 from .base import REPORTERS, SUITE_REPORTERS, write_text
 from .summary import (
     CLOCK_NAMES,
+    STORIES_SHOWN,
+    Stories,
     clock_values,
     headline,
     irreducible_seconds,
@@ -59,11 +61,12 @@ SUITE_REPORTERS.register(JsonSuiteReporter.name)(JsonSuiteReporter())
 
 def result_to_json(result: RunResult, run: Run | None) -> dict[str, Any]:
     """Return one run as JSON; what only the history knows is missing when ``run`` is None."""
+    stories = Stories(run) if run is not None and result.findings else None
     data: dict[str, Any] = {
         "format": FORMAT,
         **_brief(result),
         "scenario": _scenario(result, run),
-        "checks": [_check(check) for check in result.checks],
+        "checks": [_check(check, stories) for check in result.checks],
         "clocks": [_clocks(clocks) for clocks in result.clocks],
         "waits": {**result.waits.__dict__, "total_seconds": result.waits.total_seconds},
         "timings": dict(result.timings),
@@ -138,12 +141,12 @@ def _clocks(clocks: Clocks) -> dict[str, Any]:
     return {"fault": clocks.fault, **{f"{name}_seconds": value for name, value in values}}
 
 
-def _check(check: CheckResult) -> dict[str, Any]:
+def _check(check: CheckResult, stories: Stories | None) -> dict[str, Any]:
     return {
         "checker": check.checker,
         "verdict": "NOT CHECKED" if check.not_checked else verdict_headline(check.verdict).word,
         "not_checked": check.not_checked,
-        "findings": [_finding(finding) for finding in check.findings],
+        "findings": [{**_finding(finding), "changes": _changes(finding, stories)} for finding in check.findings],
         "unknowns": list(check.unknowns),
         "facts": dict(check.facts),
     }
@@ -157,6 +160,24 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "event_ids": list(finding.event_ids),
         "t": finding.t,
     }
+
+
+def _changes(finding: Finding, stories: Stories | None) -> dict[str, list[str]]:
+    """By event id, the keys whose stored value is not the sent one; of the events whose stories are told."""
+    if stories is None:
+        return {}
+    told = ((event_id, stories.of(event_id).changes) for event_id in finding.event_ids[:STORIES_SHOWN])
+    return {event_id: [str(change) for change in changes] for event_id, changes in told if changes}
+
+
+def changes_in(folder: Path) -> dict[str, list[str]]:
+    """Read from a run's ``result.json`` what :func:`_changes` wrote; nothing when there is no such file."""
+    try:
+        data = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        findings = [finding for check in data["checks"] for finding in check["findings"]]
+        return {event_id: list(lines) for finding in findings for event_id, lines in finding["changes"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
 
 
 def _window(window: FaultWindow) -> dict[str, Any]:

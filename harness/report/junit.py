@@ -26,8 +26,8 @@ from .summary import (
     unknown_reasons,
 )
 
-IDS_SHOWN = 100
-"""Event ids a finding shows here: viewers choke on more, and result.json has all."""
+IDS_SHOWN = 20
+"""Event ids a finding shows here: viewers are for a glance, and result.json has all."""
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 

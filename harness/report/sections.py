@@ -77,7 +77,7 @@ def _check_row(check: CheckResult) -> tuple[str, Markup, str]:
 
 
 def _environment(run: Run) -> Markup:
-    rows = [("target", run.started.target), *sorted(run.started.versions.items())]
+    rows = [("target", run.started.target), *sorted(map(text.version_text, run.started.versions.items()))]
     values = run.limits.__dict__.items()
     limits = ((name.replace("_", " "), text.figure_text(value)) for name, value in values)
     return joined([pairs(rows), folded("Limits this target wants to be judged by", pairs(limits))])
@@ -86,7 +86,7 @@ def _environment(run: Run) -> Markup:
 def _times(result: RunResult) -> Markup:
     waits = result.waits
     rows = [
-        ("run", text.seconds_text(result.seconds)),
+        ("run", text.duration_text(result)),
         ("irreducible waits", text.seconds_text(waits.total_seconds)),
         ("… recovery edges", text.seconds_text(waits.edge_seconds)),
         ("… time-outs of the target", text.seconds_text(waits.timeout_seconds)),

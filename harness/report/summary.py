@@ -11,6 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
 
@@ -19,10 +20,15 @@ from ..checking import Finding
 from ..results import Clocks, RunResult, SuiteResult
 from ..rundata import Operation, Run
 from ..values import Promise, Verdict
+from .changes import Change, changes
 
 NONE = "–"
 """What stands where a clock or a figure has no value."""
 
+UNFINISHED = "unfinished"
+"""Stands for the duration of a run that nobody saw end."""
+
+_OWN = re.compile(r"ph-\w+|\b[0-9a-f]{6,}\b|[0-9]+")
 _PASSWORD_IN_URL = re.compile(r"(://[^/\s:@]*:)[^@\s/]+@")
 _PASSWORD_WORD = re.compile(r"(?i)\b(password|passwd|token|secret)(\s*[=:]\s*)([^\s'\",;]+)")
 
@@ -84,6 +90,9 @@ _ANSWERS = {
 }
 
 
+_REFUSED = (Answer.REJECTED, Answer.CONFLICT)
+
+
 def answer_of(operation: Operation) -> Answer:
     """Classify one operation by its status."""
     return _ANSWERS.get(operation.status, Answer.OTHER)
@@ -95,6 +104,38 @@ def seconds_text(seconds: float | None) -> str:
         return NONE
     digits = 2 if abs(seconds) < 10 else 1 if abs(seconds) < 100 else 0
     return f"{seconds:.{digits}f} s"
+
+
+def duration_text(result: RunResult) -> str:
+    """How long a run took; one whose runner was killed, which left no figure, is unfinished."""
+    if result.seconds > 0 or result.setup_error:
+        return seconds_text(result.seconds)
+    return UNFINISHED
+
+
+def took_text(result: RunResult, run: Run | None) -> str:
+    """``took 13.2 s``; of an unfinished run when it was last heard of."""
+    shown = duration_text(result)
+    if shown != UNFINISHED:
+        return f"took {shown}"
+    return UNFINISHED if run is None else f"{UNFINISHED}, last record at t={seconds_text(run.end)}"
+
+
+def moment_text(moment: str) -> str:
+    """Show an RFC 3339 time to the second in UTC; what is none as it is."""
+    try:
+        when = datetime.fromisoformat(moment).astimezone(UTC)
+    except ValueError:
+        return moment
+    return f"{when:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def version_text(version: tuple[str, str]) -> tuple[str, str]:
+    """Show PostgreSQL's version number as people write it, ``180006`` as ``18.6``; others as they are."""
+    name, said = version
+    if name == "postgresql" and said.isdecimal() and len(said) == 6:
+        return name, f"{int(said) // 10_000}.{int(said) % 10_000}"
+    return version
 
 
 def latency_text(seconds: float) -> str:
@@ -175,6 +216,19 @@ def masked(text: str) -> str:
     return _PASSWORD_WORD.sub(r"\1\2***", _PASSWORD_IN_URL.sub(r"\1***@", text))
 
 
+def failed_alike(result: RunResult, runs: Sequence[RunResult]) -> list[RunResult]:
+    """Return those of ``runs`` whose set-up failed as that of ``result``, itself included; none if it did not fail.
+
+    Alike are errors that differ only in what is each run's own: its name, ports, process numbers, times.
+    """
+    return [run for run in runs if run.setup_error and _general(run) == _general(result)]
+
+
+def _general(run: RunResult) -> str:
+    """Return the error of a set-up without what is the run's own."""
+    return _OWN.sub("0", run.setup_error.replace(run.run, "").replace(run.scenario.name, ""))
+
+
 def irreducible_seconds(runs: Sequence[RunResult], cores: int) -> float:
     """Return the waits of a suite that no faster machine would shorten, in seconds.
 
@@ -195,6 +249,12 @@ class Story:
     queued: tuple[ev.DlqRow, ...]
     destroyed: tuple[ev.Destroyed, ...]
     ending: str
+    changes: tuple[Change, ...] = ()
+    """How the stored content differs from the sent one; empty when it is equal or nothing was stored."""
+
+
+STORIES_SHOWN = 20
+"""Events of one finding whose story is told; all ids are listed."""
 
 
 class Stories:
@@ -222,13 +282,15 @@ class Stories:
         rows = tuple(self._rows.get(event_id, ()))
         queued = tuple(self._queued.get(event_id, ()))
         destroyed = tuple(self._destroyed.get(event_id, ()))
+        operations = tuple(self._operations.get(event_id, ()))
         return Story(
             event_id=event_id,
-            operations=tuple(self._operations.get(event_id, ())),
+            operations=operations,
             rows=rows,
             queued=queued,
             destroyed=destroyed,
             ending=self._ending(rows, queued, destroyed),
+            changes=_changes_of(operations, rows),
         )
 
     def _ending(
@@ -240,6 +302,19 @@ class Stories:
             restored = "and restored by its heal" if last.restored else "and not restored"
             parts.append(f"destroyed by fault {last.fault} {restored}")
         return "; ".join(parts)
+
+
+def _changes_of(operations: Sequence[Operation], rows: Sequence[ev.TableRow]) -> tuple[Change, ...]:
+    """Compare each stored row with the request it owes its content to: one answered 201, else any not refused."""
+    created = [operation for operation in operations if operation.status == 201]
+    owners = created or [operation for operation in operations if answer_of(operation) not in _REFUSED]
+    found: list[Change] = []
+    for row in rows:
+        differences = [changes(operation.content, row.content) for operation in owners]
+        if differences:
+            nearest = min(differences, key=len)
+            found += nearest
+    return tuple(dict.fromkeys(found))
 
 
 def _table_text(final: ev.FinalRead | None, rows: Sequence[ev.TableRow]) -> str:

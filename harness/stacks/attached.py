@@ -63,9 +63,9 @@ class AttachedService:
             await wait_until(ready, what="the service", deadline_seconds=ATTACH_SECONDS, interval_seconds=0.1)
         except DeadlineExceeded as error:
             raise SetupError(
-                f"The service at {self._url} was not ready within {ATTACH_SECONDS:g} s; /health/ready last said: {said}. "
-                "Start it with the DATABASE_URL printed above (--proxy-port keeps it the same from run to run), anew for "
-                "each run, since each run has a database of its own."
+                f"The service at {self._url} was not ready within {ATTACH_SECONDS:g} s; /health/ready last said: "
+                f"{said}. Start it with the DATABASE_URL printed above (--proxy-port keeps it the same from run to "
+                "run), anew for each run, since each run has a database of its own."
             ) from error
 
     async def kill(self) -> None:

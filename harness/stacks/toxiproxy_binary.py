@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -50,7 +51,9 @@ def find_go() -> Path | None:
     go = shutil.which("go")
     if go is None:
         return None
-    answer = run_tool([go, "version"], cwd=Path("/"), environment=_go_environment(Path("/nonexistent"), {}))
+    # Even `go version` writes into its configuration directory, so it gets one that goes away.
+    with tempfile.TemporaryDirectory(prefix="ph-go-") as place:
+        answer = run_tool([go, "version"], cwd=Path("/"), environment=_go_environment(Path(place), {}))
     match = re.search(r"go(\d+)\.(\d+)", answer.output)
     if match is None or (int(match.group(1)), int(match.group(2))) < _OLDEST_GO:
         return None
@@ -132,10 +135,18 @@ def _go_environment(place: Path, extra: Mapping[str, str]) -> dict[str, str]:
         "GOMODCACHE": str(place / "gomodcache"),
         "GOCACHE": str(place / "gocache"),
         # Go's telemetry would otherwise make itself a directory in the user's configuration.
-        "XDG_CONFIG_HOME": str(place / "configuration"),
+        "XDG_CONFIG_HOME": str(_without_telemetry(place / "configuration")),
         "GOFLAGS": "-modcacherw",
         "GOTOOLCHAIN": "local",
         "GOWORK": "off",
         "GO111MODULE": "on",
         "CGO_ENABLED": "0",
     }
+
+
+def _without_telemetry(configuration: Path) -> Path:
+    """Make a configuration directory in which Go's telemetry is off, which no variable can say."""
+    mode = configuration / "go" / "telemetry" / "mode"
+    mode.parent.mkdir(parents=True, exist_ok=True)
+    mode.write_text("off\n", encoding="utf-8")
+    return configuration

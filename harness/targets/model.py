@@ -16,10 +16,11 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..errors import TargetError
+from ..errors import TargetError, UsageError
 from ..values import Month
 
 S = TypeVar("S")
+_WORDS = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
 PLACEHOLDERS = ("python", "root", "database_url", "workdir", "port_file")
 
 
@@ -111,7 +112,9 @@ def load_target(path: Path) -> Target:
 
 def _target(path: Path, raw: dict[str, Any]) -> Target:
     _known(path, "", raw, {"name", "url", "months", "launch", "limits", "reads", "tokens"})
-    name = _string(path, "name", raw.get("name"))
+    if "name" not in raw:
+        raise TargetError(f'{path}: name is missing; add a line such as name = "my-service" at the top.')
+    name = _string(path, "name", raw["name"])
     url = _string(path, "url", raw.get("url", ""))
     launch = _launch(path, raw["launch"]) if "launch" in raw else None
     if (launch is None) == (not url):
@@ -129,8 +132,17 @@ def _target(path: Path, raw: dict[str, Any]) -> Target:
         limits=_section(path, "limits", raw, Limits),
         reads=_reads(path, raw, launched=launch is not None),
         tokens=_section(path, "tokens", raw, Tokens),
-        months=tuple(Month.parse(_string(path, "months", label)) for label in months),
+        months=tuple(_month(path, label) for label in months),
     )
+
+
+def _month(path: Path, raw: Any) -> Month:
+    try:
+        return Month.parse(_string(path, "months", raw))
+    except TargetError:
+        raise
+    except UsageError as error:
+        raise TargetError(f"{path}: months: {error}") from error
 
 
 def _reads(path: Path, raw: dict[str, Any], *, launched: bool) -> Reads:
@@ -178,7 +190,7 @@ def _section(path: Path, name: str, raw: dict[str, Any], kind: type[S]) -> S:
         expected: type[Any] = type(getattr(defaults, key))
         number_ok = expected is float and isinstance(value, int) and not isinstance(value, bool)
         if not number_ok and type(value) is not expected:
-            raise TargetError(f"{path}: {name}.{key} must be a {expected.__name__}, not {value!r}.")
+            raise TargetError(f"{path}: {name}.{key} must be {_WORDS[expected]}, not {value!r}.")
         if expected in (int, float) and value <= 0:
             raise TargetError(f"{path}: {name}.{key} must be above 0, not {value!r}.")
         values[key] = expected(value)
@@ -193,7 +205,8 @@ def _table(path: Path, key: str, raw: Any) -> dict[str, Any]:
 
 def _string(path: Path, key: str, raw: Any) -> str:
     if not isinstance(raw, str) or (key == "name" and not raw.strip()):
-        raise TargetError(f"{path}: {key} must be a string, not {raw!r}.")
+        wanted = "a string that is not empty" if key == "name" else "a string"
+        raise TargetError(f"{path}: {key} must be {wanted}, not {raw!r}.")
     return raw
 
 

@@ -183,6 +183,35 @@ def test_lost_events_are_the_acknowledged_without_the_found(plan: list[tuple[int
         assert (result.verdict is Verdict.PASS) == (not result.findings)
 
 
+@given(
+    st.sampled_from([201, 202]),
+    st.sampled_from([202, 409]),
+    st.sampled_from(["none", "first", "rival"]),
+    st.sets(st.sampled_from(["first", "rival"])),
+)
+def test_two_contents_of_one_identity_are_conserved_only_where_one_owns_it(
+    first: int, rival: int, row: str, dead: set[str]
+) -> None:
+    event_id, day = str(uuid.UUID(int=1)), date(2025, 12, 5)
+    content = {
+        name: json.dumps({"event_id": event_id, "correlation_id": name, "event_data": {"of": name}})
+        for name in ("first", "rival")
+    }
+    records: list[ev.Record] = [ev.RunStarted(0.0, "r", "s", 1, "", "{}", "t", {})]
+    records.append(ev.Invoke(1, 0, 0, ev.OpKind.WRITE, event_id, day, content["first"]))
+    records.append(ev.Complete(1.1, 0, ev.Completion.OK, first))
+    records.append(ev.Invoke(2, 1, 0, ev.OpKind.CONFLICT, event_id, day, content["rival"], 0))
+    records.append(ev.Complete(2.1, 1, ev.Completion.OK if rival == 202 else ev.Completion.FAIL, rival))
+    if row != "none":
+        records.append(ev.TableRow(event_id, day, "2025_12", content[row], row))
+    records += [ev.DlqRow(event_id, day, "dead", "conflict", content[name]) for name in sorted(dead)]
+    records.append(ev.FinalRead(3.0, True, True))
+    kept = {row} | dead
+    owned = row == "first" if first == 201 or rival == 409 else row != "none"
+    conserved = owned and "first" in kept and (rival == 409 or "rival" in kept)
+    assert (conservation(build_run(records)).verdict is Verdict.PASS) == conserved
+
+
 finite = st.floats(allow_nan=False, allow_infinity=False)
 strategies: dict[object, st.SearchStrategy[object]] = {
     float: finite,

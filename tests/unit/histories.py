@@ -71,6 +71,12 @@ class History:
         started = ev.RunStarted(0.0, "r1", "made", 1, STARTED_AT.isoformat(), json.dumps(scenario), "hand", {}, "{}")
         self.add(started)
 
+    def without(self, *capabilities: str) -> History:
+        """Have the target declare that these cannot be looked into: sql, dlq, metrics, logs."""
+        reads = json.dumps(dict.fromkeys(capabilities, False))
+        self.edit(ev.RunStarted, lambda record: True, reads_json=reads)
+        return self
+
     def add(self, *records: ev.Record) -> None:
         """Append records."""
         self.records += records
@@ -114,6 +120,14 @@ class History:
             str(json.loads(invoke.content)["correlation_id"]),
         )
         self.add(dataclasses.replace(row, **changes))
+
+    def recorded(self, after_seconds: float, number: int | None = None) -> None:
+        """Date rows so long after the answers to their first sends; all rows, or one operation's."""
+        for complete in [record for record in self.records if isinstance(record, ev.Complete)]:
+            if number in (None, complete.op):
+                moment = utc_timestamp(STARTED_AT + timedelta(seconds=complete.t + after_seconds))
+                wanted = event_id(complete.op)
+                self.edit(ev.TableRow, lambda row, wanted=wanted: row.event_id == wanted, recorded_at=moment)  # type: ignore[misc]
 
     def queued_row(self, number: int, state: str = "pending", reason: str = "") -> None:
         """Leave the event of one operation in the queue of the final read."""
@@ -223,6 +237,7 @@ def _observations(history: History, *, faulty: bool) -> None:
         history.add(ev.MetricsSample(t, series(last, failures, ill, **totals)))
         depth = totals["queued"] if faulty and t < PROBED + 1 else 0.0
         history.add(ev.DlqSample(t, int(depth)))
+        history.add(ev.ReadySample(t, 200))
     for step in range(int(END * 10)):
         history.add(ev.ConnectionSample(step / 10, 20, 20))
         for month in MONTHS:

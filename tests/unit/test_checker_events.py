@@ -25,6 +25,9 @@ def blamed(name: str, history: History) -> dict[Promise, set[str]]:
     return found
 
 
+SENT_BEFORE_JUDGED = [n for n in DEFAULT_CHECKERS if n not in ("confirmed", "reads", "bounds", "partition-hygiene")]
+
+
 @pytest.mark.parametrize("faulty", [True, False])
 @pytest.mark.parametrize("name", DEFAULT_CHECKERS)
 def test_every_checker_passes_an_honest_run(name: str, faulty: bool) -> None:
@@ -36,12 +39,15 @@ def test_default_checkers_are_all_but_exhaustion() -> None:
     assert set(CHECKERS) - set(DEFAULT_CHECKERS) == {"exhaustion"}
 
 
-@pytest.mark.parametrize("name", [n for n in DEFAULT_CHECKERS if n not in ("confirmed", "bounds", "partition-hygiene")])
+@pytest.mark.parametrize("name", SENT_BEFORE_JUDGED)
 def test_a_run_that_sent_nothing_is_unknown(name: str) -> None:
     assert check(name, History()).verdict is Verdict.UNKNOWN
+    probed = History()
+    probed.row(probed.op(0.1, JANUARY, 201, writer=-1))
+    assert check(name, probed).verdict is Verdict.UNKNOWN, "the harness's own trial writes are no load"
 
 
-@pytest.mark.parametrize("name", ["conservation", "duplicates", "recovery", "partition-hygiene"])
+@pytest.mark.parametrize("name", ["evidence", "conservation", "duplicates", "recovery", "partition-hygiene"])
 def test_a_run_without_final_read_is_unknown(name: str) -> None:
     history = good()
     history.drop(ev.FinalRead)
@@ -385,3 +391,101 @@ def test_an_event_queued_for_a_month_never_repaired_is_unknown() -> None:
     history.queued_row(history.op(15.0, DECEMBER, 202))
     history.drop(ev.FaultMark, lambda r: r.step is ev.FaultStep.PROBED)
     assert check("conservation", history).verdict is Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize("answer", [409, 202])
+def test_a_rivals_dead_letter_does_not_account_for_a_lost_original(answer: int) -> None:
+    history = good()
+    number, other = _conflict(history, 201, answer)
+    history.queued_row(other, "dead", "conflict")
+    assert blamed("conservation", history) == {Promise.CONSERVATION: {event_id(number)}}
+    assert check("conservation", history).facts["lost"] == 1
+
+
+def test_a_dead_letter_whose_owner_a_fault_destroyed_is_accounted() -> None:
+    history = good()
+    number, other = _conflict(history, 201, 202)
+    history.queued_row(other, "dead", "conflict")
+    history.add(ev.Destroyed(10.1, 0, (event_id(number),), restored=False))
+    assert check("conservation", history).facts["destroyed_by_fault"] == 1
+    assert check("conservation", history).verdict is Verdict.PASS
+
+
+def test_contents_that_are_all_dead_letters_belong_to_nobody() -> None:
+    history = good()
+    number, other = _conflict(history, 202, 202)
+    history.queued_row(number, "dead", "conflict")
+    history.queued_row(other, "dead", "conflict")
+    assert blamed("conservation", history) == {Promise.CONSERVATION: {event_id(number)}}
+
+
+def test_a_201_for_an_event_that_was_only_queued_is_a_lie() -> None:
+    history = good()
+    history.recorded(-0.005)
+    assert check("honest-status", history).verdict is Verdict.PASS
+    number = history.ops(DECEMBER, 12, 13)[0]
+    said = history.answer(number, 201)
+    assert check("honest-status", history).verdict is Verdict.UNKNOWN, "stored at once: the radius was wrong"
+    history.recorded(9.0, number)
+    assert blamed("honest-status", history) == {Promise.HONEST_STATUS: {said}}
+
+
+def test_a_201_in_health_that_was_stored_later_is_a_lie_as_well() -> None:
+    history = good(faulty=False)
+    history.recorded(-0.005)
+    history.recorded(0.9, 40)
+    assert check("honest-status", history).verdict is Verdict.PASS
+    history.recorded(1.5, 40)
+    assert blamed("honest-status", history) == {Promise.HONEST_STATUS: {event_id(40)}}
+    history.add(ev.Destroyed(5.0, 0, (event_id(40),), restored=True))
+    assert check("honest-status", history).verdict is Verdict.PASS, "a re-send may have stored it again"
+
+
+def test_a_database_whose_clock_is_ahead_stores_nothing_late() -> None:
+    history = good(faulty=False)
+    history.recorded(30.0)
+    assert check("honest-status", history).verdict is Verdict.PASS
+    history.recorded(33.0, 40)
+    assert blamed("honest-status", history) == {Promise.HONEST_STATUS: {event_id(40)}}
+
+
+def test_no_answer_beside_a_canary_that_stalled_without_a_fault_is_unknown() -> None:
+    history = good(faulty=False)
+    said = history.answer(30, 0, type=ev.Completion.INFO)
+    assert blamed("honest-status", history) == {Promise.FALLBACK: {said}}
+    history.add(ev.CanarySample(1.4, JANUARY.label, 1.5))
+    assert check("honest-status", history).verdict is Verdict.UNKNOWN
+
+
+def test_a_canary_that_a_fault_stopped_excuses_no_missing_answer() -> None:
+    history = good()
+    said = history.answer(history.ops(DECEMBER, 12, 13)[0], 0, type=ev.Completion.INFO)
+    history.add(ev.CanarySample(12.0, DECEMBER.label, 0.0, "55P03"))
+    assert blamed("honest-status", history) == {Promise.FALLBACK: {said}}
+
+
+@pytest.mark.parametrize("ending", ["load", "abort", "harness", "killed"])
+def test_operations_that_a_broken_off_run_left_open_are_not_judged(ending: str) -> None:
+    history = good(faulty=False)
+    number = history.op(END - 8, JANUARY, 0)
+    history.drop(ev.Complete, lambda r: r.op == number)
+    assert check("honest-status", history).verdict is Verdict.FAIL
+    history.drop(ev.FinalRead) if ending == "killed" else history.add(ev.Note(END, ending, "died"))
+    assert check("honest-status", history).verdict is Verdict.PASS
+    assert check("evidence", history).verdict is Verdict.UNKNOWN
+
+
+def test_a_table_that_cannot_be_asked_is_not_checked() -> None:
+    for name in ("conservation", "duplicates", "partition-hygiene", "bounds"):
+        assert check(name, good().without("sql")).not_checked == "sql"
+
+
+def test_without_the_queue_the_events_answered_201_are_still_judged() -> None:
+    history = good().without("dlq")
+    history.edit(ev.FinalRead, lambda r: True, dlq=False)
+    history.op(5.0, JANUARY, 202)
+    result = check("conservation", history)
+    assert (result.verdict, result.facts["queued_not_checked"]) == (Verdict.PASS, 1)
+    assert check("recovery", history).verdict is Verdict.PASS
+    lost = history.op(5.0, JANUARY, 201)
+    assert blamed("conservation", history) == {Promise.CONSERVATION: {event_id(lost)}}

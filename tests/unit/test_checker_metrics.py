@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from harness import events as ev
+from harness.blast import BlastRadius, ServiceState
 from harness.values import Promise, Verdict
 from tests.unit.histories import (
     CONFIRMED,
@@ -24,12 +25,24 @@ from tests.unit.histories import (
 )
 
 
-def test_without_any_scrape_metrics_are_not_checked_and_with_failed_ones_unknown() -> None:
+def test_metrics_are_not_checked_when_undeclared_and_unknown_when_declared_but_unseen() -> None:
     history = good()
     history.edit(ev.MetricsSample, lambda r: True, error="refused", series={})
     assert check("metrics", history).verdict is Verdict.UNKNOWN
     history.drop(ev.MetricsSample)
-    assert check("metrics", history).not_checked == "metrics"
+    assert check("metrics", history).verdict is Verdict.UNKNOWN
+    assert check("metrics", history).not_checked == ""
+    assert check("metrics", history.without("metrics")).not_checked == "metrics"
+    mostly = good()
+    mostly.edit(ev.MetricsSample, lambda r: r.t < 10 or r.t > 26, error="refused", series={})
+    assert check("metrics", mostly).verdict is Verdict.UNKNOWN
+
+
+def test_a_fault_during_which_no_scrape_succeeded_leaves_metrics_unknown() -> None:
+    history = good()
+    history.edit(ev.MetricsSample, lambda r: 10 <= r.t <= 26, error="refused", series={})
+    reasons = check("metrics", history).unknowns
+    assert any("No scrape succeeded between the injection" in reason for reason in reasons)
 
 
 @pytest.mark.parametrize(
@@ -99,8 +112,68 @@ def test_a_month_shown_healthy_while_it_takes_nothing_is_a_finding() -> None:
     _status(history, DECEMBER.label, CONFIRMED + 5, 19, "healthy")
     assert promises("metrics", history) == {Promise.TRUTH}
     early = good()
-    _status(early, DECEMBER.label, 0, CONFIRMED + 2, "healthy")
+    _status(early, DECEMBER.label, 0, FIFTH + 0.5, "healthy")
     assert check("metrics", early).verdict is Verdict.PASS
+
+
+FIFTH = 10.46
+"""When the fifth event of December is answered 202: from then on its breaker is open."""
+
+
+def test_a_month_must_show_soon_after_its_fifth_202() -> None:
+    history = good()
+    _status(history, DECEMBER.label, 11.0, 11.0, "healthy")
+    assert promises("metrics", history) == {Promise.TRUTH}
+    slow = good()
+    slow.edit(ev.MetricsSample, lambda r: r.t in (11.0, 19.5), seconds=0.6)
+    _status(slow, DECEMBER.label, 19.5, 19.5, "healthy")
+    assert check("metrics", slow).verdict is Verdict.PASS, "its answer came after the heal had begun"
+
+
+def test_a_month_that_turns_nobody_away_must_show_when_the_maintenance_loop_has_looked() -> None:
+    history = good()
+    for number in history.ops(DECEMBER, 10, 20):
+        history.answer(number, 201)
+    _status(history, DECEMBER.label, 13.0, 13.5, "healthy")
+    assert not any("shown healthy" in finding.summary for finding in check("metrics", history).findings)
+    _status(history, DECEMBER.label, 14.0, 14.0, "healthy")
+    assert any("shown healthy" in finding.summary for finding in check("metrics", history).findings)
+
+
+def test_a_month_that_takes_nothing_is_at_some_moment_shown_unavailable() -> None:
+    history = good()
+    _status(history, DECEMBER.label, 10, PROBED, "degraded")
+    assert promises("metrics", history) == set(), "a lock makes writes stall"
+    history.edit(ev.FaultMark, lambda r: True, name="revoke-insert")
+    assert promises("metrics", history) == {Promise.TRUTH}
+    _status(history, DECEMBER.label, 15, 15, "unavailable")
+    assert check("metrics", history).verdict is Verdict.PASS
+
+
+def test_a_month_whose_status_under_the_fault_nobody_saw_is_unknown() -> None:
+    history = good()
+    history.drop(ev.MetricsSample, lambda r: FIFTH + 0.5 < r.t < 20)
+    assert check("metrics", history).verdict is Verdict.UNKNOWN
+
+
+def test_a_new_process_gets_its_own_time_to_notice() -> None:
+    history = good()
+    history.fault(
+        BlastRadius(months=None, service=ServiceState.DOWN),
+        number=1,
+        name="crash-service",
+        injecting=14.2,
+        injected=14.3,
+        confirmed=14.4,
+        healing=14.5,
+        healed=14.6,
+        probed=14.7,
+    )
+    history.add(ev.ServiceMark(14.7, "started", 8))
+    _status(history, DECEMBER.label, 15.0, 15.5, "healthy")
+    assert not any("shown healthy" in finding.summary for finding in check("metrics", history).findings)
+    _status(history, DECEMBER.label, 16.0, 16.0, "healthy")
+    assert any("shown healthy" in finding.summary for finding in check("metrics", history).findings)
 
 
 def test_a_status_stuck_after_recovery_is_a_finding() -> None:
@@ -187,12 +260,53 @@ def test_probe_writes_of_the_harness_widen_the_created_events() -> None:
     assert check("metrics", history).verdict is Verdict.PASS
 
 
-def test_event_counters_are_not_judged_after_a_lost_answer() -> None:
+@pytest.mark.parametrize(("extra", "verdict"), [(0.0, Verdict.PASS), (1.0, Verdict.PASS), (40.0, Verdict.FAIL)])
+def test_a_lost_answer_widens_the_event_counters_by_one(extra: float, verdict: Verdict) -> None:
     history = good()
-    name = 'datastorage_events_total{outcome="created"}'
-    gauge(history, lambda t, text, old: old + 40 if text == name and t == END else old)
+    name = 'datastorage_events_total{outcome="queued"}'
+    gauge(history, lambda t, text, old: old + extra if text == name and t == END else old)
     history.op(15.0, DECEMBER, 0)
-    assert check("metrics", history).verdict is Verdict.PASS
+    assert check("metrics", history).verdict is verdict
+
+
+def _restarted(t: float) -> History:
+    """A service that was killed and begins to count anew at ``t``."""
+    history = good(faulty=False)
+    history.add(ev.ServiceMark(t, "started", 8))
+    shown = max((r for r in history.records if isinstance(r, ev.MetricsSample) and r.t <= t), key=lambda r: r.t).series
+
+    def anew(at: float, text: str, old: float) -> float:
+        counts = text.startswith(("datastorage_events_total", WAIT))
+        return old - shown[text] if at > t and counts else old
+
+    gauge(history, anew)
+    return history
+
+
+def test_each_life_of_the_process_is_counted_by_itself() -> None:
+    assert check("metrics", _restarted(18.0)).findings == ()
+    history = _restarted(18.0)
+    name = 'datastorage_events_total{outcome="queued"}'
+    gauge(history, lambda t, text, old: old + 5 if text == name and t == END else old)
+    assert promises("metrics", history) == {Promise.TRUTH}
+
+
+def test_a_life_with_one_scrape_is_said_not_to_be_counted() -> None:
+    assert check("metrics", _restarted(END - 0.2)).facts["events_total_not_judged"] == 1
+    assert "events_total_not_judged" not in check("metrics", good()).facts
+
+
+def test_a_scrape_is_of_some_moment_while_it_was_under_way() -> None:
+    history = good()
+    missing = f'datastorage_partition_write_failures_total{{partition="{JANUARY}"}}'
+    gauge(history, lambda t, text, old: None if text == missing and t == 0.5 else old)
+    assert promises("metrics", history) == {Promise.TRUTH}, "half a second after the month's first 201"
+    slow = good()
+    slow.edit(ev.MetricsSample, lambda r: r.t == 8.5, seconds=1.6)
+    _status(slow, DECEMBER.label, 8.5, 8.5, "degraded")
+    assert check("metrics", slow).verdict is Verdict.PASS, "answered after the injection had begun"
+    slow.edit(ev.MetricsSample, lambda r: r.t == 8.5, seconds=0.6)
+    assert promises("metrics", slow) == {Promise.TRUTH}
 
 
 @pytest.mark.parametrize(

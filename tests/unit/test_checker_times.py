@@ -51,13 +51,13 @@ def test_a_first_202_late_but_in_time_for_the_first_write_is_none() -> None:
     assert check("fallback", history).verdict is Verdict.PASS
 
 
-def _queueing(took: float) -> History:
+def _queueing(took: float, queued: int = 2100) -> History:
     history = History(judge_latency=True)
     history.fault()
     for i in range(2100):
         history.op(1 + i * 0.004, JANUARY, 201, took=0.02)
-    for i in range(300):
-        history.op(11 + i * 0.02, DECEMBER, 202, took=took)
+    for i in range(queued):
+        history.op(11 + i * 0.004, DECEMBER, 202, took=took)
     return history
 
 
@@ -68,6 +68,7 @@ def test_a_slow_median_202_is_a_finding_when_latency_is_judged() -> None:
     stalled = _queueing(0.2)
     stalled.add(ev.CanarySample(12.0, JANUARY.label, 2.0))
     assert check("fallback", stalled).verdict is Verdict.UNKNOWN
+    assert check("fallback", _queueing(0.05, queued=1990)).verdict is Verdict.UNKNOWN
     few = good()
     few.edit(ev.RunStarted, lambda r: True, scenario_json='{"judge_latency": true}')
     assert check("fallback", few).verdict is Verdict.UNKNOWN
@@ -156,3 +157,17 @@ def test_a_status_series_alone_shows_that_the_service_noticed() -> None:
     history.drop(ev.LogLine)
     (clock,) = clocks(history.run())
     assert clock.detect_seconds == pytest.approx(0.4)
+
+
+def test_a_late_answer_beside_a_canary_that_stalled_without_a_fault_is_unknown() -> None:
+    history = good()
+    number = history.ops(JANUARY, 28, 29)[0]
+    history.edit(ev.Complete, lambda r: r.op == number, t=35.0)
+    assert check("fallback", history).verdict is Verdict.FAIL
+    history.edit(ev.CanarySample, lambda r: r.t == 30.0 and r.month == JANUARY.label, seconds=1.5)
+    assert check("fallback", history).verdict is Verdict.UNKNOWN
+    covered = good()
+    late = covered.ops(DECEMBER, 12, 13)[0]
+    covered.edit(ev.Complete, lambda r: r.op == late, t=18.0)
+    covered.add(ev.CanarySample(13.0, DECEMBER.label, 2.0))
+    assert check("fallback", covered).verdict is Verdict.FAIL, "the fault stopped that canary by design"

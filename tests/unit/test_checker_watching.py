@@ -8,6 +8,7 @@ import json
 import pytest
 
 from harness import events as ev
+from harness.blast import BlastRadius, Write
 from harness.values import Promise, Verdict
 from tests.unit.histories import (
     DECEMBER,
@@ -24,10 +25,49 @@ from tests.unit.histories import (
 )
 
 
-def test_without_any_line_logs_are_not_checked() -> None:
+def test_logs_are_not_checked_when_undeclared_and_unknown_when_declared_but_empty() -> None:
     history = good()
     history.drop(ev.LogLine)
-    assert check("logs", history).not_checked == "logs"
+    assert (check("logs", history).verdict, check("logs", history).not_checked) == (Verdict.UNKNOWN, "")
+    assert check("logs", history.without("logs")).not_checked == "logs"
+
+
+def test_what_the_target_does_not_declare_is_listed() -> None:
+    assert check("reads", good()).not_checked == ""
+    assert check("reads", good().without("dlq", "logs")).not_checked.startswith("dlq (")
+    assert "logs (" in check("reads", good().without("dlq", "logs")).not_checked
+
+
+@pytest.mark.parametrize("kind", [ev.ReadySample, ev.DlqSample, ev.CanarySample])
+def test_declared_samples_that_are_missing_leave_the_run_unproved(kind: type[ev.Record]) -> None:
+    history = good()
+    history.drop(kind)
+    assert check("evidence", history).verdict is Verdict.UNKNOWN
+    allowed = kind is not ev.ReadySample
+    assert (check("evidence", history.without("dlq", "sql")).verdict is Verdict.PASS) == allowed
+
+
+def test_samples_that_mostly_failed_leave_the_run_unproved_unless_a_fault_made_them() -> None:
+    history = good()
+    history.edit(ev.DlqSample, lambda r: r.t < 19, depth=-1)
+    assert check("evidence", history).verdict is Verdict.UNKNOWN
+    down = good()
+    down.drop(ev.FaultMark)
+    down.fault(dataclasses.replace(RADIUS, months=None))
+    down.edit(ev.DlqSample, lambda r: 6 < r.t < 26, depth=-1)
+    assert check("evidence", down).verdict is Verdict.PASS
+    stuck = good()
+    stuck.edit(ev.CanarySample, lambda r: r.month == JANUARY.label or r.t < 8, sqlstate="42501")
+    assert check("evidence", stuck).verdict is Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize("topic", ["sampler", "load", "abort", "harness"])
+def test_a_failure_of_the_harness_itself_is_unknown_with_its_text(topic: str) -> None:
+    history = good()
+    history.add(ev.Note(12.0, topic, "the pipe broke"), ev.Note(13.0, topic, "and again"))
+    (reason,) = check("evidence", history).unknowns
+    assert "the pipe broke" in reason
+    assert "2 times" in reason
 
 
 @pytest.mark.parametrize("message", ["DLQ fallback activated", "DLQ fallback ended", "Failed to write"])
@@ -43,6 +83,32 @@ def test_more_activations_than_episodes_are_a_finding() -> None:
     history.add(ev.LogLine(12.0, "INFO", line))
     assert check("logs", history).verdict is Verdict.PASS
     history.add(ev.LogLine(13.0, "INFO", line))
+    assert promises("logs", history) == {Promise.TRUTH}
+
+
+def test_each_fault_has_its_own_episode_and_statements_of_another_months_fault_may_cause_one() -> None:
+    history = good()
+    history.fault(number=1, injecting=26, injected=26.1, confirmed=26.2, healing=28, healed=28.1, probed=28.2)
+    history.drop(ev.LogLine, lambda r: "activated" in r.message)
+    for t in (10.3, 26.3):
+        history.add(ev.LogLine(t, "INFO", f"DLQ fallback activated for partition {DECEMBER}"))
+        history.add(ev.LogLine(t + 2.1, "INFO", f"DLQ fallback ended for partition {DECEMBER}"))
+    for t in (10.1, 20.05):
+        number = history.ops(JANUARY, t, t + 0.1)[0]
+        history.answer(number, 202)
+        history.add(ev.LogLine(t, "INFO", f"DLQ fallback activated for partition {JANUARY}"))
+    assert check("logs", history).findings == ()
+
+
+def test_a_fallback_that_comes_and_goes_at_the_edges_is_honest() -> None:
+    history = good()
+    for t in (10.05, 10.1, 10.15, 20.5, 21.0, 22.0):
+        history.add(ev.LogLine(t, "INFO", f"DLQ fallback activated for partition {DECEMBER}"))
+        history.add(ev.LogLine(t + 0.01, "INFO", f"DLQ fallback ended for partition {DECEMBER}"))
+    assert check("logs", history).verdict is Verdict.PASS
+    for t in (30.0, 31.0):
+        history.add(ev.LogLine(t, "INFO", f"DLQ fallback activated for partition {DECEMBER}"))
+        history.add(ev.LogLine(t + 0.1, "INFO", f"DLQ fallback ended for partition {DECEMBER}"))
     assert promises("logs", history) == {Promise.TRUTH}
 
 
@@ -67,7 +133,7 @@ def test_more_connections_than_the_pool_may_hold_are_a_finding_when_they_last() 
     history = good()
     history.edit(ev.ConnectionSample, lambda r: r.t in (15.0, 15.1), backends=30)
     assert check("bounds", history).verdict is Verdict.PASS, "0.1 s may be a backend that is not yet reaped"
-    history.edit(ev.ConnectionSample, lambda r: r.t == 15.2, backends=26)
+    history.edit(ev.ConnectionSample, lambda r: 15.1 < r.t < 15.35, backends=26)
     (finding,) = check("bounds", history).findings
     assert finding.promise is Promise.BOUNDS
     assert event_id(history.ops(JANUARY, 15.0, 15.1)[0]) in finding.event_ids
@@ -90,15 +156,17 @@ def test_excesses_far_apart_are_none() -> None:
     assert check("bounds", history).verdict is Verdict.PASS
 
 
-def test_connections_never_seen_are_not_checked_and_unreadable_ones_unknown() -> None:
+def test_connections_never_seen_or_not_readable_are_unknown() -> None:
     history = History()
-    assert check("bounds", history).not_checked
+    assert check("bounds", history).verdict is Verdict.UNKNOWN
+    assert not check("bounds", history).not_checked
     history.add(ev.ConnectionSample(1.0, -1))
     assert check("bounds", history).verdict is Verdict.UNKNOWN
 
 
 def exhausted() -> History:
     history = good(faulty=False)
+    history.fault(BlastRadius(months=None, write=Write.DELAYED, delay_ms=25), name="latency")
 
     def change(t: float, text: str, old: float) -> float:
         if text == "datastorage_db_connections_in_use":
@@ -108,8 +176,8 @@ def exhausted() -> History:
     gauge(history, change)
     history.edit(ev.ConnectionSample, lambda r: True, backends=25)
     history.add(
-        ev.LogLine(5.0, "ERROR", "Connection pool exhausted (25/25 in use)"),
-        ev.LogLine(5.0, "INFO", "Request queued, waiting for available connection"),
+        ev.LogLine(15.0, "ERROR", "Connection pool exhausted (25/25 in use)"),
+        ev.LogLine(15.0, "INFO", "Request queued, waiting for available connection"),
     )
     return history
 
@@ -146,10 +214,37 @@ def test_an_exhaustion_that_is_not_logged_is_a_finding(message: str) -> None:
     assert promises("exhaustion", history) == {Promise.TRUTH}
 
 
-def test_too_many_backends_or_too_long_waits_are_findings() -> None:
+def test_an_exhaustion_before_the_fault_proves_nothing() -> None:
+    early = exhausted()
+    gauge(early, lambda t, text, old: 3.0 if text.endswith("_in_use") and 10 < t <= 20 else old)
+    assert check("exhaustion", early).verdict is Verdict.UNKNOWN
+    backends = exhausted()
+    backends.edit(ev.ConnectionSample, lambda r: 10 < r.t <= 20, backends=20)
+    assert check("exhaustion", backends).verdict is Verdict.UNKNOWN
+    waits = exhausted()
+    gauge(waits, lambda t, text, old: 7.0 if text.startswith(WAIT) and 10 < t <= 20 else old)
+    assert check("exhaustion", waits).verdict is Verdict.UNKNOWN
+    lines = exhausted()
+    lines.edit(ev.LogLine, lambda r: r.t == 15.0, t=5.0)
+    assert promises("exhaustion", lines) == {Promise.TRUTH}
+    few = exhausted()
+    few.drop(ev.MetricsSample, lambda r: 12.6 < r.t <= 20)
+    (reason,) = check("exhaustion", few).unknowns
+    assert "6 are needed" in reason
+
+
+def test_exhaustion_is_judged_without_what_the_target_does_not_declare() -> None:
+    history = exhausted()
+    history.drop(ev.LogLine)
+    history.drop(ev.ConnectionSample)
+    assert check("exhaustion", history.without("logs", "sql")).verdict is Verdict.PASS
+    assert check("exhaustion", history.without("metrics")).not_checked == "metrics"
+
+
+def test_too_many_backends_for_a_moment_belong_to_bounds_and_too_long_waits_are_a_finding() -> None:
     many = exhausted()
-    many.edit(ev.ConnectionSample, lambda r: r.t == 5.0, backends=26)
-    assert promises("exhaustion", many) == {Promise.BOUNDS}
+    many.edit(ev.ConnectionSample, lambda r: r.t == 15.0, backends=26)
+    assert check("exhaustion", many).verdict is Verdict.PASS
     long = exhausted()
     gauge(long, lambda t, text, old: old - 3 if t == END and 'le="2.5"' in text else old)
     assert promises("exhaustion", long) == {Promise.BOUNDS}
@@ -187,8 +282,34 @@ def test_a_phase_that_is_mostly_edge_is_unknown() -> None:
     history = good()
     history.edit(ev.FaultMark, lambda r: r.step == "confirmed", t=19.0)
     history.edit(ev.RunStarted, lambda r: True, scenario_json='{"min_strict_events": 1}')
+    reasons = check("strictness", history).unknowns
+    assert len(reasons) == 2
+    assert all("half" in reason for reason in reasons)
+
+
+def test_each_month_owes_half_of_its_own_events() -> None:
+    history = good()
+    dropped = history.ops(DECEMBER, 13, 20)
+    history.drop(ev.Invoke, lambda r: r.op in dropped)
+    for step in range(40):
+        history.op(10.05 + step / 1000, DECEMBER, 202)
     (reason,) = check("strictness", history).unknowns
-    assert "half" in reason
+    assert f"events of {DECEMBER} during" in reason
+
+
+def test_a_month_that_the_scenario_names_and_nobody_wrote_is_unknown() -> None:
+    history = good()
+    load = {"months": [DECEMBER.label, JANUARY.label], "late_months": ["2027_03"]}
+    history.edit(ev.RunStarted, lambda r: True, scenario_json=json.dumps({"min_strict_events": 20, "load": load}))
+    reasons = check("strictness", history).unknowns
+    assert [("2027_03 0" in reason) for reason in reasons] == [True, True], "during and after; late, so not before"
+
+
+def test_the_harness_own_trial_writes_do_not_count_as_judged() -> None:
+    history = good()
+    history.edit(ev.Invoke, lambda r: r.t < 9, writer=-1)
+    (reason,) = check("strictness", history).unknowns
+    assert "before" in reason
 
 
 def test_a_scenario_without_faults_needs_only_the_phases_it_marks() -> None:

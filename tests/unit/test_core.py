@@ -139,7 +139,7 @@ def test_two_scenarios_of_one_name_are_refused(tmp_path: Path) -> None:
 
 def test_a_scenario_file_that_breaks_is_named(tmp_path: Path) -> None:
     (tmp_path / "broken_scenario.py").write_text("SCENARIO = 1 / 0\n")
-    with pytest.raises(ScenarioError, match=r"broken_scenario\.py.*ZeroDivisionError"):
+    with pytest.raises(ScenarioError, match=r"broken_scenario\.py:1: .*ZeroDivisionError"):
         load_scenarios(tmp_path)
 
 

@@ -57,6 +57,17 @@ def test_unknown_and_set_up_errors_say_why() -> None:
     assert any("1 check was not made" in line for line in lines)
 
 
+def test_a_set_up_that_fails_alike_everywhere_is_said_once() -> None:
+    said = "The service ended with 3 while it started; its log is reports/run-1/service.log, its port was 150{}."
+    errors = [said.format(1), said.format(2), "No disk."]
+    runs = [samples.result_of(setup_error=error, name=f"s{index}") for index, error in enumerate(errors)]
+    lines = lines_of(*runs)
+    assert sum("The service ended with 3" in line for line in lines) == 1
+    assert "  the same for: s1 (2 scenarios in all)" in lines
+    assert "  No disk." in lines
+    assert "! SETUP  3 SETUP" in lines
+
+
 def test_no_run_at_all_is_not_shown_as_a_pass() -> None:
     assert "? UNKNOWN  no scenario was run" in lines_of()
 

@@ -82,7 +82,7 @@ def test_junit_counts_failures_and_errors_apart(tmp_path: Path) -> None:
     assert failure is not None
     assert failure.text is not None
     assert "promise 1 (conservation)" in failure.text
-    assert "+200 more, all in result.json" in failure.text
+    assert "+280 more, all in result.json" in failure.text
     assert "repeat with: harness replay reports/run-1" in failure.text
     first = element.find("testcase/properties")
     assert first is not None

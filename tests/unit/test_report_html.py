@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 import shutil
 import subprocess
+from datetime import date
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from harness import events as ev
+from harness.checking import CheckResult, Finding
+from harness.doctor import BROWSERS
 from harness.report import base, timeline
+from harness.report.console import detail_lines
 from harness.report.html import page
 from harness.report.markup import Markup, for_script, tag
 from harness.rundata import build_run
+from harness.values import Promise
 from tests.unit import report_samples as samples
 
 VOID = {"meta", "br"}
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 class _Reader(HTMLParser):
@@ -100,6 +105,21 @@ def test_script_data_cannot_end_its_element() -> None:
 def test_only_markup_passes_unescaped() -> None:
     assert tag("p", "<b>") == "<p>&lt;b&gt;</p>"
     assert tag("p", Markup("<b></b>"), title='"') == '<p title="&quot;"><b></b></p>'
+
+
+def test_changed_content_is_shown_from_sent_to_stored(tmp_path: Path) -> None:
+    sample = samples.started()
+    event_id = sample.write(1.0, samples.DECEMBER, 202, 0.02)
+    row = ev.TableRow(event_id, date(2025, 12, 5), "2025_12", '{"event_type": "<b>"}', "")
+    sample.records += [row, ev.FinalRead(9.0, table=True, dlq=True)]
+    finding = Finding(Promise.CONSERVATION, "1 events are stored with other content.", (event_id,))
+    result = samples.result_of(CheckResult("conservation", findings=(finding,)))
+    text = "".join(read(page(result, build_run(sample.records))).text)
+    assert "Changed, from sent to stored:" in text
+    assert 'event_type: absent → "<b>"' in text
+    base.write_all(dataclasses.replace(result, folder=tmp_path), build_run(sample.records), tmp_path)
+    lines = [line.styled + line.rest for line in detail_lines(dataclasses.replace(result, folder=tmp_path))]
+    assert f'      {event_id}: event_type: absent → "<b>"' in lines
 
 
 def test_a_passed_run_has_no_findings_section() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from harness import events as ev
 from harness.report import summary
+from harness.report.changes import changes
 from harness.results import Clocks, RunResult, Waits
 from harness.rundata import build_run
 from harness.values import Promise
@@ -103,3 +104,39 @@ def test_a_story_without_final_reads_claims_no_loss() -> None:
     event_id = sample.write(1.0, samples.DECEMBER, 202, 0.02)
     story = summary.Stories(build_run(sample.records)).of(event_id)
     assert story.ending == "the table was not read at the end; the DLQ was not read at the end"
+
+
+def test_a_story_names_what_changed_between_sent_and_stored() -> None:
+    sample = samples.started()
+    event_id = sample.write(1.0, samples.DECEMBER, 202, 0.02)
+    sent = '{"event_type":"a","event_data":{"amount":12.50,"large":123456789012345678,"gone":null,"same":1.0}}'
+    stored = '{"event_data":{"same":1,"amount":12.5,"large":123456789012345680,"new":[true]},"event_type":"b"}'
+    asked = sample.records[1]
+    assert isinstance(asked, ev.Invoke)
+    sample.records[1] = dataclasses.replace(asked, content=sent)
+    sample.records.append(ev.TableRow(event_id, date(2025, 12, 5), "2025_12", stored, ""))
+    story = summary.Stories(build_run(sample.records)).of(event_id)
+    assert [str(change) for change in story.changes] == [
+        'event_type: "a" → "b"',
+        "event_data.gone: null → absent",
+        "event_data.large: 123456789012345678 → 123456789012345680",
+        "event_data.new: absent → [true]",
+    ]
+
+
+def test_what_is_no_event_is_compared_as_the_text_it_is() -> None:
+    assert [str(change) for change in changes('{"a": 1}', "x" * 200)] == [f'content: {{"a": 1}} → {"x" * 100}…']
+    assert changes('{"a": 1}', '{"version": "1.0", "a": 1.0}') == ()
+
+
+def test_times_and_versions_are_shown_as_people_write_them() -> None:
+    assert summary.moment_text("2025-12-05T10:15:00.123456+00:00") == "2025-12-05 10:15:00 UTC"
+    assert summary.moment_text("someday") == "someday"
+    assert summary.version_text(("postgresql", "180006")) == ("postgresql", "18.6")
+    assert summary.version_text(("harness", "0.1.0")) == ("harness", "0.1.0")
+
+
+def test_a_run_that_nobody_saw_end_is_unfinished() -> None:
+    killed = dataclasses.replace(samples.result_of(samples.UNDECIDED), seconds=0.0)
+    assert summary.took_text(killed, samples.sample_run()) == "unfinished, last record at t=15.2 s"
+    assert summary.took_text(samples.result_of(), None) == "took 13.2 s"

@@ -1,0 +1,98 @@
+"""The status series of a month that takes no write: soon not healthy, and at some moment unavailable."""
+
+from __future__ import annotations
+
+from .. import events as ev
+from ..blast import Write
+from ..checking import Finding
+from ..oracle import QUEUED, UNAVAILABLE
+from ..rundata import FaultWindow, Operation
+from ..values import Month, Promise
+from ._common import event_ids, life_of, reaches
+from ._scraped import Scraped
+from ._series import Scrape
+
+STATUS = "datastorage_partition_status"
+STATES = ("healthy", "degraded", "unavailable")
+OPENING_ANSWERS = 5
+"""The breaker of a month is open from its fifth event that was turned away on."""
+SHOWN_SECONDS = 0.5
+"""Within this an open breaker shows in the status."""
+NOTICE_SLACK_SECONDS = 1.5
+"""What the maintenance loop may take beyond its interval."""
+_MAY_STAY_DEGRADED = "lock"
+"""In the names of faults that make writes stall, which the contract lets a service call degraded."""
+
+
+def healthy(scrape: Scrape, month: Month) -> bool | None:
+    """Tell whether the month is shown healthy; None when its status is not shown."""
+    value = scrape.get(STATUS, partition=month.label, status="healthy")
+    return None if value is None else value == 1
+
+
+def noticed(scraped: Scraped, month: Month, findings: list[Finding], unknowns: list[str]) -> None:
+    """Judge the month under each fault that stops its writes, but not the whole database's."""
+    for window in scraped.run.windows:
+        narrow = window.radius.write is Write.NO and not window.radius.whole_database
+        if narrow and window.confirmed is not None and reaches(window, month):
+            _under(scraped, window, month, findings, unknowns)
+
+
+def _under(scraped: Scraped, window: FaultWindow, month: Month, findings: list[Finding], unknowns: list[str]) -> None:
+    writes = _writes(scraped, window, month)
+    healing = _healing(scraped, window)
+    within = [scrape for scrape in scraped.scrapes if window.injecting <= scrape.t and scrape.end < healing]
+    if not writes or (within and all(scraped.whole_database_ill(scrape.t) for scrape in within)):
+        return
+    judged = [scrape for scrape in within if _due(scraped, window, writes, scrape)]
+    if not judged and window.radius.dates is None:
+        said = f"No scrape shows {month} between the moment when {window.name} must have been noticed and its heal"
+        unknowns.append(f"{said}, so its status under the fault was not judged.")
+    wrong = [scrape for scrape in judged if healthy(scrape, month)]
+    if wrong:
+        after = wrong[0].t - (window.confirmed or 0.0)
+        said = f"{month} is shown healthy {after:.1f} s after {window.name} was confirmed."
+        findings.append(Finding(Promise.TRUTH, said, event_ids(writes), wrong[0].t))
+    shown = [value for scrape in within if (value := _unavailable(scrape, month)) is not None]
+    stalls = _MAY_STAY_DEGRADED in window.name or window.radius.dates is not None
+    if judged and shown and not any(shown) and not stalls and not wrong:
+        said = f"{month} is never shown unavailable while {window.name} was on, though none of its writes can succeed."
+        findings.append(Finding(Promise.TRUTH, said, event_ids(writes), judged[0].t))
+
+
+def _unavailable(scrape: Scrape, month: Month) -> float | None:
+    return scrape.get(STATUS, partition=month.label, status="unavailable")
+
+
+def _healing(scraped: Scraped, window: FaultWindow) -> float:
+    return window.healing if window.healing is not None else scraped.run.end
+
+
+def _writes(scraped: Scraped, window: FaultWindow, month: Month) -> list[Operation]:
+    """First sends into the fault that were answered before its heal, by completion."""
+    found = [
+        operation
+        for operation in scraped.run.operations
+        if operation.month == month
+        and operation.kind is ev.OpKind.WRITE
+        and window.radius.covers(operation.event_date)
+        and window.injecting <= operation.invoked
+        and operation.completed < _healing(scraped, window)
+    ]
+    return sorted(found, key=lambda operation: operation.completed)
+
+
+def _due(scraped: Scraped, window: FaultWindow, writes: list[Operation], scrape: Scrape) -> bool:
+    """Tell whether the fault must show in this scrape: by an open breaker, or by what the maintenance loop saw."""
+    life = life_of(scraped.boundaries, scrape.t)
+    born = scraped.boundaries[life - 1] if life else 0.0
+    begin = max(window.confirmed or 0.0, born)
+    if scraped.whole_database_ill(scrape.t) or scrape.t <= begin:
+        return False
+    mine = [operation for operation in writes if operation.invoked >= born]
+    looked = begin + scraped.run.limits.partition_check_seconds + NOTICE_SLACK_SECONDS
+    due = looked if any(op.invoked >= begin and op.completed <= looked for op in mine) else float("inf")
+    away = [operation for operation in mine if operation.status in (QUEUED, UNAVAILABLE)]
+    if len(away) >= OPENING_ANSWERS and window.radius.dates is None:
+        due = min(due, away[OPENING_ANSWERS - 1].completed + SHOWN_SECONDS)
+    return scrape.t > due
