@@ -144,6 +144,7 @@ class _Suite:
             seed=config.getoption("--harness-seed"),
             jobs=config.getoption("--harness-jobs"),
             pg_bindir=path("--harness-pg-bindir"),
+            scenarios=Path(config.getini("scenario_paths")[0]),
         )
         self._futures = futures
         self._scenarios = scenarios

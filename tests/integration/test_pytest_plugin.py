@@ -60,7 +60,7 @@ def test_only_pass_passes_and_the_reason_replaces_the_traceback(project: Path) -
     assert result.returncode == 1, result.stdout + result.stderr
     assert "1 failed, 1 passed" in result.stdout
     assert "UNKNOWN  never-detached" in result.stdout
-    assert "harness run never-detached --seed 3" in result.stdout
+    assert "harness run never-detached --seed 3 --scenarios claims" in result.stdout
     assert "Traceback" not in result.stdout
     xml = (project / "junit.xml").read_text()
     (passed,) = ElementTree.fromstring(xml).iterfind(".//testcase[@name='really-detached']")
