@@ -34,51 +34,39 @@ class Admission:
     def _eligible(self, key: str) -> bool:
         return len(self._taken_at[key]) < STALLING_SHARE or not self.stalls(key)
 
-    def _grant(self, key: str) -> float:
-        now = self._clock()
-        self._free -= 1
-        self._taken_at[key].append(now)
-        return now
-
-    def _give_back(self, key: str, taken_at: float) -> None:
-        self._free += 1
-        self._taken_at[key].remove(taken_at)
-        self._returned_at[key] = self._clock()
-        for future, waiting_key in list(self._waiting.items()):
-            if self._free > 0 and self._eligible(waiting_key):
+    def _admit(self) -> None:
+        for future, key in list(self._waiting.items()):
+            if self._free > 0 and not future.done() and self._eligible(key):
                 del self._waiting[future]
-                future.set_result(self._grant(waiting_key))
+                self._free -= 1
+                self._taken_at[key].append(self._clock())
+                future.set_result(self._taken_at[key][-1])
 
     @asynccontextmanager
     async def place(self, key: str, timeout_seconds: float, queued: Callable[[], None]) -> AsyncIterator[None]:
         """Hold a place; calls `queued` first if none is free at once. Raises DismissedError."""
-        if self._free > 0 and self._eligible(key):
-            taken_at = self._grant(key)
-        else:
-            queued()
-            taken_at = await self._wait(key, timeout_seconds)
-        try:
-            yield
-        finally:
-            self._give_back(key, taken_at)
-
-    async def _wait(self, key: str, timeout_seconds: float) -> float:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[float] = loop.create_future()
         self._waiting[future] = key
+        self._admit()
+        if not future.done():
+            queued()
         timer = loop.call_later(timeout_seconds, self._send_away, future, "no connection became free in time")
         try:
-            return await future
-        except asyncio.CancelledError:
-            if future.done() and not future.cancelled() and not future.exception():
-                self._give_back(key, future.result())  # Granted in the moment of the cancellation.
-            raise
+            await future
+            yield
         finally:
             timer.cancel()
             self._waiting.pop(future, None)
+            # Not only after the use: a place may be granted in the moment in which its waiter is cancelled.
+            if not future.cancelled() and future.exception() is None:
+                self._free += 1
+                self._taken_at[key].remove(future.result())
+                self._returned_at[key] = self._clock()
+                self._admit()
 
     def _send_away(self, future: asyncio.Future[float], reason: str) -> None:
-        if self._waiting.pop(future, None) is not None:
+        if self._waiting.pop(future, None) is not None and not future.done():
             future.set_exception(DismissedError(reason))
 
     def dismiss(self, key: str | None = None) -> None:

@@ -73,11 +73,9 @@ class Application:
             await pause(_UPKEEP_SECONDS)
 
     async def _upkeep(self) -> None:
-        """Close log storms, keep knowing whether the queue can be written, and learn of its months."""
+        """Close log storms, and keep knowing whether the queue can be written."""
         self._parts.log.flush()
         await self._parts.queue.check()
-        for name in self._parts.queue.pending:
-            self._parts.months.get(name)
 
     def _servers(self) -> list[tuple[_Server, socket.socket]]:
         api, config = self._api, self._parts.config
@@ -101,24 +99,27 @@ class Application:
         return [(_Server(uvicorn.Config(app, **options)), listener) for app, listener in apps]
 
     async def run(self) -> None:
-        """Serve until a signal. Raises ConfigError when a port cannot be had."""
+        """Serve until a signal. Raises ConfigError when a port or the port file cannot be had."""
         parts, stop = self._parts, asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         # What libraries would say goes past the limits of the log, and the parts say it themselves.
         logging.disable(logging.CRITICAL)
         servers = self._servers()
+        ports = [listener.getsockname()[1] for _, listener in servers]
+        if parts.config.port_file is not None:
+            # A reader sees all of it or nothing.
+            temporary = Path(f"{parts.config.port_file}.{os.getpid()}")
+            try:
+                temporary.write_text(f"{ports[0]}\n", "ascii")
+                temporary.replace(parts.config.port_file)
+            except OSError as error:
+                raise ConfigError(f"PORT_FILE cannot be written ({error.strerror}); choose another.") from None
         await parts.database.pool.open()
         maintenance, drainer = Maintenance(parts.config, parts.database, parts.months, parts.log), Drainer(parts)
         loops = (maintenance.run, drainer.run_probes, drainer.run_drain, self._upkeep)
         jobs = [asyncio.create_task(self._guarded(job)) for job in loops]
         serving = [asyncio.create_task(server.serve([listener])) for server, listener in servers]
-        ports = [listener.getsockname()[1] for _, listener in servers]
-        if parts.config.port_file is not None:
-            # A reader sees all of it or nothing.
-            temporary = Path(f"{parts.config.port_file}.{os.getpid()}")
-            temporary.write_text(f"{ports[0]}\n", "ascii")
-            temporary.replace(parts.config.port_file)
         parts.log.info("Listening", host=parts.config.host, port=ports[0], metrics_port=ports[-1])
         await stop.wait()
         self._api.stopping = True

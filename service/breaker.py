@@ -8,8 +8,6 @@ from collections.abc import Callable
 PROBE_INTERVAL_MAX_SECONDS = 1.0
 # Opened again this soon after a probe closed it, the probe was not representative: back off further.
 FLAP_SECONDS = 3.0
-# A probe that is not heard of for so long is taken for lost.
-PROBE_LOST_SECONDS = 10.0
 
 
 class Breaker:
@@ -53,8 +51,8 @@ class Breaker:
         return True
 
     def begin_probe(self) -> None:
-        """The one probe goes out."""
-        self._due_at = self._clock() + PROBE_LOST_SECONDS
+        """The one probe goes out; one that is not heard of for long is taken for lost."""
+        self._due_at = self._clock() + 10 * PROBE_INTERVAL_MAX_SECONDS
 
     def probe_failed(self) -> None:
         """The probe failed: open again, and wait longer before the next."""

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import math
 import sqlite3
 import time
 from collections.abc import Callable
@@ -22,7 +21,6 @@ GROUP_MAX = 500
 BUSY_SECONDS = 0.5
 WRITE_SECONDS = 5.0
 READ_SECONDS = 2.0
-DUE_CHARACTERS = 256 * 1024
 _ENTRIES = (
     "SELECT seq, event_id, event_date, partition, state, attempts, sqlstate, message, queued_at, event FROM events"
 )
@@ -101,8 +99,7 @@ class SqliteQueue:
 
     async def due(self, partition: str, limit: int) -> list[Entry]:
         """The oldest pending entries of a month whose time has come."""
-        # Not more than the event loop can parse, and a statement carry, in a short time.
-        return await self._read("state='pending' AND partition=? AND due_at<=?", partition, time.time(), limit, most=DUE_CHARACTERS)
+        return await self._read("state='pending' AND partition=? AND due_at<=?", partition, time.time(), limit)
 
     async def page(self, state: str | None, after_seq: int, limit: int) -> list[Entry]:
         """Entries in the order of their arrival."""
@@ -129,11 +126,11 @@ class SqliteQueue:
         await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
         self._thread.shutdown()
 
-    async def _read(self, condition: str, *values: str | float | None, most: float = math.inf) -> list[Entry]:
+    async def _read(self, condition: str, *values: str | float | None) -> list[Entry]:
         query = f"{_ENTRIES} WHERE {condition} ORDER BY seq LIMIT ?"
         try:
             async with asyncio.timeout(READ_SECONDS):
-                return await asyncio.get_running_loop().run_in_executor(self._thread, self._select, query, values, most)
+                return await asyncio.get_running_loop().run_in_executor(self._thread, self._select, query, values)
         except TimeoutError:
             raise DlqError("the queue did not answer in time") from None
 
@@ -182,15 +179,9 @@ class SqliteQueue:
                 outcome = "not_stored"
             return [self._failed(error, outcome)] * len(works)
 
-    def _select(self, query: str, values: tuple[str | float | None, ...], most: float) -> list[Entry]:
-        entries: list[Entry] = []
+    def _select(self, query: str, values: tuple[str | float | None, ...]) -> list[Entry]:
         try:
-            for row in self._current().execute(query, values):
-                entries.append(Entry(*row))
-                most -= len(entries[-1].event)
-                if most <= 0:
-                    break
-            return entries
+            return [Entry(*row) for row in self._current().execute(query, values)]
         except (sqlite3.Error, OSError) as error:
             raise self._failed(error) from error
 

@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
+from itertools import accumulate
 
 from .classify import Fault, Owner
 from .dlq import DlqError, Entry
@@ -14,6 +15,8 @@ from .pool import Connection, pause, sql
 from .writer import NOTHING_STORED, Writer, event_values, probe, stored_events
 
 BATCH_MAX = 250
+# What the event loop can parse, and a statement carry, in a short time.
+BATCH_CHARACTERS = 256 * 1024
 JOB = "drain"
 PROBES_AT_ONCE = 2
 _TICK_SECONDS = 0.1
@@ -83,8 +86,12 @@ class Drainer:
         """Move one batch. Returns whether anything left the queue."""
         try:
             entries = await self.parts.queue.due(month.name, self._batch)
-            entries = [entry for entry in entries if month.covers(date.fromisoformat(entry.event_date))]
-            return bool(entries) and await self._move(month, entries)
+            covered = [entry for entry in entries if month.covers(date.fromisoformat(entry.event_date))]
+            if len(covered) < len(entries):
+                self._batch = BATCH_MAX  # Behind days that are not attached there may be others that are.
+            sizes = accumulate(len(entry.event) for entry in covered)
+            covered = covered[: max(1, sum(size <= BATCH_CHARACTERS for size in sizes))]
+            return bool(covered) and await self._move(month, covered)
         except DlqError as error:
             self.parts.log.error("DLQ cannot be drained", error=str(error))
             return False
@@ -111,7 +118,7 @@ class Drainer:
         equal = [entry for entry, event in pairs if stored[event.identity] == event]
         other = [entry for entry, event in pairs if stored[event.identity] != event]
         if equal:
-            self._batch = min(BATCH_MAX, self._batch * 2)
+            self._batch = min(BATCH_MAX, len(entries) * 2)
             self.parts.months.wrote(month)
             await self.parts.queue.remove(equal)
             self.parts.metrics.drained.labels(month.name).inc(len(equal))

@@ -66,14 +66,11 @@ class Gauges(Collector):
         status = _gauge("partition_status", "Exactly one status is 1", None, "partition", "status")
         depth = _gauge("dlq_depth", "Pending events", None, "partition")
         dead = _gauge("dlq_dead_letters", "Dead letters", None, "reason")
-        pending = dict(self.queue.pending)
         for month in self.months:
             last_write.add_metric([month.name], month.last_write_timestamp)
-            depth.add_metric([month.name], pending.pop(month.name, 0))
+            depth.add_metric([month.name], self.queue.pending.get(month.name, 0))
             for name in STATUSES:
                 status.add_metric([month.name, name], name == month.status)
-        for name, count in pending.items():
-            depth.add_metric([name], count)
         for reason, count in (dict.fromkeys(DEAD_REASONS, 0) | self.queue.dead).items():
             dead.add_metric([reason], count)
         yield from (last_write, status, depth, dead)

@@ -79,14 +79,13 @@ class Database:
         self.schema_ready = False
         self._lost_in_a_row = 0
         self._drain_task: asyncio.Task[None] | None = None
-        options = (
-            f"-c statement_timeout={int(config.db_statement_timeout_seconds * 1000)} "
-            f"-c lock_timeout={int(config.db_lock_timeout_seconds * 1000)} "
-            "-c idle_in_transaction_session_timeout=10000 -c TimeZone=UTC -c DateStyle=ISO"
-        )
+        # Also under a short deadline the server gives up before the writer severs the connection.
+        most = max(0.1, config.request_deadline_seconds * 0.55 - 0.63)
+        times = config.db_statement_timeout_seconds, config.db_lock_timeout_seconds
+        statement_ms, lock_ms = [int(min(seconds, most) * 1000) for seconds in times]
+        options = f"-c statement_timeout={statement_ms} -c lock_timeout={lock_ms} -c TimeZone=UTC -c DateStyle=ISO"
         names = {"options": options, "application_name": "audit-service", "client_encoding": "utf8"}
-        # Never prepared: a first use would cost a second round trip, and plans of a month that was
-        # detached meanwhile would have to be thrown away.
+        # Never prepared: a first use costs a second round trip, and plans outlive the months they are for.
         kwargs = {"database": self, "autocommit": True, "prepare_threshold": None, "gssencmode": "disable", **names}
         # Full from the start: growing under pressure would serialise one slow connect after another.
         self.pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(

@@ -41,8 +41,8 @@ async def stored_events(connection: Connection, events: list[Event]) -> dict[tup
     days = [event.event_date for event in events]
     values = (min(days), max(days) + timedelta(days=1), [event.event_id for event in events], days)
     rows = await (await connection.execute(sql("stored"), values)).fetchall()
-    found = [Event(*[*row[:-1], canonical(parse_json(row[-1]))]) for row in rows]
-    return {event.identity: event for event in found}
+    # Under the columns of the key: a stranger's row may have a timestamp of another day.
+    return {row[:2]: Event(*row[:1], *row[2:-1], event_data=canonical(parse_json(row[-1]))) for row in rows}
 
 
 async def probe(day: date, connection: Connection) -> Fault | None:
@@ -169,9 +169,9 @@ class Writer:
 
     async def _enqueue(self, event: Event, fault: Fault, deadline: float) -> Outcome:
         left = deadline - time.monotonic() - ANSWER_RESERVE_SECONDS
+        may_be_stored = fault.owner is Owner.LINK or self.queue.may_hold(event)
         try:
             return await self.queue.enqueue(event, fault, max(0.05, left))
         except DlqError as error:
-            may_be_stored = fault.owner is Owner.LINK or self.queue.may_hold(event)
             stored = "unknown" if may_be_stored else error.outcome
             return Outcome(Status.UNAVAILABLE, f"neither table nor queue took it: {error}", stored=stored)

@@ -191,12 +191,12 @@ def test_the_service_is_killed_terminated_and_started_again(tmp_path: Path) -> N
             assert service.pid is None
             await service.start()
             assert service.pid not in (None, first)
-            assert ready_status(environment) == 200
+            await service.wait_ready()
             assert await service.terminate() == 0
             assert service.pid is None
             await service.start()
             await service.start()
-            assert ready_status(environment) == 200
+            await service.wait_ready()
             assert b"Listening" in service.log_path.read_bytes()
 
     asyncio.run(play())

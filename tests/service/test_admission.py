@@ -105,3 +105,20 @@ def test_a_wait_that_is_too_long_ends_without_losing_a_place() -> None:
         assert await take(admission, "b")
 
     asyncio.run(body())
+
+
+def test_a_place_granted_in_the_moment_of_its_cancellation_is_given_back() -> None:
+    async def body() -> None:
+        admission = Admission(1, Clock())
+        first = await take(admission, "a")
+        waiting = [asyncio.create_task(take(admission, key)) for key in ("b", "c")]
+        await asyncio.wait(waiting, timeout=0)
+        waiting[1].cancel()
+        await first.aclose()
+        waiting[0].cancel()
+        assert await asyncio.gather(*waiting, return_exceptions=True)
+        assert all(one.cancelled() for one in waiting)
+        async with await take(admission, "d"):
+            pass
+
+    asyncio.run(body())

@@ -56,6 +56,15 @@ def test_a_probe_is_due_after_the_shortest_pause_and_later_after_each_that_faile
     assert pauses[-1] == PROBE_INTERVAL_MAX_SECONDS
 
 
+def test_a_probe_that_is_never_heard_of_again_is_followed_by_another() -> None:
+    breaker, clock = make()
+    breaker.trip()
+    breaker.begin_probe()
+    clock.now += 60
+    assert breaker.probe_is_due
+    assert not breaker.allows
+
+
 def test_live_writes_wait_for_the_probe_and_go_on_after_it() -> None:
     breaker, _ = make()
     breaker.trip()

@@ -24,15 +24,19 @@ from service.classify import Owner, classify
         ("57014", None, Owner.PARTITION),
         ("25006", None, Owner.DATABASE),
         ("42P01", None, Owner.DATABASE),
-        ("53300", None, Owner.LINK),
-        ("57P01", None, Owner.LINK),
-        ("57P03", None, Owner.LINK),
-        ("08006", None, Owner.LINK),
+        ("53300", None, Owner.PARTITION),
+        ("57P01", None, Owner.PARTITION),
+        ("08006", None, Owner.PARTITION),
         (None, None, Owner.LINK),
     ],
 )
 def test_an_error_belongs_to_its_owner(sqlstate: str | None, constraint: str | None, owner: Owner) -> None:
     assert classify(sqlstate, constraint, "said the server").owner is owner
+
+
+def test_what_ends_the_connection_is_the_links_fault_whatever_its_state() -> None:
+    assert classify("57P01", None, "terminating connection", fatal=True).owner is Owner.LINK
+    assert classify("XX000", None, "out of order", fatal=True).owner is Owner.LINK
 
 
 def test_only_a_23514_without_a_constraint_means_that_the_partition_is_missing() -> None:

@@ -152,6 +152,36 @@ def test_a_deleted_file_is_made_anew_and_nothing_goes_into_the_deleted_one(path:
     run(path, body)
 
 
+def test_a_file_deleted_between_the_insert_and_its_answer_acknowledges_nothing(path: Path) -> None:
+    async def body(queue: SqliteQueue) -> None:
+        await queue.check()
+        one = event()
+
+        def store_then_delete(db: sqlite3.Connection) -> Outcome | None:
+            outcome = queue._insert(db, one, WHY)
+            path.unlink()
+            return outcome
+
+        with pytest.raises(DlqError) as refusal:
+            await queue._write(store_then_delete)
+        assert refusal.value.outcome == "unknown"
+        assert await queue.enqueue(one, WHY, 5) == QUEUED
+        assert on_disk(path) == {one.event_id}
+
+    run(path, body)
+
+
+def test_a_deleted_log_of_the_file_loses_nothing(path: Path) -> None:
+    async def body(queue: SqliteQueue) -> None:
+        before, after = event(), event()
+        await queue.enqueue(before, WHY, 5)
+        path.with_name(path.name + "-wal").unlink()
+        assert await queue.enqueue(after, WHY, 5) == QUEUED
+        assert on_disk(path) == {before.event_id, after.event_id}
+
+    run(path, body)
+
+
 def test_a_queue_without_its_directory_refuses_until_it_is_back(tmp_path: Path) -> None:
     blocker = tmp_path / "place"
     blocker.write_text("a file where the directory should be")
