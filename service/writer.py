@@ -42,7 +42,7 @@ async def stored_events(connection: Connection, events: list[Event]) -> dict[tup
     values = (min(days), max(days) + timedelta(days=1), [event.event_id for event in events], days)
     rows = await (await connection.execute(sql("stored"), values)).fetchall()
     # Under the columns of the key: a stranger's row may have a timestamp of another day.
-    return {row[:2]: Event(*row[:1], *row[2:-1], event_data=canonical(parse_json(row[-1]))) for row in rows}
+    return {row[:2]: Event(*(row[0], *row[2:-1], canonical(parse_json(row[-1])))) for row in rows}
 
 
 async def probe(day: date, connection: Connection) -> Fault | None:
