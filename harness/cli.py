@@ -82,7 +82,7 @@ def cli() -> None:
 )
 @click.option("--scenarios", type=_PATH, default=Path("scenarios"), show_default=True, help="Folder of scenarios.")
 @click.option("--seed", type=int, help="Seed of the workload [default: a new one, shown at the end].")
-@click.option("--jobs", type=click.IntRange(1, 64), help="Environments at once [default: 2 a core, and 1].")
+@click.option("--jobs", type=click.IntRange(1, 64), help="Environments at once [default: 4 a core].")
 @click.option("--step", is_flag=True, help="Pause at each step and print how to look (psql, curl).")
 @_stack_options
 def run(

@@ -56,8 +56,8 @@ class SuiteOptions:
 
 
 def default_jobs() -> int:
-    """More than the cores, since scenarios mostly wait; measured on 2 cores in docs/decisions/parallelism.md."""
-    return 2 * (os.cpu_count() or 2) + 1
+    """Four a core, since scenarios mostly wait; measured on 2 cores in docs/decisions/parallelism.md."""
+    return 4 * (os.cpu_count() or 2)
 
 
 def new_run_id(name: str) -> str:
