@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shlex
 import shutil
@@ -49,9 +50,12 @@ class StepGate(RunObserver):
 
     def _read(self, loop: asyncio.AbstractEventLoop) -> None:
         """Count lines in a thread of its own; unbuffered, so that nothing is locked when the process ends."""
-        while chunk := os.read(sys.stdin.fileno(), 4096):
-            loop.call_soon_threadsafe(self._take, chunk.count(b"\n"))
-        loop.call_soon_threadsafe(self._take, 0)
+        # A terminal that goes away is an error of the read and not its end; both end the stepping.
+        with contextlib.suppress(OSError):
+            while chunk := os.read(sys.stdin.fileno(), 4096):
+                loop.call_soon_threadsafe(self._take, chunk.count(b"\n"))
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(self._take, 0)
 
     def _take(self, lines: int) -> None:
         self._ended = lines == 0
