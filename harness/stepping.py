@@ -53,12 +53,12 @@ class StepGate(RunObserver):
         # A terminal that goes away is an error of the read and not its end; both end the stepping.
         with contextlib.suppress(OSError):
             while chunk := os.read(sys.stdin.fileno(), 4096):
-                loop.call_soon_threadsafe(self._take, chunk.count(b"\n"))
+                loop.call_soon_threadsafe(self._take, chunk.count(b"\n"), False)
         with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(self._take, 0)
+            loop.call_soon_threadsafe(self._take, 0, True)
 
-    def _take(self, lines: int) -> None:
-        self._ended = lines == 0
+    def _take(self, lines: int, ended: bool) -> None:
+        self._ended = ended
         self._lines += lines
         self._arrived.set()
 
