@@ -70,10 +70,6 @@ FROM audit_events
 WHERE event_category <> 'harness_canary'
 """
 
-_CONNECTIONS = """
-SELECT count(*) FROM pg_stat_activity WHERE usename = %s AND backend_type = 'client backend'
-"""
-
 _BOUNDS = re.compile(r"FOR VALUES FROM \('(\d{4}-\d{2}-\d{2})'\) TO \('(\d{4}-\d{2}-\d{2})'\)\Z")
 
 
@@ -275,13 +271,6 @@ async def read_rows(conninfo: str) -> tuple[TableRow, ...]:
             cursor.itersize = 5_000
             await cursor.execute(_ROWS)
             return tuple([_row(months.get(raw[0], ""), raw[1:]) async for raw in cursor])
-
-
-async def count_connections(conninfo: str, role: str) -> int:
-    """Count the client backends of ``role`` in ``pg_stat_activity``; raises :class:`HarnessError`."""
-    async with _reading(conninfo, "count the connections") as connection:
-        row = await (await connection.execute(_CONNECTIONS, (role,))).fetchone()
-        return int(row[0]) if row else 0
 
 
 def _row(month: str, raw: tuple[object, ...]) -> TableRow:

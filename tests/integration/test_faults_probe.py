@@ -12,8 +12,8 @@ import pytest
 from harness.errors import HarnessError
 from harness.faults.network import Blackhole
 from harness.faults.partition import LockPartition
+from harness.probes.connections import ConnectionCounter
 from harness.probes.postgres import (
-    count_connections,
     cut_after,
     insert_canary,
     list_partitions,
@@ -22,6 +22,7 @@ from harness.probes.postgres import (
     probe_insert,
     read_rows,
 )
+from harness.stacks.postgres_server import EmbeddedPostgres
 from tests.integration import faults_lab
 from tests.integration.faults_lab import DECEMBER, ROWS_PER_MONTH, Lab, rows_of
 
@@ -83,11 +84,15 @@ def test_default_partition_is_flagged_and_has_no_month(lab: Lab) -> None:
     lab.run(play())
 
 
-def test_connections_are_counted_by_role(lab: Lab) -> None:
+def test_connections_of_the_services_role_are_counted(lab: Lab) -> None:
     async def play() -> None:
         database = lab.environment.database
-        assert await count_connections(database.admin_conninfo, "harness") >= 1
-        assert await count_connections(database.admin_conninfo, "nobody_of_that_name") == 0
+        assert isinstance(database, EmbeddedPostgres)
+        counter = ConnectionCounter(database)
+        before = await counter.count()
+        async with await psycopg.AsyncConnection.connect(database.service_url(database.port)):
+            assert await counter.count() == before + 1
+        await counter.close()
 
     lab.run(play())
 
