@@ -13,7 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from locust import FastHttpUser, task
+from locust import FastHttpUser, events, task
+from locust.exception import StopUser
 
 from harness.events import Complete, Invoke, OpKind, Record, encode
 from harness.load.closed import EVENTS_PATH, answer_fields, completion
@@ -27,6 +28,13 @@ _LOAD = Load(months=_MONTHS, resend_share=0.0, conflict_share=0.0, invalid_share
 _OUT = os.open(Path(_PLAN["out"]), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
 _ops = itertools.count(1)
 _users = itertools.count(1)
+_stopping: list[bool] = []
+
+
+@events.test_stopping.add_listener  # type: ignore[untyped-decorator]
+def _stop(**_: object) -> None:
+    """Remember it: Locust kills a user that waits between two tasks, but the user may wake before it dies."""
+    _stopping.append(True)
 
 
 def _now() -> float:
@@ -52,6 +60,9 @@ class Writer(FastHttpUser):
     @task
     def write(self) -> None:
         """Send one event and record what came back."""
+        if _stopping:
+            # A request begun now would be killed half-way, and read as one that got no answer.
+            raise StopUser
         op = next(_ops)
         planned: Planned = self.stream.next(op)
         _add(Invoke(_now(), op, self.number, OpKind.WRITE, planned.event_id, planned.event_date, planned.content))
