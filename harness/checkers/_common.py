@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import enum
 import json
+import threading
 import weakref
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -31,8 +32,11 @@ MIN_LATENCY_SAMPLES = 2000
 Judged = tuple[Operation, Expectation]
 
 
-class _LastRun:
-    """The expectations of the run judged last: several checkers ask for the same ones, one after the other."""
+class _LastRun(threading.local):
+    """The expectations of the run that this thread judged last: its checkers ask for the same ones, one by one.
+
+    Not those of any thread: a suite judges several runs at a time, and one must never be judged by another's events.
+    """
 
     def __init__(self) -> None:
         self.run: weakref.ref[Run] | None = None
