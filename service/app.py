@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+import uvloop
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
-from .config import Config, ConfigError
+from .config import Config, ConfigError, load
 from .dlq import SqliteQueue
 from .drainer import Drainer
 from .logs import Log
@@ -39,7 +41,7 @@ def bind(host: str, port: int, name: str) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    """A server that leaves signals to the process: there may be two of them."""
+    """A server that leaves signals to the process, which has more to stop."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -77,26 +79,20 @@ class Application:
         self._parts.log.flush()
         await self._parts.queue.check()
 
-    def _servers(self) -> list[tuple[_Server, socket.socket]]:
-        api, config = self._api, self._parts.config
-        routes = [
-            Route("/api/v1/audit/events", api.write_event, methods=["POST"]),
-            Route("/api/v1/dlq", api.queue_summary),
-            Route("/api/v1/dlq/events", api.queue_events),
-            Route("/health/live", api.live),
-            Route("/health/ready", api.ready),
-        ]
-        numbers = [Route("/metrics", api.metrics)]
-        made = [(routes, bind(config.host, config.port, "PORT"))]
-        if config.metrics_port is None:
-            routes += numbers
-        else:
-            made.append((numbers, bind(config.metrics_host or config.host, config.metrics_port, "METRICS_PORT")))
+    def _serve(self, listeners: list[socket.socket]) -> _Server:
+        """One server: the first listener has the API, the last one the metrics."""
+        routes, numbers = self._api.routes, [Route("/metrics", self._api.metrics)]
+        tables = [routes, numbers] if len(listeners) > 1 else [routes + numbers]
+        made = [make_app(table, self._parts.metrics, self._report) for table in tables]
+        apps = dict(zip([listener.getsockname()[1] for listener in listeners], made, strict=True))
+
+        async def by_port(scope: Scope, receive: Receive, send: Send) -> None:
+            await apps[scope["server"][1]](scope, receive, send)
+
         quiet = {"access_log": False, "log_config": None, "server_header": False, "date_header": False}
         times = {"timeout_keep_alive": 75, "timeout_graceful_shutdown": SHUTDOWN_SECONDS}
         options: dict[str, Any] = {"ws": "none", "lifespan": "off", **quiet, **times}
-        apps = [(make_app(table, self._parts.metrics, self._report), listener) for table, listener in made]
-        return [(_Server(uvicorn.Config(app, **options)), listener) for app, listener in apps]
+        return _Server(uvicorn.Config(by_port, **options))
 
     async def run(self) -> None:
         """Serve until a signal. Raises ConfigError when a port or the port file cannot be had."""
@@ -105,8 +101,11 @@ class Application:
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         # What libraries would say goes past the limits of the log, and the parts say it themselves.
         logging.disable(logging.CRITICAL)
-        servers = self._servers()
-        ports = [listener.getsockname()[1] for _, listener in servers]
+        listeners = [bind(parts.config.host, parts.config.port, "PORT")]
+        if parts.config.metrics_port is not None:
+            host = parts.config.metrics_host or parts.config.host
+            listeners.append(bind(host, parts.config.metrics_port, "METRICS_PORT"))
+        ports, server = [listener.getsockname()[1] for listener in listeners], self._serve(listeners)
         if parts.config.port_file is not None:
             # A reader sees all of it or nothing.
             temporary = Path(f"{parts.config.port_file}.{os.getpid()}")
@@ -119,14 +118,13 @@ class Application:
         maintenance, drainer = Maintenance(parts.config, parts.database, parts.months, parts.log), Drainer(parts)
         loops = (maintenance.run, drainer.run_probes, drainer.run_drain, self._upkeep)
         jobs = [asyncio.create_task(self._guarded(job)) for job in loops]
-        serving = [asyncio.create_task(server.serve([listener])) for server, listener in servers]
+        serving = asyncio.create_task(server.serve(listeners))
         parts.log.info("Listening", host=parts.config.host, port=ports[0], metrics_port=ports[-1])
         await stop.wait()
         self._api.stopping = True
         parts.log.info("Stopping")
-        for server, _ in servers:
-            server.should_exit = True
-        await asyncio.gather(*serving)
+        server.should_exit = True
+        await serving
         for task in jobs:
             task.cancel()
         await asyncio.gather(*jobs, return_exceptions=True)
@@ -134,3 +132,17 @@ class Application:
         await parts.queue.close()
         parts.log.info("Stopped")
         parts.log.flush(everything=True)
+
+
+def main() -> int:
+    """Run the service by its environment. Returns the exit code."""
+    try:
+        config = load(os.environ)
+        # Requests do not wait long for the thread of the queue.
+        sys.setswitchinterval(0.0005)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(Application(config).run())
+    except ConfigError as error:
+        sys.stderr.write(f"service: {error}\n")
+        return 2
+    return 0

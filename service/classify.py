@@ -20,9 +20,6 @@ class Owner(enum.Enum):
 OWN_CONSTRAINTS = frozenset({"audit_events_pkey"})
 # The server answered, but no month can be written: read-only, or the table itself is not there.
 _DATABASE_STATES = frozenset({"25006", "42P01", "42P10"})
-# Serialization and deadlock errors come and go by themselves: only a row of them opens a breaker.
-_TRANSIENT_STATES = frozenset({"40001", "40P01"})
-TRANSIENT_THRESHOLD = 3
 
 
 @dataclass(frozen=True)
@@ -33,11 +30,6 @@ class Fault:
     sqlstate: str | None
     message: str
     no_partition: bool = False
-
-    @property
-    def threshold(self) -> int:
-        """How many of these in a row open the month's breaker."""
-        return TRANSIENT_THRESHOLD if self.sqlstate in _TRANSIENT_STATES else 1
 
 
 def classify(sqlstate: str | None, constraint: str | None, message: str, fatal: bool = False) -> Fault:

@@ -1,14 +1,16 @@
-"""The dead letter queue: one SQLite file, one thread that commits in groups and acknowledges after the commit."""
+"""The dead letter queue: what the service asks of any, and the one in a SQLite file that commits in groups."""
 
 import asyncio
 import contextlib
+import fcntl
 import sqlite3
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
+from zlib import crc32
 
 from .classify import Fault
 from .logs import Log
@@ -21,39 +23,90 @@ GROUP_MAX = 500
 BUSY_SECONDS = 0.5
 WRITE_SECONDS = 5.0
 READ_SECONDS = 2.0
-_ENTRIES = (
-    "SELECT seq, event_id, event_date, partition, state, attempts, sqlstate, message, queued_at, event FROM events"
+# Counters of keys: 8 MiB however long the queue, and a key in eight mistaken for known at a million events.
+FILTER_SLOTS = 1 << 23
+_ENTRIES = "SELECT event, seq, partition, state, attempts, sqlstate, message, queued_at FROM events"
+_INSERT = "INSERT INTO events (key, partition, sqlstate, message, queued_at, event) VALUES (?, ?, ?, ?, ?, ?)"
+# Its number alone does not name an entry: in a file made anew it may be another event's.
+_FORGET = "DELETE FROM events WHERE seq=? AND event=?"
+_RETRY = (
+    "UPDATE events SET attempts=attempts+1, sqlstate=?, message=?, due_at=?, reason=?, state=? WHERE seq=? AND event=?"
 )
-_INSERT = "INSERT INTO events (event_id, event_date, partition, sqlstate, message, queued_at, event)"
-_RETRY = "UPDATE events SET attempts=attempts+1, sqlstate=?, message=?, due_at=?, reason=?, state=?"
+
+
+def key_of(event: Event) -> int:
+    """A short number for an identity, nearly always another for another; of any text."""
+    return crc32(event.text[13:80].encode())
 
 
 class DlqError(Exception):
-    """The queue could not do it; `outcome` says what became of the event: not_stored or unknown."""
+    """The queue could not do it; `outcome` says what became of the events: not_stored or unknown."""
 
     def __init__(self, message: str, outcome: str = "not_stored") -> None:
         super().__init__(message)
         self.outcome = outcome
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One event in the queue; `event` is its whole JSON, `queued_at` Unix seconds."""
+class Entry(NamedTuple):
+    """One event in the queue, pending or dead, with its last error; `queued_at` in Unix seconds."""
 
+    event: Event
     seq: int
-    event_id: str
-    event_date: str
     partition: str
     state: str
     attempts: int
     sqlstate: str | None
     message: str
     queued_at: float
-    event: str
+
+
+class DeadLetterQueue(Protocol):
+    """A durable, bounded queue that trims nothing and acknowledges after the commit; coroutines raise DlqError."""
+
+    capacity: int
+    # Whether it worked when last used; counts of pending events by month, of dead ones by reason.
+    available: bool
+    pending: dict[str, int]
+    dead: dict[str, int]
+
+    @property
+    def full(self) -> bool:
+        """Whether it holds as many events as it may, pending and dead."""
+
+    @property
+    def oldest_age_seconds(self) -> float:
+        """Age of the oldest pending event, 0 without one."""
+
+    def may_hold(self, event: Event) -> bool:
+        """False only if the identity is surely not in the queue."""
+
+    async def enqueue(self, failed: Sequence[tuple[Event, Fault]], timeout_seconds: float) -> list[Outcome]:
+        """Store durably, once per identity: each QUEUED, CONFLICT, or UNAVAILABLE for want of room."""
+
+    async def find(self, events: Sequence[Event]) -> dict[tuple[str, str], Event]:
+        """What it holds under the identities of these events."""
+
+    async def due(self, partition: str, limit: int) -> list[Entry]:
+        """The oldest pending entries of a month whose time has come."""
+
+    async def remove(self, entries: Sequence[Entry]) -> None:
+        """Forget entries that are in the table."""
+
+    async def put_back(self, entries: Sequence[Entry], fault: Fault, due_at: float, dead_reason: str | None) -> None:
+        """Record an attempt that failed by the events' own fault: due again later, or dead for a reason."""
+
+    async def page(self, state: str | None, after_seq: int, limit: int) -> list[Entry]:
+        """Entries in the order of their arrival."""
+
+    async def check(self) -> None:
+        """Find out whether it can be used; sets `available`. Never raises."""
+
+    async def close(self) -> None:
+        """Finish what waits."""
 
 
 class SqliteQueue:
-    """A durable queue whose coroutines raise DlqError; `pending` (by month) and `dead` (by reason) are counts."""
+    """The DeadLetterQueue of a file that this process alone owns."""
 
     def __init__(self, path: str, capacity: int, log: Log) -> None:
         self.capacity, self.available = capacity, False
@@ -62,88 +115,81 @@ class SqliteQueue:
         self._oldest_queued_at: float | None = None
         self._path, self._log = Path(path).absolute(), log
         self._thread = ThreadPoolExecutor(1, "dlq")
-        self._waiting: list[tuple[Work[object], asyncio.Future[Any]]] = []
+        self._waiting: list[tuple[tuple[Work[object], bool], asyncio.Future[Any]]] = []
         self._flusher: asyncio.Task[None] | None = None
+        self._files = contextlib.ExitStack()
         self._db: sqlite3.Connection | None = None
         self._inodes: list[int] = []
-        self._identities: set[int] = set()
+        self._filter = bytearray(FILTER_SLOTS)
+        # Events by state and name, what the transaction under way adds to that, and the keys it removes.
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self._changes: Counter[tuple[str, str]] = Counter()
+        self._leaving: list[int] = []
 
     # The event loop's side.
 
-    async def enqueue(self, event: Event, fault: Fault, timeout_seconds: float) -> Outcome:
-        """Store durably, once per identity; answers only after the commit."""
-        outcome = await self._write(lambda db: self._insert(db, event, fault), timeout_seconds)
-        if outcome is None:
-            raise DlqError(f"the queue is full ({self.capacity} events)")
-        return outcome
+    async def enqueue(self, failed: Sequence[tuple[Event, Fault]], timeout_seconds: float) -> list[Outcome]:
+        return await self._do(lambda db: [self._insert(db, *one) for one in failed], timeout_seconds)
 
-    async def remove(self, entries: list[Entry]) -> None:
-        """Forget entries that are in the table."""
-        await self._write(lambda db: self._delete(db, entries))
+    async def remove(self, entries: Sequence[Entry]) -> None:
+        await self._do(lambda db: self._delete(db, entries))
 
-    async def put_back(self, entries: list[Entry], fault: Fault, due_at: float, dead_reason: str | None = None) -> None:
-        """Record an attempt that failed by the events' own fault: due again later, or dead for a reason."""
-        state = "dead" if dead_reason else "pending"
-        rows = [(fault.sqlstate, fault.message, due_at, dead_reason, state, entry.seq) for entry in entries]
-        await self._write(lambda db: db.executemany(f"{_RETRY} WHERE seq=?", rows))
+    async def put_back(self, entries: Sequence[Entry], fault: Fault, due_at: float, dead_reason: str | None) -> None:
+        await self._do(lambda db: self._retry(db, entries, (fault.sqlstate, fault.message, due_at, dead_reason)))
 
     async def check(self) -> None:
-        """Find out whether the queue can be written, without writing; sets `available`."""
+        # Only a write tells whether a full disk has room again; while all is well a lock is enough.
+        work = "SELECT 1" if self.available else "PRAGMA user_version=1"
         with contextlib.suppress(DlqError):
-            await self._write(lambda db: None)
+            await self._do(lambda db: db.execute(work))
 
-    async def find(self, event: Event) -> Entry | None:
-        """The entry with this event's identity."""
-        found = await self._read("event_id=? AND event_date=?", *event.identity, 1)
-        return found[0] if found else None
+    async def find(self, events: Sequence[Event]) -> dict[tuple[str, str], Event]:
+        def look(db: sqlite3.Connection) -> dict[tuple[str, str], Event]:
+            found = [self._held(db, event) for event in events]
+            return {event.identity: event for event in found if event is not None}
+
+        return await self._do(look, READ_SECONDS, writes=False)
 
     async def due(self, partition: str, limit: int) -> list[Entry]:
-        """The oldest pending entries of a month whose time has come."""
-        return await self._read("state='pending' AND partition=? AND due_at<=?", partition, time.time(), limit)
+        return await self._select("state='pending' AND partition=? AND due_at<=?", partition, time.time(), limit)
 
     async def page(self, state: str | None, after_seq: int, limit: int) -> list[Entry]:
-        """Entries in the order of their arrival."""
-        return await self._read("seq>? AND state=coalesce(?, state)", after_seq, state, limit)
+        return await self._select("seq>? AND state=coalesce(?, state)", after_seq, state, limit)
 
     def may_hold(self, event: Event) -> bool:
-        """False only if the identity is surely not in the queue."""
-        return self._db is None or hash(event.identity) in self._identities
+        return self._db is None or self._filter[key_of(event) % FILTER_SLOTS] > 0
 
     @property
     def full(self) -> bool:
-        """Whether it holds as many events as it may, pending and dead."""
         return sum(self.pending.values()) + sum(self.dead.values()) >= self.capacity
 
     @property
     def oldest_age_seconds(self) -> float:
-        """Age of the oldest pending event, 0 without one."""
         return max(0.0, time.time() - (self._oldest_queued_at or time.time()))
 
     async def close(self) -> None:
-        """Finish what waits, then close the file."""
         if self._flusher is not None:
             await self._flusher
         await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
         self._thread.shutdown()
 
-    async def _read(self, condition: str, *values: str | float | None) -> list[Entry]:
-        query = f"{_ENTRIES} WHERE {condition} ORDER BY seq LIMIT ?"
-        try:
-            async with asyncio.timeout(READ_SECONDS):
-                return await asyncio.get_running_loop().run_in_executor(self._thread, self._select, query, values)
-        except TimeoutError:
-            raise DlqError("the queue did not answer in time") from None
+    async def _select(self, condition: str, *values: str | float | None) -> list[Entry]:
+        def look(db: sqlite3.Connection) -> list[Entry]:
+            rows = db.execute(f"{_ENTRIES} WHERE {condition} ORDER BY seq LIMIT ?", values)
+            return [Entry(Event(text), *columns) for text, *columns in rows]
 
-    async def _write(self, work: Work[T], timeout_seconds: float = WRITE_SECONDS) -> T:
+        return await self._do(look, READ_SECONDS, writes=False)
+
+    async def _do(self, work: Work[T], timeout_seconds: float = WRITE_SECONDS, writes: bool = True) -> T:
         """Do it in the next group's transaction; whoever gives up before its turn knows that nothing was done."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._waiting.append((work, future))
+        self._waiting.append((job := (work, writes), future))
         if self._flusher is None or self._flusher.done():
             self._flusher = asyncio.create_task(self._flush())
         await asyncio.wait([future], timeout=timeout_seconds)
         if future.done():
             return future.result()
-        outcome = "not_stored" if (work, future) in self._waiting else "unknown"
+        outcome = "not_stored" if (job, future) in self._waiting else "unknown"
         future.cancel()
         raise DlqError("the queue did not answer in time", outcome)
 
@@ -151,8 +197,8 @@ class SqliteQueue:
         while self._waiting:
             group = [one for one in self._waiting[:GROUP_MAX] if not one[1].done()]
             del self._waiting[:GROUP_MAX]
-            works = [work for work, _ in group]
-            results = await asyncio.get_running_loop().run_in_executor(self._thread, self._transact, works)
+            jobs = [job for job, _ in group]
+            results = await asyncio.get_running_loop().run_in_executor(self._thread, self._transact, jobs)
             for (_, future), result in zip(group, results, strict=True):
                 if isinstance(result, DlqError) and not future.done():
                     future.set_exception(result)
@@ -161,88 +207,119 @@ class SqliteQueue:
 
     # The thread's side.
 
-    def _transact(self, works: list[Work[object]]) -> list[object]:
+    def _transact(self, jobs: list[tuple[Work[object], bool]]) -> list[object]:
         outcome = "not_stored"
+        self._leaving, self._changes = [], Counter()
         try:
             db = self._current()
-            db.execute("BEGIN IMMEDIATE")
-            results = [work(db) for work in works]
+            # Reading goes on while somebody else holds the lock that writing needs.
+            db.execute("BEGIN IMMEDIATE" if any(writes for _, writes in jobs) else "BEGIN")
+            results = [work(db) for work, _ in jobs]
             outcome = "unknown"
             db.execute("COMMIT")
-            if self._files() != self._inodes:
+            if self._names() != self._inodes:
                 raise OSError("the file was deleted or replaced meanwhile")
-            self._count(db)
+            for key in self._leaving:
+                self._mark(key, -1)
+            self._counts.update(self._changes)
+            self._tell(db)
+            self.available |= any(writes for _, writes in jobs)
             return results
         except Exception as error:  # noqa: BLE001 - the callers are told
             # A full disk at commit is undone by SQLite; after an I/O error nobody knows.
             if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
                 outcome = "not_stored"
-            return [self._failed(error, outcome)] * len(works)
-
-    def _select(self, query: str, values: tuple[str | float | None, ...]) -> list[Entry]:
-        try:
-            return [Entry(*row) for row in self._current().execute(query, values)]
-        except (sqlite3.Error, OSError) as error:
-            raise self._failed(error) from error
+            return [self._failed(error, outcome)] * len(jobs)
 
     def _failed(self, error: Exception, outcome: str = "not_stored") -> DlqError:
         self.available = False
         self._log.error("DLQ cannot be used", error=str(error))
         if self._db is not None and self._db.in_transaction:
-            # The identities in memory ran ahead of the transaction: opened again, they are read anew.
+            with contextlib.suppress(sqlite3.Error):
+                self._db.rollback()
+        if outcome == "unknown" or (self._db is not None and self._db.in_transaction):
             self._close()
         return DlqError(str(error), outcome)
 
     def _close(self) -> None:
-        if self._db is not None:
-            self._db.close()
-            self._db = None
+        self._db = None
+        self._files.close()
 
-    def _files(self) -> list[int]:
-        """What bears the names of the database and of its log now: they may be deleted or replaced."""
-        paths = [Path(f"{self._path}{suffix}") for suffix in ("", "-wal")]
+    def _names(self) -> list[int]:
+        """What bears the names of the database, its log and its lock now: they may be deleted or replaced."""
+        paths = [Path(f"{self._path}{suffix}") for suffix in ("", "-wal", "-lock")]
         return [path.stat().st_ino if path.exists() else 0 for path in paths]
 
     def _current(self) -> sqlite3.Connection:
         """The file that has the name now; a deleted one is made anew."""
         if self._db is not None:
-            if self._files() == self._inodes:
+            if self._names() == self._inodes:
                 return self._db
             # Closed before the new one opens: both would map the same -shm file.
             self._close()
             self._log.error("DLQ file was deleted or replaced under the service")
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        db = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-        try:
+        with contextlib.ExitStack() as files:
+            lock = files.enter_context(Path(f"{self._path}-lock").open("wb"))
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise OSError("another process owns the queue") from None
+            db = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+            files.callback(db.close)
             db.executescript(sql("dlq"))
-            self._identities = set(map(hash, db.execute("SELECT event_id, event_date FROM events")))
-            self._inodes = self._files()
-            self._count(db)
-        except (sqlite3.Error, OSError):
-            db.close()
-            raise
-        self._db = db
+            self._filter = bytearray(FILTER_SLOTS)
+            for (key,) in db.execute("SELECT key FROM events"):
+                self._mark(key, 1)
+            counted = db.execute("SELECT state, coalesce(reason, partition), count(*) FROM events GROUP BY 1, 2")
+            self._counts = Counter({(state, name): count for state, name, count in counted})
+            self._inodes = self._names()
+            self._tell(db)
+            self._db, self._files = db, files.pop_all()
         return db
 
-    def _count(self, db: sqlite3.Connection) -> None:
-        rows = db.execute(sql("dlq_counts")).fetchall()
-        self.pending = {name: events for state, name, events, _ in rows if state == "pending"}
-        self.dead = {name: events for state, name, events, _ in rows if state == "dead"}
-        self._oldest_queued_at = min((oldest for state, _, _, oldest in rows if state == "pending"), default=None)
-        self.available = True
+    def _mark(self, key: int, change: int) -> None:
+        # A counter that reached its end has lost count, and stays.
+        if self._filter[key % FILTER_SLOTS] < 255:
+            self._filter[key % FILTER_SLOTS] += change
 
-    def _insert(self, db: sqlite3.Connection, event: Event, fault: Fault) -> Outcome | None:
-        text, identity = event.to_json(), event.identity
-        known = db.execute("SELECT event FROM events WHERE event_id=? AND event_date=?", identity).fetchone()
+    def _tell(self, db: sqlite3.Connection) -> None:
+        oldest = "SELECT queued_at FROM events WHERE state='pending' AND partition=? ORDER BY seq LIMIT 1"
+        self.pending = {name: count for (state, name), count in self._counts.items() if state == "pending" and count}
+        self.dead = {name: count for (state, name), count in self._counts.items() if state == "dead" and count}
+        times = [db.execute(oldest, [name]).fetchone()[0] for name in self.pending]
+        self._oldest_queued_at = min(times, default=None)
+
+    def _held(self, db: sqlite3.Connection, event: Event) -> Event | None:
+        rows = db.execute("SELECT event FROM events WHERE key=?", [key_of(event)])
+        return next((other for (text,) in rows if (other := Event(text)).identity == event.identity), None)
+
+    def _insert(self, db: sqlite3.Connection, event: Event, fault: Fault) -> Outcome:
+        known = self._held(db, event)
         if known is not None:
-            return Outcome(Status.QUEUED, duplicate=True) if known[0] == text else CONFLICT
-        if db.execute("SELECT coalesce(sum(events), 0) FROM counts").fetchone()[0] >= self.capacity:
-            return None
-        values = (*identity, event.month, fault.sqlstate, fault.message, time.time(), text)
-        db.execute(f"{_INSERT} VALUES (?, ?, ?, ?, ?, ?, ?)", values)
-        self._identities.add(hash(identity))
+            return Outcome(Status.QUEUED, duplicate=True) if known == event else CONFLICT
+        if self._counts.total() + self._changes.total() >= self.capacity:
+            return Outcome(Status.UNAVAILABLE, f"the queue is full ({self.capacity} events)")
+        values = (key_of(event), event.month, fault.sqlstate, fault.message, time.time(), event.text)
+        db.execute(_INSERT, values)
+        # Before the commit: if that fails the filter is wrong on the safe side.
+        self._mark(key_of(event), 1)
+        self._changes["pending", event.month] += 1
         return Outcome(Status.QUEUED)
 
-    def _delete(self, db: sqlite3.Connection, entries: list[Entry]) -> None:
-        db.executemany("DELETE FROM events WHERE seq=?", [[entry.seq] for entry in entries])
-        self._identities.difference_update(hash((entry.event_id, entry.event_date)) for entry in entries)
+    def _delete(self, db: sqlite3.Connection, entries: Sequence[Entry]) -> None:
+        self._change(db.executemany(_FORGET, [(entry.seq, entry.event.text) for entry in entries]), entries)
+        self._leaving += [key_of(entry.event) for entry in entries]
+
+    def _retry(self, db: sqlite3.Connection, entries: Sequence[Entry], why: tuple[str | float | None, ...]) -> None:
+        reason = str(why[-1] or "")
+        state = "dead" if reason else "pending"
+        cursor = db.executemany(_RETRY, [(*why, state, entry.seq, entry.event.text) for entry in entries])
+        if reason:
+            self._change(cursor, entries)
+            self._changes["dead", reason] += len(entries)
+
+    def _change(self, cursor: sqlite3.Cursor, entries: Sequence[Entry]) -> None:
+        if cursor.rowcount != len(entries):
+            raise sqlite3.Error("entries are no longer what they were")
+        self._changes.subtract(("pending", entry.partition) for entry in entries)

@@ -1,81 +1,76 @@
-"""Recovery: probes of the months that are spared, and the way back from the queue into the table."""
+"""Recovery: probes of the months that are spared or idle, and the way back from the queue into the table."""
 
 import asyncio
 import time
 from dataclasses import dataclass, field
-from datetime import date
 from functools import partial
 from itertools import accumulate
 
 from .classify import Fault, Owner
 from .dlq import DlqError, Entry
-from .models import CONFLICT, Event, parse_event, parse_json
+from .models import CONFLICT, Outcome, Status
 from .partitions import Month
-from .pool import Connection, pause, sql
-from .writer import NOTHING_STORED, Writer, event_values, probe, stored_events
+from .pool import pause
+from .table import probe
+from .writer import Results, Writer
 
-BATCH_MAX = 250
-# What the event loop can parse, and a statement carry, in a short time.
-BATCH_CHARACTERS = 256 * 1024
+BATCH_MAX = 1000
+# What a statement carries in a short time.
+BATCH_CHARACTERS = 1024 * 1024
 JOB = "drain"
 PROBES_AT_ONCE = 2
+DRAINS_AT_ONCE = 2
 _TICK_SECONDS = 0.1
 _CONFLICT = Fault(Owner.EVENT, None, CONFLICT.detail)
-Stored = dict[tuple[str, str], Event]
-
-
-def event_of(entry: Entry) -> Event:
-    """The event as it was accepted; its age is not looked at again."""
-    return parse_event(parse_json(entry.event))
-
-
-async def insert_many(events: list[Event], connection: Connection) -> Stored:
-    """What the table holds afterwards under each identity; committed when this returns."""
-    columns = [list(column) for column in zip(*map(event_values, events), strict=True)]
-    inserted = set(await (await connection.execute(sql("insert_many"), columns)).fetchall())
-    stored = {event.identity: event for event in events if event.identity in inserted}
-    rest = [event for event in events if event.identity not in inserted]
-    return stored | await stored_events(connection, rest) if rest else stored
 
 
 @dataclass
 class Drainer:
-    """Two loops: one probes open months, one empties the queue of those that are closed."""
+    """Two loops: one probes months, one empties the queue of those that take writes."""
 
     parts: Writer
     _probes: set[asyncio.Task[None]] = field(default_factory=set)
+    _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(DRAINS_AT_ONCE))
     _batch: int = BATCH_MAX
 
     async def run_probes(self) -> None:
-        """For ever: each open month gets its one probe when it is due."""
+        """For ever: each open month gets its one probe when it is due, an idle one now and then."""
         while True:
             for month in self.parts.months:
-                if self.parts.database.available and month.breaker.probe_is_due and len(self._probes) < PROBES_AT_ONCE:
-                    month.breaker.begin_probe()
+                if self.parts.database.available and len(self._probes) < PROBES_AT_ONCE and self._needs_probe(month):
                     task = asyncio.create_task(self._probe(month))
                     self._probes.add(task)
                     task.add_done_callback(self._probes.discard)
             await pause(_TICK_SECONDS)
 
+    def _needs_probe(self, month: Month) -> bool:
+        if month.breaker.probe_is_due:
+            month.breaker.begin_probe()
+            return True
+        # Damage shows only when somebody writes: where nobody does, a probe must.
+        now, idle_seconds = time.monotonic(), self.parts.config.partition_check_seconds
+        if not (month.attached and month.breaker.allows and now - month.proved_at > idle_seconds):
+            return False
+        month.proved_at = now
+        return True
+
     async def _probe(self, month: Month) -> None:
-        day = month.probe_day
+        spared, day = not month.breaker.allows, month.probe_day
         fault = await self.parts.attempt(JOB, day, partial(probe, day), self.parts.database.limits)
-        if fault is None:
+        if spared and fault is None:
             month.breaker.probe_succeeded()
-            month.days = month.days or None
-        else:
+            month.attached = month.attached or None
+        elif spared:
             month.breaker.probe_failed()
+        if fault is not None:
             self.parts.months.failed(month, fault)
 
     async def run_drain(self) -> None:
-        """For ever: while something was moved go on at once."""
+        """For ever: a batch of each month that takes writes, together; while something was moved go on at once."""
         while True:
-            moved = False
-            for name in self.parts.queue.pending:
-                month = self.parts.months.get(name)
-                if self.parts.database.available and self.may_drain(month):
-                    moved |= await self.drain_month(month)
-            if not moved:
+            months = [self.parts.months.get(name) for name in self.parts.queue.pending]
+            ready = [month for month in months if self.parts.database.available and self.may_drain(month)]
+            if not any(await asyncio.gather(*map(self.drain_month, ready))):
                 await pause(self.parts.config.dlq_retry_min_seconds)
 
     def may_drain(self, month: Month) -> bool:
@@ -86,52 +81,42 @@ class Drainer:
         """Move one batch. Returns whether anything left the queue."""
         try:
             entries = await self.parts.queue.due(month.name, self._batch)
-            covered = [entry for entry in entries if month.covers(date.fromisoformat(entry.event_date))]
-            if len(covered) < len(entries):
-                self._batch = BATCH_MAX  # Behind days that are not attached there may be others that are.
-            sizes = accumulate(len(entry.event) for entry in covered)
-            covered = covered[: max(1, sum(size <= BATCH_CHARACTERS for size in sizes))]
-            return bool(covered) and await self._move(month, covered)
+            sizes = accumulate(len(entry.event.text) for entry in entries)
+            entries = entries[: max(1, sum(size <= BATCH_CHARACTERS for size in sizes))]
+            return bool(entries) and await self._move(month, entries)
         except DlqError as error:
             self.parts.log.error("DLQ cannot be drained", error=str(error))
             return False
 
-    async def _move(self, month: Month, entries: list[Entry]) -> bool:
-        pairs = [(entry, event_of(entry)) for entry in entries]
-        stored = await self.insert_batch(month, [event for _, event in pairs])
-        failures = self.parts.metrics.drain_failures.labels(month.name)
-        if isinstance(stored, Fault):
-            if stored.owner is Owner.POOL:
-                return False  # Live writes go first; the next round tries again.
-            failures.inc(len(entries))
-            if stored.owner is not Owner.EVENT:
-                self.parts.months.failed(month, stored)
-                # A batch too large for a slow link, or for the statement's time, would fail for ever.
-                self._batch = max(1, self._batch // 4)
-                return False
-            if len(entries) == 1:
-                await self._strike(entries[0], stored)
-                return False
-            half = len(entries) // 2
-            first = await self._move(month, entries[:half])
-            return await self._move(month, entries[half:]) or first
-        equal = [entry for entry, event in pairs if stored[event.identity] == event]
-        other = [entry for entry, event in pairs if stored[event.identity] != event]
-        if equal:
-            self._batch = min(BATCH_MAX, len(entries) * 2)
-            self.parts.months.wrote(month)
-            await self.parts.queue.remove(equal)
-            self.parts.metrics.drained.labels(month.name).inc(len(equal))
-        if other:
-            failures.inc(len(other))
-            await self.parts.queue.put_back(other, _CONFLICT, time.time(), "conflict")
-        return True
+    async def insert_batch(self, month: Month, entries: list[Entry]) -> Results:
+        """What became of each entry's event."""
+        limits = self.parts.database.limits
+        async with self._turns:
+            return await self.parts.store(JOB, month, [entry.event for entry in entries], [], lambda: limits)
 
-    async def insert_batch(self, month: Month, events: list[Event]) -> Stored | Fault:
-        """What the table holds afterwards under each identity, or why nothing was written."""
-        work, limits = partial(insert_many, events), self.parts.database.limits
-        stored = await self.parts.attempt(JOB, events[0].event_date, work, limits)
-        return stored if isinstance(stored, Fault) or len(stored) == len(events) else NOTHING_STORED
+    async def _move(self, month: Month, entries: list[Entry]) -> bool:
+        results = await self.insert_batch(month, entries)
+        outcomes = [(entry, results[entry.event]) for entry in entries]
+        stored = [entry for entry, one in outcomes if isinstance(one, Outcome) and one.status is Status.CREATED]
+        other = [entry for entry, one in outcomes if one == CONFLICT]
+        # Without a connection nothing was tried: live writes go first, the next round tries again.
+        failed = [(e, one) for e, one in outcomes if isinstance(one, Fault) and one.owner is not Owner.POOL]
+        if stored:
+            self._batch = min(BATCH_MAX, max(self._batch, len(stored) * 2))
+            self.parts.months.wrote(month)
+            await self.parts.queue.remove(stored)
+            self.parts.metrics.drained.labels(month.name).inc(len(stored))
+        self.parts.metrics.drain_failures.labels(month.name).inc(len(failed) + len(other))
+        if other:
+            await self.parts.queue.put_back(other, _CONFLICT, time.time(), "conflict")
+        for entry, fault in failed:
+            if fault.owner is Owner.EVENT:
+                await self._strike(entry, fault)
+        for fault in {fault for _, fault in failed if fault.owner is not Owner.EVENT}:
+            self.parts.months.failed(month, fault)
+            # A batch too large for a slow link, or for the statement's time, would fail for ever.
+            self._batch = max(1, self._batch // 4)
+        return bool(stored or other)
 
     async def _strike(self, entry: Entry, fault: Fault) -> None:
         """One more attempt that failed by the event's own fault; dead after the last."""

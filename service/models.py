@@ -5,89 +5,67 @@ import enum
 import json
 import re
 import uuid
-from dataclasses import dataclass, fields
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, datetime
 from decimal import Decimal
+from json.encoder import encode_basestring as _quote
 from typing import Any
+
+from .schema import FIELDS, REQUIRED, InvalidError, parse_field
 
 JsonValue = dict[str, "JsonValue"] | list["JsonValue"] | str | Decimal | bool | None
 EVENT_DATA_MAX_BYTES = 256 * 1024
 EVENT_DATA_MAX_DEPTH = 10
-# Beyond this many zeros a number is written with an exponent, so that 1e100000 stays short.
 _PLAIN_EXPONENT_MAX = 30
 _EXACT = decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN)
-_STORABLE = "[^\x00\ud800-\udfff]"
-_UUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
-_RFC3339 = (
-    "[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,6})?([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
-)
-
-
-def _length(longest: int) -> tuple[str, str]:
-    return f"{_STORABLE}{{1,{longest}}}", f"a string of 1 to {longest} characters, none of them U+0000 or half a pair"
-
-
-# What each text must match, in a regular expression and in words.
-_TEXTS = {
-    "event_id": (_UUID, "a UUID such as 0e37df36-f698-11e6-8dd4-cb9ced3df976"),
-    "event_timestamp": (_RFC3339, "RFC 3339 with an offset and at most microseconds"),
-    "version": _length(20),
-    "event_type": _length(100),
-    "event_category": _length(50),
-    "event_action": _length(50),
-    "event_outcome": ("success|failure|pending", "success, failure or pending"),
-    "correlation_id": _length(255),
-}
-_storable = re.compile(f"{_STORABLE}*").fullmatch
-_quote = json.JSONEncoder(ensure_ascii=False).encode
-
-
-class InvalidError(ValueError):
-    """The request is refused; `errors` has a message for each field, or for "" when it is the whole."""
-
-    def __init__(self, errors: dict[str, str]) -> None:
-        super().__init__(str(errors))
-        self.errors = errors
+_CONSTANTS = {None: "null", True: "true", False: "false"}
+# U+0000 in a text already quoted.
+_zero = re.compile(r"(?<!\\)(\\\\)*\\u0000").search
+# Numbers whose shortest form is the one they have.
+_short = re.compile("-?([1-9][0-9]*(?<!000)|([1-9][0-9]*[.]|0[.](?=[1-9]))[0-9]{0,20}[1-9])").fullmatch
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One audit event, canonical: two events are equal when their contents are."""
+    """One audit event as canonical JSON: two are equal when their contents are. Id and time stand at its beginning."""
 
-    event_id: str
-    event_timestamp: datetime
-    version: str
-    event_type: str
-    event_category: str
-    event_action: str
-    event_outcome: str
-    correlation_id: str
-    event_data: str
+    text: str
 
     @property
-    def event_date(self) -> date:
-        """The UTC date, the partition key."""
-        return self.event_timestamp.date()
+    def event_id(self) -> str:
+        """The UUID in lower case."""
+        return self.text[13:49]
+
+    @property
+    def event_timestamp(self) -> str:
+        """RFC 3339 in UTC, with Z."""
+        return self.text[70:98].partition('"')[0]
+
+    @property
+    def event_date(self) -> str:
+        """The UTC date (ISO), the partition key."""
+        return self.text[70:80]
 
     @property
     def month(self) -> str:
         """The partition's name, such as 2025_12."""
-        return month_of(self.event_timestamp)
+        return f"{self.text[70:74]}_{self.text[75:77]}"
 
     @property
     def identity(self) -> tuple[str, str]:
-        """What makes it this event: id and UTC date (ISO)."""
-        return self.event_id, self.event_date.isoformat()
-
-    def to_json(self) -> str:
-        """The whole event as JSON, always the same text for the same content."""
-        parts = [f'"{name}":{_quote(getattr(self, name))}' for name in ("event_id", *TEXT_FIELDS)]
-        stamp = f'"event_timestamp":"{format_timestamp(self.event_timestamp)}"'
-        return "{" + ",".join([*parts, stamp, f'"event_data":{self.event_data}']) + "}"
+        """What makes it this event: id and UTC date."""
+        return self.event_id, self.event_date
 
 
-_FIELDS = [one.name for one in fields(Event)]
-TEXT_FIELDS = _FIELDS[2:-1]
+TEXT_FIELDS = ("version", "event_type", "event_category", "event_action", "event_outcome", "correlation_id")
+
+
+def make_event(event_id: str, stamp: datetime, texts: Iterable[str], data: str) -> Event:
+    """The event of an id, a time, the texts in the order of TEXT_FIELDS, and canonical data."""
+    middle = ",".join([f'"{name}":{_quote(text)}' for name, text in zip(TEXT_FIELDS, texts, strict=True)])
+    head = f'{{"event_id":"{event_id}","event_timestamp":"{format_timestamp(stamp)}"'
+    return Event(f'{head},{middle},"event_data":{data}}}')
 
 
 class Status(enum.Enum):
@@ -102,15 +80,29 @@ class Status(enum.Enum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """A status, the reason of a refusal, and for UNAVAILABLE whether it is `not_stored` or `unknown`."""
+    """A status, why it was refused (the fields at fault), and for UNAVAILABLE: is it `not_stored` or `unknown`?"""
 
     status: Status
     detail: str = ""
     duplicate: bool = False
     stored: str = "not_stored"
+    errors: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the service answers for the event from now on."""
+        return self.status in (Status.CREATED, Status.QUEUED)
+
+    @property
+    def label(self) -> str:
+        """Its name in the metrics."""
+        if self.accepted and self.duplicate:
+            return "duplicate"
+        return "rejected" if self.status is Status.CONFLICT else self.status.value
 
 
-CONFLICT = Outcome(Status.CONFLICT, "another event has this event_id and date")
+_TAKEN = "another event has this event_id and date"
+CONFLICT = Outcome(Status.CONFLICT, _TAKEN, errors=(("event_id", _TAKEN),))
 
 
 def month_of(day: date) -> str:
@@ -120,7 +112,7 @@ def month_of(day: date) -> str:
 
 def format_timestamp(stamp: datetime) -> str:
     """RFC 3339 in UTC with Z, microseconds only when there are any."""
-    return stamp.isoformat().removesuffix("+00:00") + "Z"
+    return stamp.isoformat()[:-6] + "Z"
 
 
 def _unique_keys(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
@@ -145,72 +137,61 @@ def parse_json(text: str | bytes) -> JsonValue:
 
 
 def _number(value: Decimal) -> str:
-    if not value:
-        return "0"
+    if not value or _short(str(value)):
+        return str(value) if value else "0"
     shortest = value.normalize(_EXACT)
     sign, digits, exponent = shortest.as_tuple()
-    if abs(int(exponent)) <= _PLAIN_EXPONENT_MAX:
-        return f"{shortest:f}"
-    return f"{'-' if sign else ''}{''.join(map(str, digits))}e{exponent}"
+    short = f"{'-' if sign else ''}{''.join(map(str, digits))}e{exponent}"
+    # The shorter form, so that no client wrote it shorter; a plain 1e100000 is not even tried.
+    return short if abs(int(exponent)) > _PLAIN_EXPONENT_MAX else min(f"{shortest:f}", short, key=len)
 
 
 def canonical(value: JsonValue, depth: int = 0) -> str:
-    """Compact JSON with sorted keys and numbers in one form. Raises ValueError for what cannot be stored."""
+    """Compact JSON with sorted keys and numbers in one form. Raises ValueError when it is nested too deep."""
     if isinstance(value, str):
-        if not _storable(value):
-            raise ValueError("U+0000 and halves of surrogate pairs cannot be stored")
         return _quote(value)
-    if value is None or isinstance(value, bool):
-        return json.dumps(value)
     if isinstance(value, Decimal):
         return _number(value)
+    if not isinstance(value, dict | list):
+        return _CONSTANTS[value]
     if depth >= EVENT_DATA_MAX_DEPTH:
         raise ValueError(f"nested deeper than {EVENT_DATA_MAX_DEPTH}")
     if isinstance(value, list):
         return "[" + ",".join([canonical(item, depth + 1) for item in value]) + "]"
-    return "{" + ",".join([f"{canonical(key)}:{canonical(value[key], depth + 1)}" for key in sorted(value)]) + "}"
+    return "{" + ",".join([f"{_quote(key)}:{canonical(value[key], depth + 1)}" for key in sorted(value)]) + "}"
 
 
-def _field(name: str, value: JsonValue) -> str | datetime:
-    if name == "event_data":
-        if not isinstance(value, dict):
-            raise ValueError("must be an object")
-        text = canonical(value)
-        if len(text.encode("utf-8")) > EVENT_DATA_MAX_BYTES:
-            raise ValueError(f"is larger than {EVENT_DATA_MAX_BYTES} bytes")
-        return text
-    pattern, expected = _TEXTS[name]
-    if not isinstance(value, str) or re.fullmatch(pattern, value) is None:
-        raise ValueError(f"must be {expected}")
-    if name == "event_timestamp":
-        try:
-            return datetime.fromisoformat(value.upper()).astimezone(UTC)
-        except (ValueError, OverflowError):
-            raise ValueError("is no point in time") from None
-    return value.lower() if name == "event_id" else value
+def _parse_data(value: JsonValue) -> str:
+    if not isinstance(value, dict):
+        raise ValueError("must be an object")
+    text = canonical(value)
+    if "\\u0000" in text and _zero(text):
+        raise ValueError("U+0000 cannot be stored")
+    # Halves of surrogate pairs cannot be encoded, which is a ValueError as well.
+    if len(text.encode()) > EVENT_DATA_MAX_BYTES:
+        raise ValueError(f"is larger than {EVENT_DATA_MAX_BYTES} bytes")
+    return text
 
 
-def parse_event(value: JsonValue) -> Event:
-    """The event in a parsed body, of whatever age. Raises InvalidError with every field at fault."""
+def parse_event(value: JsonValue, earliest: datetime, latest: datetime) -> Event:
+    """The event in a parsed body. Raises InvalidError with every field at fault."""
     if not isinstance(value, dict):
         raise InvalidError({"": "must be an object"})
-    parsed: dict[str, str | datetime] = {"event_id": str(uuid.uuid4()), "version": "1.0"}
-    unknown = [name.encode("utf-8", "replace").decode() for name in value if name not in _FIELDS]
-    errors = dict.fromkeys(unknown, "is not a field of an event")
-    errors |= {name: "is required" for name in _FIELDS if name not in value and name not in parsed}
-    for name in _FIELDS:
+    parsed: dict[str, Any] = {"version": FIELDS["version"]["default"]}
+    errors = {} if value.keys() >= REQUIRED else dict.fromkeys(REQUIRED - value.keys(), "is required")
+    for name, given in value.items():
         try:
-            if name in value:
-                parsed[name] = _field(name, value[name])
+            parsed[name] = _parse_data(given) if name == "event_data" else parse_field(name, given)
+        except KeyError:
+            errors[name.encode("utf-8", "replace").decode()] = "is not a field of an event"
         except ValueError as error:
             errors[name] = str(error)
+    if "event_timestamp" in parsed and not earliest <= parsed["event_timestamp"] <= latest:
+        window = f"{format_timestamp(earliest)} to {format_timestamp(latest)}"
+        errors["event_timestamp"] = f"is outside the accepted window, {window}"
     if errors:
         raise InvalidError(errors)
-    return Event(**parsed)  # type: ignore[arg-type]
-
-
-def check_age(stamp: datetime, max_age_days: int, max_ahead_days: int, now: datetime) -> None:
-    """Raises InvalidError when the timestamp lies outside the accepted window."""
-    if not timedelta(days=-max_ahead_days) <= now - stamp <= timedelta(days=max_age_days):
-        message = f"is more than {max_age_days} days old or more than {max_ahead_days} days ahead"
-        raise InvalidError({"event_timestamp": message})
+    texts = [parsed[name] for name in TEXT_FIELDS]
+    return make_event(
+        parsed.get("event_id") or str(uuid.uuid4()), parsed["event_timestamp"], texts, parsed["event_data"]
+    )

@@ -1,11 +1,9 @@
 """Months: what is attached, what was, and the loop that creates what never was."""
 
-import asyncio
-import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 
 import psycopg
 
@@ -22,8 +20,11 @@ JOB = "maintenance"
 _JOB_SECONDS = 5.0
 _LOCK = "SELECT pg_advisory_xact_lock(7204551931);\n"
 _RECORD = "INSERT INTO audit_partitions (month) SELECT unnest(%s::text[]) ON CONFLICT DO NOTHING"
-_BOUNDS = re.compile(r"FOR VALUES FROM \((.+)\) TO \((.+)\)")
-Bounds = list[tuple[date, date]]
+
+
+def first_day(month: str) -> date:
+    """The first day of a month by its name."""
+    return date(int(month[:4]), int(month[5:]), 1)
 
 
 def next_month(day: date) -> date:
@@ -31,49 +32,33 @@ def next_month(day: date) -> date:
     return date(day.year + day.month // 12, day.month % 12 + 1, 1)
 
 
-def days_of(month: str) -> list[date]:
-    """All days of a month by its name."""
-    first = date(int(month[:4]), int(month[5:]), 1)
-    return [first + timedelta(days=number) for number in range((next_month(first) - first).days)]
-
-
-def read_bounds(expressions: list[str]) -> Bounds:
-    """The ranges, upper bound exclusive, in texts such as FOR VALUES FROM ('2025-12-01') TO ('2026-01-01')."""
-    ends = {"MINVALUE": date.min, "'-infinity'": date.min, "MAXVALUE": date.max, "'infinity'": date.max}
-    matches = [match for match in map(_BOUNDS.fullmatch, expressions) if match is not None]
-    pairs = [[ends.get(text) or date.fromisoformat(text.strip("'")) for text in match.groups()] for match in matches]
-    return [(low, high) for low, high in pairs]
-
-
-def days_taken(month: str, bounds: Bounds) -> frozenset[date]:
-    """The days of a month that some attached partition takes."""
-    return frozenset(day for day in days_of(month) if any(low <= day < high for low, high in bounds))
-
-
 @dataclass
 class Month:
-    """One month: its breaker, its days that are attached (None: unknown), and the episode of its fallback."""
+    """One month: its breaker, whether it is attached as a whole (None: unknown), and the episode of its fallback."""
 
     name: str
     breaker: Breaker
     admission: Admission
     probe_day: date
-    days: frozenset[date] | None = None
+    attached: bool | None = None
     asked: bool = False
     fallback: bool = False
     last_write_timestamp: float = 0.0
+    # When it was last seen to take a row (monotonic seconds), and why it last did not.
+    proved_at: float = 0.0
+    evidence: str = ""
 
-    def covers(self, day: date) -> bool:
-        """Whether the day is attached for all that is known; of a month without any day the breaker decides."""
-        return not self.days or day in self.days
+    @property
+    def first(self) -> date:
+        """Its first day."""
+        return first_day(self.name)
 
     @property
     def status(self) -> str:
         """healthy, degraded or unavailable."""
-        if not self.breaker.allows or (self.days is not None and not self.days):
+        if not self.breaker.allows or self.attached is False:
             return "unavailable"
-        partial = self.days is not None and len(self.days) < len(days_of(self.name))
-        return "degraded" if partial or self.breaker.failures or self.admission.stalls(self.name) else "healthy"
+        return "degraded" if self.fallback or self.admission.stalls(self.name) else "healthy"
 
 
 @dataclass
@@ -84,7 +69,6 @@ class Months:
     admission: Admission
     metrics: Metrics
     log: Log
-    look_now: asyncio.Event = field(default_factory=asyncio.Event)
     _known: dict[str, Month] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[Month]:
@@ -95,14 +79,13 @@ class Months:
         month = self._known.get(name)
         if month is None:
             breaker = Breaker(self.config.dlq_retry_min_seconds, self.config.dlq_retry_max_seconds)
-            month = self._known[name] = Month(name, breaker, self.admission, days_of(name)[0])
+            month = self._known[name] = Month(name, breaker, self.admission, first_day(name))
             self.metrics.know(name)
         return month
 
     def wrote(self, month: Month) -> None:
         """A write of this month was committed, live or drained."""
-        month.last_write_timestamp = time.time()
-        month.breaker.success()
+        month.last_write_timestamp, month.proved_at = time.time(), time.monotonic()
         # One that was under way when the breaker opened does not end the episode.
         if month.fallback and month.breaker.allows:
             month.fallback = False
@@ -121,11 +104,21 @@ class Months:
 
     def failed(self, month: Month, fault: Fault) -> None:
         """A write failed: open the breaker if the server refused it, and have a month created that never was."""
-        if fault.no_partition and not month.asked:
-            month.asked = True
-            self.look_now.set()
-        if fault.owner in (Owner.PARTITION, Owner.DATABASE) and month.breaker.failure(fault.threshold):
-            self.admission.dismiss(month.name)
+        month.asked |= fault.no_partition
+        if fault.owner in (Owner.PARTITION, Owner.DATABASE):
+            month.evidence = f"{fault.message} ({fault.sqlstate})"
+            self.trip(month)
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What the catalog shows of a month: ever attached, the first and last day that is not, whether any day is."""
+
+    month: str
+    recorded: bool
+    first_missing: date | None
+    last_missing: date | None
+    partly_attached: bool
 
 
 @dataclass(frozen=True)
@@ -152,48 +145,45 @@ class Maintenance:
             self.months.get(name)
         while True:
             await self.database.connected.wait()
-            self.months.look_now.clear()
             try:
                 await self._look_and_create()
             except (psycopg.Error, DismissedError) as error:
                 self.log.error("Partition maintenance failed", error=str(error))
             seconds = self.config.partition_check_seconds
-            await pause(seconds if self.database.schema_ready else min(seconds, 0.25), self.months.look_now)
+            await pause(seconds if self.database.schema_ready else min(seconds, 0.25))
 
     async def _look_and_create(self) -> None:
         started = time.time()
         async with self.database.connection(JOB, self.database.limits[0], _JOB_SECONDS) as connection:
             if not self.database.schema_ready:
                 await connection.execute(_LOCK + sql("schema"))
-            bounds, recorded = await self._look(connection)
-            ahead = self._ahead(None if recorded else self.config.partitions_from)
-            due = {*ahead, *(month.name for month in self.months if month.asked)} - recorded
-            missing = sorted(name for name in due if not days_taken(name, bounds))
-            if missing:
-                await self._create(connection, missing)
-                bounds, recorded = await self._look(connection)
-            for name in recorded | {month_of(low) for low, _ in bounds if low > date.min}:
-                self.months.get(name)
-            attached = {month.name: days_taken(month.name, bounds) for month in self.months}
-            unrecorded = [name for name, days in attached.items() if days and name not in recorded]
+            seen = await self._look(connection)
+            ahead = self._ahead(None if any(one.recorded for one in seen) else self.config.partitions_from)
+            due = {*ahead, *(month.name for month in self.months if month.asked)}
+            absent = [one.month for one in seen if one.month in due and not one.recorded and not one.partly_attached]
+            if absent:
+                await self._create(connection, absent)
+                seen = await self._look(connection)
+            unrecorded = [one.month for one in seen if one.partly_attached and not one.recorded]
             if unrecorded:
                 await connection.execute(_RECORD, [unrecorded])
-        for name, days in attached.items():
+        for one in seen:
+            month = self.months.get(one.month)
             # A write that came through after the look knows better than the look.
-            if days or self.months.get(name).last_write_timestamp < started:
-                self._apply(self.months.get(name), days)
+            if one.first_missing is None or month.last_write_timestamp < started:
+                self._apply(month, one)
         self.database.schema_ready = True
 
-    async def _look(self, connection: Connection) -> tuple[Bounds, set[str]]:
-        expressions = [text for (text,) in await (await connection.execute(sql("catalog"))).fetchall()]
-        recorded = await (await connection.execute("SELECT month FROM audit_partitions")).fetchall()
-        return read_bounds(expressions), {month for (month,) in recorded}
+    async def _look(self, connection: Connection) -> list[Sight]:
+        names = [*self._ahead(self.config.partitions_from), *(month.name for month in self.months)]
+        rows = await (await connection.execute(sql("catalog"), [names])).fetchall()
+        return [Sight(*row) for row in rows]
 
     async def _create(self, connection: Connection, names: list[str]) -> None:
         """All in one transaction, which is quick; if that fails each in its own."""
         text = _LOCK
         for name in names:
-            first = days_of(name)[0]
+            first = first_day(name)
             text += sql("create_partition").format(month=name, first=first, after=next_month(first))
         try:
             await connection.execute(text)
@@ -206,11 +196,11 @@ class Maintenance:
             for name in names if len(names) > 1 else []:
                 await self._create(connection, [name])
 
-    def _apply(self, month: Month, days: frozenset[date]) -> None:
-        month.days = days
-        month.asked = month.asked and not days
-        if not days:
+    def _apply(self, month: Month, sight: Sight) -> None:
+        month.attached = sight.first_missing is None
+        month.asked = month.asked and not month.attached
+        if sight.first_missing is not None:
+            # Also in part: which days a write may try would be one more thing to be wrong about.
+            month.probe_day = sight.first_missing
+            month.evidence = f"no partition is attached for {sight.first_missing} to {sight.last_missing}"
             self.months.trip(month)
-        elif month.probe_day not in days:
-            # Days outside are spared one by one; the month itself is judged by a day inside.
-            month.probe_day = min(days)

@@ -36,10 +36,10 @@ def sql(name: str) -> str:
     return (Path(__file__).parent / "sql" / f"{name}.sql").read_text("utf-8")
 
 
-async def pause(seconds: float, wake: asyncio.Event | None = None) -> None:
-    """Wait so long, or until woken."""
+async def pause(seconds: float) -> None:
+    """Wait so long."""
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for((wake or asyncio.Event()).wait(), seconds)
+        await asyncio.wait_for(asyncio.Event().wait(), seconds)
 
 
 def sever(connection: Connection) -> None:
@@ -85,8 +85,8 @@ class Database:
         statement_ms, lock_ms = [int(min(seconds, most) * 1000) for seconds in times]
         options = f"-c statement_timeout={statement_ms} -c lock_timeout={lock_ms} -c TimeZone=UTC -c DateStyle=ISO"
         names = {"options": options, "application_name": "audit-service", "client_encoding": "utf8"}
-        # Never prepared: a first use costs a second round trip, and plans outlive the months they are for.
-        kwargs = {"database": self, "autocommit": True, "prepare_threshold": None, "gssencmode": "disable", **names}
+        # Prepared only where it is asked for: a first use costs a second round trip.
+        kwargs = {"database": self, "autocommit": True, "prepare_threshold": 10**9, "gssencmode": "disable", **names}
         # Full from the start: growing under pressure would serialise one slow connect after another.
         self.pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             config.database_url, connection_class=_Connection, kwargs=kwargs, min_size=self.size_max, open=False

@@ -2,13 +2,13 @@
 
 import asyncio
 import json
-import re
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 
 from prometheus_client import generate_latest
@@ -21,30 +21,36 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .dlq import DlqError, Entry
 from .metrics import Metrics
-from .models import Event, InvalidError, Outcome, Status, check_age, format_timestamp, parse_event, parse_json
+from .models import Event, JsonValue, Outcome, Status, format_timestamp, parse_event, parse_json
+from .schema import DOCUMENT, InvalidError, parse_query
+from .table import Query
 from .writer import Writer
 
 BODY_MAX_BYTES = 5 * 1024 * 1024
-_PAGE = {"state": "pending|dead", "include": "event", "limit": "[1-9][0-9]{0,2}|1000", "cursor": "[0-9]{1,18}"}
+BATCH_MAX = 500
+DEFAULT_AGE = timedelta(days=31)
 Errors = Mapping[str, str]
 RETRY = {"retry-after": "1"}
 _CODES = {Status.CREATED: 201, Status.QUEUED: 202, Status.REJECTED: 400, Status.CONFLICT: 409, Status.UNAVAILABLE: 503}
 
 
-def problem(
-    status: int, detail: str, errors: Errors | None = None, headers: Errors | None = None, **more: str
-) -> Response:
+def _listed(errors: Errors) -> list[dict[str, str]]:
+    return [{"field": field, "message": message} for field, message in errors.items()]
+
+
+def problem(status: int, detail: str, errors: Errors, headers: Errors | None = None, **more: str) -> Response:
     """An RFC 9457 answer."""
-    listed = [{"field": field, "message": message} for field, message in (errors or {}).items()]
     title = HTTPStatus(status).phrase
-    body = {"type": "about:blank", "title": title, "status": status, "detail": detail, "errors": listed, **more}
-    return JSONResponse(body, status, headers, "application/problem+json")
+    body = {"type": "about:blank", "title": title, "status": status, "detail": detail, "errors": _listed(errors)}
+    return JSONResponse(body | more, status, headers, "application/problem+json")
 
 
 def check_token(request: Request, token: str | None) -> None:
     """Raises HTTPException, a 401, unless the request carries the token that is set."""
-    given = request.headers.get("authorization", "").encode()
-    if token is not None and not secrets.compare_digest(given, f"Bearer {token}".encode()):
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    if token is not None and not (
+        scheme.lower() == "bearer" and secrets.compare_digest(given.encode(), token.encode())
+    ):
         raise HTTPException(401, "a bearer token is required", {"www-authenticate": "Bearer"})
 
 
@@ -69,63 +75,114 @@ class Api:
     parts: Writer
     stopping: bool = False
 
-    async def write_event(self, request: Request) -> Response:
-        """POST /api/v1/audit/events."""
-        deadline = time.monotonic() + self.parts.config.request_deadline_seconds
-        count = self.parts.metrics.events.labels
+    @property
+    def routes(self) -> list[Route]:
+        """Everything but the metrics, which may have an address of their own."""
+        return [
+            Route("/api/v1/audit/events", self._events, methods=["GET", "POST"]),
+            Route("/api/v1/audit/events/batch", self._write_batch, methods=["POST"]),
+            Route("/api/v1/dlq", self._queue_summary),
+            Route("/api/v1/dlq/events", self._queue_events),
+            Route("/health/live", self._live),
+            Route("/health/ready", self._ready),
+            Route("/openapi.json", self._openapi),
+        ]
+
+    async def _events(self, request: Request) -> Response:
+        return await (self._write_event if request.method == "POST" else self._query)(request)
+
+    async def _body(self, request: Request) -> JsonValue:
         try:
-            event = parse_event(parse_json(await read_body(request, self.parts.config.request_deadline_seconds / 2)))
-            window = self.parts.config.event_max_age_days, self.parts.config.event_max_ahead_days
-            check_age(event.event_timestamp, *window, datetime.now(UTC))
+            return parse_json(await read_body(request, self.parts.config.request_deadline_seconds / 2))
         except (InvalidError, HTTPException):
-            count("rejected").inc()
+            self.parts.metrics.events.labels("rejected").inc()
             raise
-        outcome = await self.parts.write(event, deadline)
-        conflict = outcome.status is Status.CONFLICT
-        count("duplicate" if outcome.duplicate else "rejected" if conflict else outcome.status.value).inc()
-        return self._answer(event, outcome)
 
-    def _answer(self, event: Event, outcome: Outcome) -> Response:
+    async def _take(self, values: list[JsonValue], deadline: float) -> list[tuple[Outcome, str]]:
+        """Write the events among these values: for each its outcome, and its item in an answer."""
+        now, config = datetime.now(UTC), self.parts.config
+        window = now - timedelta(config.event_max_age_days), now + timedelta(config.event_max_ahead_days)
+        parsed: list[Event | Outcome] = []
+        for value in values:
+            try:
+                parsed.append(parse_event(value, *window))
+            except InvalidError as error:
+                errors = tuple(error.errors.items())
+                parsed.append(Outcome(Status.REJECTED, "the request is not valid", errors=errors))
+        written = iter(await self.parts.write([one for one in parsed if isinstance(one, Event)], deadline))
+        taken = [(one, next(written)) if isinstance(one, Event) else (None, one) for one in parsed]
+        for label, count in Counter([outcome.label for _, outcome in taken]).items():
+            self.parts.metrics.events.labels(label).inc(count)
+        return [(outcome, _item(event, outcome)) for event, outcome in taken]
+
+    async def _write_event(self, request: Request) -> Response:
+        deadline = time.monotonic() + self.parts.config.request_deadline_seconds
+        ((outcome, item),) = await self._take([await self._body(request)], deadline)
         code = _CODES[outcome.status]
-        if outcome.status is Status.UNAVAILABLE:
-            return problem(code, outcome.detail, headers=RETRY, outcome=outcome.stored)
-        if code >= 400:
-            field = "event_id" if outcome.status is Status.CONFLICT else "event_data"
-            return problem(code, outcome.detail, {field: outcome.detail})
-        made = {"event_id": event.event_id, "event_timestamp": format_timestamp(event.event_timestamp)}
-        return JSONResponse({**made, "partition": event.month, "status": outcome.status.value}, code)
+        if code < 400:
+            return Response(item, code, media_type="application/json")
+        if code == 503:
+            return problem(code, outcome.detail, {}, RETRY, outcome=outcome.stored)
+        return problem(code, outcome.detail, dict(outcome.errors))
 
-    async def queue_summary(self, request: Request) -> Response:
-        """GET /api/v1/dlq."""
+    async def _write_batch(self, request: Request) -> Response:
+        deadline = time.monotonic() + self.parts.config.request_deadline_seconds
+        values = await self._body(request)
+        if not isinstance(values, list) or not 1 <= len(values) <= BATCH_MAX:
+            raise InvalidError({"": f"must be an array of 1 to {BATCH_MAX} events"})
+        taken = await self._take(values, deadline)
+        codes = {_CODES[outcome.status] for outcome, _ in taken}
+        refused = 400 if codes <= {400, 409} else 503
+        code = max(codes) if codes <= {201, 202} else 207 if codes & {201, 202} else refused
+        text = f'{{"results":[{",".join([item for _, item in taken])}]}}'
+        return Response(text, code, RETRY if code == 503 else None, "application/json")
+
+    async def _query(self, request: Request) -> Response:
+        deadline = time.monotonic() + self.parts.config.request_deadline_seconds
+        asked = parse_query(request.url.path, request.query_params.multi_items())
+        by_id = "event_id" in asked or "correlation_id" in asked
+        oldest = datetime.min.replace(tzinfo=UTC) if by_id else datetime.now(UTC) - DEFAULT_AGE
+        start, end = asked.get("from", oldest), asked.get("to", datetime.max.replace(tzinfo=UTC))
+        query = Query(asked.get("event_id"), asked.get("correlation_id"), start, end, asked["limit"])
+        events, unavailable = await self.parts.read(query, deadline)
+        if not self.parts.database.available:
+            return problem(503, "the database cannot be read", {}, RETRY)
+        listed, truncated = ",".join(event.text for event in events[: query.limit]), len(events) > query.limit
+        rest = json.dumps({"truncated": truncated, "unavailable_partitions": unavailable})
+        return Response(f'{{"events":[{listed}],{rest[1:]}', media_type="application/json")
+
+    async def _queue_summary(self, request: Request) -> Response:
         check_token(request, self.parts.config.admin_token)
         queue, pending = self.parts.queue, self.parts.queue.pending
         counts = {"depth": sum(pending.values()), "dead_letters": sum(queue.dead.values()), "capacity": queue.capacity}
         age = round(queue.oldest_age_seconds, 3)
         return JSONResponse({**counts, "oldest_age_seconds": age, "partitions": pending})
 
-    async def queue_events(self, request: Request) -> Response:
-        """GET /api/v1/dlq/events."""
+    async def _queue_events(self, request: Request) -> Response:
         check_token(request, self.parts.config.admin_token)
-        query = read_query(request, _PAGE)
-        limit, whole = int(query.get("limit", 100)), "include" in query
+        query = parse_query(request.url.path, request.query_params.multi_items())
+        limit, whole = query["limit"], "include" in query
         entries = await self.parts.queue.page(query.get("state"), int(query.get("cursor", 0)), limit + 1)
         more = f'"{entries[limit - 1].seq}"' if len(entries) > limit else "null"
         rows = ",".join(_entry_json(entry, whole) for entry in entries[:limit])
         return Response(f'{{"events":[{rows}],"next_cursor":{more}}}', media_type="application/json")
 
-    async def live(self, request: Request) -> Response:
-        """GET /health/live."""
+    async def _live(self, request: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
-    async def ready(self, request: Request) -> Response:
-        """GET /health/ready."""
+    async def _ready(self, request: Request) -> Response:
         months, queue, table_works = list(self.parts.months), self.parts.queue, self.parts.database.available
         queue_works = queue.available and not queue.full
-        degraded = [f"partition {month.name}" for month in months if month.status != "healthy"]
-        degraded += ["database"] * (not table_works) + ["dlq"] * (not queue_works)
+        evidence = {f"partition {month.name}": month.evidence for month in months if month.status != "healthy"}
+        evidence |= {"database": "no connection, or its tables are not there yet"} if not table_works else {}
+        evidence |= {"dlq": "full" if queue.full else "cannot be written"} if not queue_works else {}
         takes = queue_works or (table_works and any(month.status != "unavailable" for month in months))
-        status = "stopping" if self.stopping else "degraded" if degraded else "ok"
-        return JSONResponse({"status": status, "degraded": degraded}, 200 if takes and not self.stopping else 503)
+        status = "stopping" if self.stopping else "degraded" if evidence else "ok"
+        body = {"status": status, "degraded": list(evidence), "evidence": evidence}
+        return JSONResponse(body, 200 if takes and not self.stopping else 503)
+
+    async def _openapi(self, request: Request) -> Response:
+        return Response(DOCUMENT, media_type="application/json")
 
     async def metrics(self, request: Request) -> Response:
         """GET /metrics."""
@@ -133,23 +190,25 @@ class Api:
         return Response(generate_latest(self.parts.metrics.registry), media_type="text/plain; version=0.0.4")
 
 
-def read_query(request: Request, patterns: Mapping[str, str]) -> dict[str, str]:
-    """The parameters of the query. Raises InvalidError for one that is not known or does not match its pattern."""
-    query = dict(request.query_params)
-    wrong = [name for name, text in query.items() if re.fullmatch(patterns.get(name, "(?!)"), text) is None]
-    errors = {name: f"must match {patterns[name]}" if name in patterns else "is not a parameter" for name in wrong}
-    if errors:
-        raise InvalidError(errors)
-    return query
+def _item(event: Event | None, outcome: Outcome) -> str:
+    status = outcome.status.value
+    if event is not None and outcome.accepted:
+        # Nothing in these needs an escape.
+        ids = f'"event_id":"{event.event_id}","event_timestamp":"{event.event_timestamp}"'
+        return f'{{{ids},"partition":"{event.month}","status":"{status}"}}'
+    if outcome.status is Status.UNAVAILABLE:
+        return json.dumps({"status": status, "errors": _listed({"": outcome.detail}), "outcome": outcome.stored})
+    return json.dumps({"status": status, "errors": _listed(dict(outcome.errors))})
 
 
 def _entry_json(entry: Entry, whole: bool) -> str:
-    listed = {name: getattr(entry, name) for name in ("event_id", "event_date", "partition", "state", "attempts")}
+    event = entry.event
+    named = {"event_id": event.event_id, "event_date": event.event_date, "partition": entry.partition}
     error = {"sqlstate": entry.sqlstate, "message": entry.message}
     queued_at = format_timestamp(datetime.fromtimestamp(entry.queued_at, UTC))
-    text = json.dumps({**listed, "last_error": error, "queued_at": queued_at})
+    state = {"state": entry.state, "attempts": entry.attempts, "last_error": error, "queued_at": queued_at}
     # The event is spliced in as the text that was stored, so that its numbers stay exact.
-    return f'{text[:-1]},"event":{entry.event}}}' if whole else text
+    return json.dumps(named | state)[:-1] + (f',"event":{event.text}}}' if whole else "}")
 
 
 def make_app(routes: list[Route], metrics: Metrics, report: Callable[[Exception], None]) -> ASGIApp:
@@ -159,14 +218,15 @@ def make_app(routes: list[Route], metrics: Metrics, report: Callable[[Exception]
         if isinstance(error, InvalidError):
             return problem(400, "the request is not valid", error.errors)
         if isinstance(error, HTTPException):
-            return problem(error.status_code, error.detail, headers=error.headers)
+            return problem(error.status_code, error.detail, {}, error.headers)
         if isinstance(error, DlqError):
-            return problem(503, str(error), headers=RETRY)
+            return problem(503, str(error), {}, RETRY)
         report(error)
-        return problem(503, "an unforeseen error; the log has it", headers=RETRY, outcome="unknown")
+        return problem(503, "an unforeseen error; the log has it", {}, RETRY, outcome="unknown")
 
     handlers = dict.fromkeys((InvalidError, HTTPException, DlqError, Exception), on_error)
     app = Starlette(routes=routes, exception_handlers=handlers)
+    app.router.redirect_slashes = False
     known = {route.path for route in routes}
 
     async def measured(scope: Scope, receive: Receive, send: Send) -> None:

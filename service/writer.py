@@ -1,9 +1,11 @@
-"""One event's way: into the table if its month takes it, into the queue if not, refused if it is at fault."""
+"""The way of events: into the table if their month takes them, into the queue if not, refused if they are at fault."""
 
+import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import date
 from functools import partial
 from typing import TypeVar
 
@@ -12,62 +14,34 @@ import psycopg
 from .admission import DismissedError
 from .classify import Fault, Owner, fault_of
 from .config import Config
-from .dlq import DlqError, SqliteQueue
+from .dlq import DeadLetterQueue, DlqError
 from .logs import Log
 from .metrics import Metrics
-from .models import CONFLICT, TEXT_FIELDS, Event, Outcome, Status, canonical, parse_json
-from .partitions import Month, Months
-from .pool import Connection, Database, sql
+from .models import CONFLICT, Event, Outcome, Status
+from .partitions import Month, Months, next_month
+from .pool import Connection, Database
+from .table import NOTHING_STORED, Query, insert, select, settle_owner, stored
 
 T = TypeVar("T")
+Limits = Callable[[], tuple[float, float]]
+Results = dict[Event, Outcome | Fault]
 # Kept back from the request deadline for the queue and the answer.
 QUEUE_RESERVE_SECONDS = 0.6
 ANSWER_RESERVE_SECONDS = 0.2
-PROBE_LOCK_TIMEOUT_MS = 250
 SPARED = Fault(Owner.POOL, None, "live writes are spared at present")
-# An insert that reports success without a row, as a trigger may make it do, is the partition's fault.
-NOTHING_STORED = Fault(Owner.PARTITION, None, "the insert stored nothing")
+CREATED, QUEUED_BEFORE = Outcome(Status.CREATED), Outcome(Status.QUEUED, duplicate=True)
 
 
-def event_values(event: Event) -> tuple[str, ...]:
-    """The columns of an event in the order of the insert statements, as PostgreSQL reads them."""
-    texts = [getattr(event, name) for name in TEXT_FIELDS]
-    return (*event.identity, event.event_timestamp.isoformat(), *texts, event.event_data)
-
-
-async def stored_events(connection: Connection, events: list[Event]) -> dict[tuple[str, str], Event]:
-    """What the table holds under the identities of these events, which lie in one month."""
-    # The bounds keep every other month, which may be locked, out of the plan.
-    days = [event.event_date for event in events]
-    values = (min(days), max(days) + timedelta(days=1), [event.event_id for event in events], days)
-    rows = await (await connection.execute(sql("stored"), values)).fetchall()
-    # Under the columns of the key: a stranger's row may have a timestamp of another day.
-    return {row[:2]: Event(*(row[0], *row[2:-1], canonical(parse_json(row[-1])))) for row in rows}
-
-
-async def probe(day: date, connection: Connection) -> Fault | None:
-    """Try a harmless row for this day and take it back. Returns what went wrong; raises when the link is lost."""
-    try:
-        text = sql("probe").format(day=day.isoformat(), lock_timeout_ms=PROBE_LOCK_TIMEOUT_MS)
-        cursor = await connection.execute(text)
-        counts = [cursor.rowcount]
-        while cursor.nextset():
-            counts.append(cursor.rowcount)
-        return None if 1 in counts else NOTHING_STORED
-    except psycopg.Error as error:
-        fault = fault_of(error)
-        if fault.owner is Owner.LINK or connection.broken:
-            raise
-        await connection.execute("ROLLBACK")
-        return fault
-
-
-async def settle_owner(connection: Connection, fault: Fault, day: date) -> Fault:
-    """A value error is the event's only if a harmless row is spared it; otherwise the harmless row's own fault."""
-    harmless = await probe(day, connection) if fault.owner is Owner.EVENT else fault
-    if harmless is None:
-        return fault
-    return replace(harmless, owner=Owner.PARTITION) if harmless.owner is Owner.EVENT else harmless
+async def insert_or_compare(month: Month, events: list[Event], known: list[Event], connection: Connection) -> Results:
+    """Insert `events`; for those that were there, and for `known`, what is stored decides."""
+    results: Results = dict.fromkeys(await insert(events, connection) if events else [], CREATED)
+    rest = [event for event in [*events, *known] if event not in results]
+    there = await stored(rest, month.first, next_month(month.first), connection) if rest else {}
+    for event in rest:
+        other = there.get(event.identity)
+        same = replace(CREATED, duplicate=True) if other == event else CONFLICT
+        results[event] = NOTHING_STORED if other is None else same
+    return results
 
 
 @dataclass(frozen=True)
@@ -79,7 +53,7 @@ class Writer:
     metrics: Metrics
     database: Database
     months: Months
-    queue: SqliteQueue
+    queue: DeadLetterQueue
 
     async def attempt(
         self, key: str, day: date, work: Callable[[Connection], Awaitable[T]], limits: tuple[float, float]
@@ -99,23 +73,57 @@ class Writer:
         except psycopg.Error as error:
             return replace(fault_of(error), owner=Owner.LINK)
 
-    async def write(self, event: Event, deadline: float) -> Outcome:
-        """Store or queue the event before `deadline` (monotonic seconds)."""
-        month = self.months.get(event.month)
-        if self.queue.may_hold(event):
-            known = await self._resend(event, month, deadline)
-            if known is not None:
-                return known
-        result: Outcome | Fault = SPARED
-        if self._may_try(event, month):
-            result = await self._try_table(event, month, deadline)
-        if isinstance(result, Outcome):
-            return result
-        self.months.fell_back(month)
-        return await self._enqueue(event, result, deadline)
+    async def store(self, key: str, month: Month, events: list[Event], known: list[Event], limits: Limits) -> Results:
+        """Bring events of one month into the table, compare the `known` ones: each one's outcome, or why not."""
+        work = partial(insert_or_compare, month, events, known)
+        results = await self.attempt(key, month.probe_day, work, limits())
+        if not isinstance(results, Fault):
+            return results
+        if results.owner is Owner.EVENT and len(events) > 1:
+            # One of them can never be stored: halving finds it, so that it fails no other.
+            half = len(events) // 2
+            first = await self.store(key, month, events[:half], known, limits)
+            return first | await self.store(key, month, events[half:], [], limits)
+        return dict.fromkeys([*events, *known], results)
 
-    def _may_try(self, event: Event, month: Month) -> bool:
-        return self.database.available and month.breaker.allows and month.covers(event.event_date)
+    async def write(self, events: list[Event], deadline: float) -> list[Outcome]:
+        """Store or queue each event before `deadline` (monotonic seconds); their outcomes in order."""
+        outcomes: dict[Event, Outcome] = {}
+        waiting = list(dict.fromkeys(events))
+        while waiting:
+            # Of several with one identity the first goes first; those after it are re-sends with other content.
+            turn = {event.identity: event for event in reversed(waiting)}.values()
+            months = defaultdict(list)
+            for event in turn:
+                months[event.month].append(event)
+            jobs = [self._write_month(self.months.get(name), group, deadline) for name, group in months.items()]
+            for one in await asyncio.gather(*jobs) if len(jobs) > 1 else [await jobs[0]]:
+                outcomes |= one
+            waiting = [event for event in waiting if event not in outcomes]
+        first = (
+            {event: index for index, event in reversed(list(enumerate(events)))} if len(outcomes) < len(events) else {}
+        )
+        return [
+            replace(outcomes[event], duplicate=True) if first.get(event, index) < index else outcomes[event]
+            for index, event in enumerate(events)
+        ]
+
+    async def read(self, query: Query, deadline: float) -> tuple[list[Event], list[str]]:
+        """What can be read, in the order of the months, and the names of those that cannot."""
+        wait, use = self._limits(deadline)
+
+        async def read_month(month: Month) -> list[Event] | Fault:
+            work = partial(select, query, month.first, next_month(month.first))
+            return await self.attempt("query", month.probe_day, work, (wait, use))
+
+        start, end = query.start.date(), query.end.date()
+        months = [month for month in self.months if month.first <= end and next_month(month.first) > start]
+        results = list(zip(months, await asyncio.gather(*map(read_month, months)), strict=True))
+        events = [event for _, result in results if not isinstance(result, Fault) for event in result]
+        return events, [month.name for month, one in results if isinstance(one, Fault) or month.attached is False]
+
+    def _may_try(self, month: Month) -> bool:
+        return self.database.available and month.breaker.allows
 
     def _limits(self, deadline: float) -> tuple[float, float]:
         left = deadline - time.monotonic() - QUEUE_RESERVE_SECONDS
@@ -123,55 +131,63 @@ class Writer:
         use = min(use, max(0.1, left * 0.55))
         return max(0.0, min(wait, left - use)), use
 
-    async def _try_table(self, event: Event, month: Month, deadline: float) -> Outcome | Fault:
-        """An outcome, or why the event must be queued."""
-        work = partial(self.insert, event)
-        result = await self.attempt(month.name, event.event_date, work, self._limits(deadline))
-        if isinstance(result, Outcome):
-            if result.status is Status.CREATED and not result.duplicate:
-                self.months.wrote(month)
-            return result
-        if result.owner is Owner.EVENT:
-            return Outcome(Status.REJECTED, f"the database refuses it: {result.message} ({result.sqlstate})")
-        if result.owner is Owner.PARTITION:
-            month.probe_day = event.event_date
-            self.metrics.write_failures.labels(month.name).inc()
-            message = f"Failed to write to partition audit_events_{month.name}"
-            self.log.error(message, sqlstate=result.sqlstate, error=result.message)
-        self.months.failed(month, result)
-        return result
+    async def _write_month(self, month: Month, events: list[Event], deadline: float) -> dict[Event, Outcome]:
+        held = await self._held(events)
+        fresh = [event for event in events if event.identity not in held]
+        results: Results = dict.fromkeys(events, SPARED)
+        if self._may_try(month):
+            known = [event for event in events if event.identity in held]
+            results = await self.store(month.name, month, fresh, known, partial(self._limits, deadline))
+            self._note(month, {event: results[event] for event in fresh})
+        outcomes = {event: result for event, result in results.items() if isinstance(result, Outcome)}
+        failed = {event: result for event, result in results.items() if isinstance(result, Fault)}
+        unstored = []
+        for event, fault in failed.items():
+            # What the table does not have, or cannot be asked for, has the state that the queue knows.
+            if event.identity in held:
+                outcomes[event] = QUEUED_BEFORE if held[event.identity] == event else CONFLICT
+            elif fault.owner is Owner.EVENT:
+                why = f"the database refuses it: {fault.message} ({fault.sqlstate})"
+                outcomes[event] = Outcome(Status.REJECTED, why, errors=(("event_data", why),))
+            else:
+                unstored.append((event, fault))
+        if unstored:
+            queued = await self._enqueue(unstored, deadline)
+            if any(outcome.status is Status.QUEUED for outcome in queued.values()):
+                self.months.fell_back(month)
+            outcomes |= queued
+        return outcomes
 
-    async def insert(self, event: Event, connection: Connection) -> Outcome | Fault:
-        """One statement that commits by itself; on conflict the stored row decides."""
-        cursor = await connection.execute(sql("insert"), event_values(event))
-        return Outcome(Status.CREATED) if cursor.rowcount == 1 else await self._compare(event, connection)
-
-    async def _compare(self, event: Event, connection: Connection) -> Outcome | Fault:
-        stored = (await stored_events(connection, [event])).get(event.identity)
-        if stored is None:
-            return NOTHING_STORED
-        return Outcome(Status.CREATED, duplicate=True) if stored == event else CONFLICT
-
-    async def _resend(self, event: Event, month: Month, deadline: float) -> Outcome | None:
-        """The answer to an event whose identity the queue holds: the table decides if it can be asked."""
+    async def _held(self, events: list[Event]) -> dict[tuple[str, str], Event]:
+        maybe = [event for event in events if self.queue.may_hold(event)]
         try:
-            entry = await self.queue.find(event)
+            return await self.queue.find(maybe) if maybe else {}
         except DlqError:
-            return None
-        if entry is None:
-            return None
-        if self._may_try(event, month):
-            work = partial(self._compare, event)
-            result = await self.attempt(month.name, event.event_date, work, self._limits(deadline))
-            if isinstance(result, Outcome):
-                return result
-        return Outcome(Status.QUEUED, duplicate=True) if entry.event == event.to_json() else CONFLICT
+            return {}
 
-    async def _enqueue(self, event: Event, fault: Fault, deadline: float) -> Outcome:
+    def _note(self, month: Month, results: Results) -> None:
+        """Tell metrics, log and breaker how the table took new events of a month."""
+        faults = [(event, result) for event, result in results.items() if isinstance(result, Fault)]
+        if any(result == CREATED for result in results.values()):
+            self.months.wrote(month)
+        for event, fault in faults:
+            if fault.owner is Owner.PARTITION:
+                month.probe_day = date.fromisoformat(event.event_date)
+                self.metrics.write_failures.labels(month.name).inc()
+                message = f"Failed to write to partition audit_events_{month.name}"
+                self.log.error(message, sqlstate=fault.sqlstate, error=fault.message)
+        for fault in {fault for _, fault in faults}:
+            self.months.failed(month, fault)
+
+    async def _enqueue(self, failed: list[tuple[Event, Fault]], deadline: float) -> dict[Event, Outcome]:
         left = deadline - time.monotonic() - ANSWER_RESERVE_SECONDS
-        may_be_stored = fault.owner is Owner.LINK or self.queue.may_hold(event)
+        # Asked before: what is only now queued is known to have been nowhere.
+        unsure = {event for event, fault in failed if fault.owner is Owner.LINK or self.queue.may_hold(event)}
         try:
-            return await self.queue.enqueue(event, fault, max(0.05, left))
+            outcomes = await self.queue.enqueue(failed, max(0.05, left))
         except DlqError as error:
-            stored = "unknown" if may_be_stored else error.outcome
-            return Outcome(Status.UNAVAILABLE, f"neither table nor queue took it: {error}", stored=stored)
+            why = f"neither table nor queue took it: {error}"
+            outcomes = [Outcome(Status.UNAVAILABLE, why, stored=error.outcome)] * len(failed)
+        pairs = zip([event for event, _ in failed], outcomes, strict=True)
+        refused = Status.UNAVAILABLE
+        return {e: replace(o, stored="unknown") if e in unsure and o.status is refused else o for e, o in pairs}

@@ -42,9 +42,3 @@ def test_what_ends_the_connection_is_the_links_fault_whatever_its_state() -> Non
 def test_only_a_23514_without_a_constraint_means_that_the_partition_is_missing() -> None:
     assert classify("23514", None, "").no_partition
     assert not classify("23514", "child_check", "").no_partition
-
-
-def test_a_deadlock_alone_does_not_open_a_breaker_but_a_damaged_page_does() -> None:
-    assert classify("40P01", None, "").threshold > 1
-    assert classify("XX001", None, "").threshold == 1
-    assert classify("55P03", None, "").threshold == 1

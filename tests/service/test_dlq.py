@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from service.classify import Fault, Owner
-from service.dlq import DlqError, SqliteQueue
+from service.dlq import DeadLetterQueue, DlqError, SqliteQueue
 from service.logs import Log
-from service.models import CONFLICT, Event, Outcome, Status
+from service.models import CONFLICT, Event, Outcome, Status, make_event
 
 QUEUED, KNOWN = Outcome(Status.QUEUED), Outcome(Status.QUEUED, duplicate=True)
 WHY = Fault(Owner.PARTITION, "23514", "no partition")
@@ -21,7 +21,12 @@ WHY = Fault(Owner.PARTITION, "23514", "no partition")
 
 def event(event_id: str | None = None, kind: str = "t", day: int = 10, month: int = 12) -> Event:
     stamp = datetime(2025, month, day, 12, tzinfo=UTC)
-    return Event(event_id or str(uuid.uuid4()), stamp, "1.0", kind, "c", "a", "success", "x", '{"n":1.5}')
+    return make_event(event_id or str(uuid.uuid4()), stamp, ["1.0", kind, "c", "a", "success", "x"], '{"n":1.5}')
+
+
+async def enqueue(queue: DeadLetterQueue, one: Event, timeout_seconds: float = 5) -> Outcome:
+    (outcome,) = await queue.enqueue([(one, WHY)], timeout_seconds)
+    return outcome
 
 
 def run(path: Path, body: Callable[[SqliteQueue], Awaitable[None]], capacity: int = 1000) -> None:
@@ -43,7 +48,7 @@ def path(tmp_path: Path) -> Path:
 def on_disk(path: Path) -> set[str]:
     db = sqlite3.connect(path)
     try:
-        return {row[0] for row in db.execute("SELECT event_id FROM events")}
+        return {Event(row[0]).event_id for row in db.execute("SELECT event FROM events")}
     finally:
         db.close()
 
@@ -52,7 +57,7 @@ def test_an_acknowledged_event_is_committed_and_survives(path: Path) -> None:
     events = [event() for _ in range(50)]
 
     async def fill(queue: SqliteQueue) -> None:
-        receipts = await asyncio.gather(*[queue.enqueue(one, WHY, 5) for one in events])
+        receipts = await asyncio.gather(*[enqueue(queue, one) for one in events])
         assert set(receipts) == {QUEUED}
         assert on_disk(path) == {one.event_id for one in events}
 
@@ -63,7 +68,7 @@ def test_an_acknowledged_event_is_committed_and_survives(path: Path) -> None:
         assert all(queue.may_hold(one) for one in events)
         assert not queue.may_hold(event())
         entries = await queue.due("2025_12", 100)
-        assert [entry.event for entry in entries] == [one.to_json() for one in events]
+        assert [entry.event for entry in entries] == events
         assert (entries[0].sqlstate, entries[0].message) == ("23514", "no partition")
 
     run(path, fill)
@@ -73,10 +78,10 @@ def test_an_acknowledged_event_is_committed_and_survives(path: Path) -> None:
 def test_the_same_identity_is_stored_once_and_other_content_is_a_conflict(path: Path) -> None:
     async def body(queue: SqliteQueue) -> None:
         first = event()
-        assert await queue.enqueue(first, WHY, 5) == QUEUED
-        assert await queue.enqueue(first, WHY, 5) == KNOWN
-        assert await queue.enqueue(event(first.event_id, kind="other"), WHY, 5) == CONFLICT
-        assert await queue.enqueue(event(first.event_id, day=11), WHY, 5) == QUEUED
+        assert await enqueue(queue, first) == QUEUED
+        assert await enqueue(queue, first) == KNOWN
+        assert await enqueue(queue, event(first.event_id, kind="other")) == CONFLICT
+        assert await enqueue(queue, event(first.event_id, day=11)) == QUEUED
         assert queue.pending == {"2025_12": 2}
 
     run(path, body)
@@ -85,32 +90,31 @@ def test_the_same_identity_is_stored_once_and_other_content_is_a_conflict(path: 
 def test_a_full_queue_refuses_and_takes_again_when_there_is_room(path: Path) -> None:
     async def body(queue: SqliteQueue) -> None:
         kept = event()
-        await queue.enqueue(kept, WHY, 5)
-        await queue.enqueue(event(), WHY, 5)
+        await enqueue(queue, kept)
+        await enqueue(queue, event())
         assert queue.full
-        with pytest.raises(DlqError) as refusal:
-            await queue.enqueue(event(), WHY, 5)
-        assert refusal.value.outcome == "not_stored"
-        assert await queue.enqueue(kept, WHY, 5) == KNOWN
+        refused = await enqueue(queue, event())
+        assert (refused.status, refused.stored) == (Status.UNAVAILABLE, "not_stored")
+        assert await enqueue(queue, kept) == KNOWN
         await queue.remove(await queue.due("2025_12", 1))
-        assert await queue.enqueue(event(), WHY, 5) == QUEUED
+        assert await enqueue(queue, event()) == QUEUED
 
     run(path, body, capacity=2)
 
 
 def test_a_locked_file_is_refused_as_not_stored_and_used_again_afterwards(path: Path) -> None:
     async def body(queue: SqliteQueue) -> None:
-        await queue.enqueue(event(), WHY, 5)
+        await enqueue(queue, event())
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         lost = event()
         with pytest.raises(DlqError) as refusal:
-            await queue.enqueue(lost, WHY, 5)
+            await enqueue(queue, lost)
         assert refusal.value.outcome == "not_stored"
         assert not queue.available
         other.execute("ROLLBACK")
         other.close()
-        assert await queue.enqueue(event(), WHY, 5) == QUEUED
+        assert await enqueue(queue, event()) == QUEUED
         assert queue.available
         assert queue.pending == {"2025_12": 2}
         assert lost.event_id not in on_disk(path)
@@ -123,12 +127,12 @@ def test_a_caller_who_gave_up_before_its_turn_knows_that_nothing_was_stored(path
         await queue.check()
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
-        ahead = asyncio.create_task(queue.enqueue(event(), WHY, 5))
+        ahead = asyncio.create_task(enqueue(queue, event()))
         done, _ = await asyncio.wait([ahead], timeout=0.05)
         assert not done
         late = event()
         with pytest.raises(DlqError) as refusal:
-            await queue.enqueue(late, WHY, 0.01)
+            await enqueue(queue, late, 0.01)
         assert refusal.value.outcome == "not_stored"
         other.execute("ROLLBACK")
         other.close()
@@ -142,10 +146,10 @@ def test_a_caller_who_gave_up_before_its_turn_knows_that_nothing_was_stored(path
 def test_a_deleted_file_is_made_anew_and_nothing_goes_into_the_deleted_one(path: Path) -> None:
     async def body(queue: SqliteQueue) -> None:
         before, after = event(), event()
-        await queue.enqueue(before, WHY, 5)
+        await enqueue(queue, before)
         for name in ("", "-wal", "-shm"):
             path.with_name(path.name + name).unlink(missing_ok=True)
-        assert await queue.enqueue(after, WHY, 5) == QUEUED
+        assert await enqueue(queue, after) == QUEUED
         assert on_disk(path) == {after.event_id}
         assert queue.pending == {"2025_12": 1}
 
@@ -157,15 +161,15 @@ def test_a_file_deleted_between_the_insert_and_its_answer_acknowledges_nothing(p
         await queue.check()
         one = event()
 
-        def store_then_delete(db: sqlite3.Connection) -> Outcome | None:
+        def store_then_delete(db: sqlite3.Connection) -> Outcome:
             outcome = queue._insert(db, one, WHY)
             path.unlink()
             return outcome
 
         with pytest.raises(DlqError) as refusal:
-            await queue._write(store_then_delete)
+            await queue._do(store_then_delete)
         assert refusal.value.outcome == "unknown"
-        assert await queue.enqueue(one, WHY, 5) == QUEUED
+        assert await enqueue(queue, one) == QUEUED
         assert on_disk(path) == {one.event_id}
 
     run(path, body)
@@ -174,9 +178,9 @@ def test_a_file_deleted_between_the_insert_and_its_answer_acknowledges_nothing(p
 def test_a_deleted_log_of_the_file_loses_nothing(path: Path) -> None:
     async def body(queue: SqliteQueue) -> None:
         before, after = event(), event()
-        await queue.enqueue(before, WHY, 5)
+        await enqueue(queue, before)
         path.with_name(path.name + "-wal").unlink()
-        assert await queue.enqueue(after, WHY, 5) == QUEUED
+        assert await enqueue(queue, after) == QUEUED
         assert on_disk(path) == {before.event_id, after.event_id}
 
     run(path, body)
@@ -188,24 +192,24 @@ def test_a_queue_without_its_directory_refuses_until_it_is_back(tmp_path: Path) 
 
     async def body(queue: SqliteQueue) -> None:
         with pytest.raises(DlqError) as refusal:
-            await queue.enqueue(event(), WHY, 5)
+            await enqueue(queue, event())
         assert refusal.value.outcome == "not_stored"
         blocker.unlink()
-        assert await queue.enqueue(event(), WHY, 5) == QUEUED
+        assert await enqueue(queue, event()) == QUEUED
 
     run(blocker / "dlq.sqlite3", body)
 
 
 def test_failed_attempts_wait_for_their_time_and_the_last_makes_a_dead_letter(path: Path) -> None:
     async def body(queue: SqliteQueue) -> None:
-        await queue.enqueue(event(), WHY, 5)
+        await enqueue(queue, event())
         (entry,) = await queue.due("2025_12", 10)
         error = Fault(Owner.EVENT, "22003", "value overflows numeric format")
-        await queue.put_back([entry], error, due_at=2**40)
+        await queue.put_back([entry], error, 2**40, None)
         assert await queue.due("2025_12", 10) == []
         (waiting,) = await queue.page(None, 0, 10)
         assert (waiting.attempts, waiting.sqlstate, waiting.state) == (1, "22003", "pending")
-        await queue.put_back([entry], error, due_at=0, dead_reason="poison")
+        await queue.put_back([entry], error, 0, "poison")
         assert await queue.due("2025_12", 10) == []
         assert [one.state for one in await queue.page("dead", 0, 10)] == ["dead"]
         assert queue.dead == {"poison": 1}
@@ -219,11 +223,11 @@ def test_pages_follow_each_other_without_gap_or_repeat(path: Path) -> None:
     async def body(queue: SqliteQueue) -> None:
         events = [event(month=11 + n % 2) for n in range(25)]
         for one in events:
-            await queue.enqueue(one, WHY, 5)
+            await enqueue(queue, one)
         seen: list[str] = []
         after = 0
         while page := await queue.page("pending", after, 10):
-            seen += [entry.event_id for entry in page]
+            seen += [entry.event.event_id for entry in page]
             after = page[-1].seq
         assert seen == [one.event_id for one in events]
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from service.__main__ import main as run_service
+from service.app import main as run_service
 
 from . import queueing, writing
 from .registry import DEFECTS

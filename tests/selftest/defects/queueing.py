@@ -1,15 +1,16 @@
 """Defects of the dead letter queue and of the way back from it."""
 
 import asyncio
-import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
-from service import drainer, partitions, pool, writer
+from service import partitions, pool, table
 from service.classify import Fault
 from service.dlq import DlqError, Entry, SqliteQueue
 from service.drainer import Drainer
 from service.models import Event, Outcome, Status, canonical, parse_json
 from service.partitions import Month
+from service.writer import CREATED, Results
 
 from .registry import defect
 
@@ -31,16 +32,16 @@ def drainer_off() -> None:
 def acknowledged_before_stored() -> None:
     """202 is answered before the queue has committed: a SIGKILL loses what was acknowledged."""
     enqueue = SqliteQueue.enqueue
-    tasks: set[asyncio.Task[Outcome]] = set()
+    tasks: set[asyncio.Task[list[Outcome]]] = set()
 
-    async def early(self: SqliteQueue, event: Event, fault: Fault, timeout_seconds: float) -> Outcome:
+    async def early(self: SqliteQueue, failed: Sequence[tuple[Event, Fault]], timeout_seconds: float) -> list[Outcome]:
         def store() -> None:
-            task = asyncio.get_running_loop().create_task(enqueue(self, event, fault, timeout_seconds))
+            task = asyncio.get_running_loop().create_task(enqueue(self, failed, timeout_seconds))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
 
         asyncio.get_running_loop().call_later(LATE_SECONDS, store)
-        return Outcome(Status.QUEUED)
+        return [Outcome(Status.QUEUED)] * len(failed)
 
     SqliteQueue.enqueue = early  # type: ignore[method-assign]
 
@@ -50,9 +51,9 @@ def drain_deletes_on_failure() -> None:
     """The drain deletes a batch from the queue although its write failed."""
     insert_batch = Drainer.insert_batch
 
-    async def careless(self: Drainer, month: Month, events: list[Event]) -> dict[tuple[str, str], Event] | Fault:
-        stored = await insert_batch(self, month, events)
-        return {event.identity: event for event in events} if isinstance(stored, Fault) else stored
+    async def careless(self: Drainer, month: Month, entries: list[Entry]) -> Results:
+        results = await insert_batch(self, month, entries)
+        return {event: CREATED if isinstance(result, Fault) else result for event, result in results.items()}
 
     Drainer.insert_batch = careless  # type: ignore[method-assign]
     Drainer.may_drain = lambda self, month: True  # type: ignore[method-assign]
@@ -61,16 +62,21 @@ def drain_deletes_on_failure() -> None:
 @defect("drain-drops-a-field", promise=1)
 def drain_drops_a_field() -> None:
     """The drain writes events without the last key of their event_data."""
-    event_of = drainer.event_of
+    insert_batch = Drainer.insert_batch
 
-    def shortened(entry: Entry) -> Event:
-        event = event_of(entry)
-        data: Any = parse_json(event.event_data)
-        for key in sorted(data)[-1:]:
-            del data[key]
-        return dataclasses.replace(event, event_data=canonical(data))
+    def shortened(event: Event) -> Event:
+        head, key, data = event.text[:-1].partition(',"event_data":')
+        value: Any = parse_json(data)
+        for last in sorted(value)[-1:]:
+            del value[last]
+        return Event(f"{head}{key}{canonical(value)}}}")
 
-    drainer.event_of = shortened
+    async def lossy(self: Drainer, month: Month, entries: list[Entry]) -> Results:
+        short = [entry._replace(event=shortened(entry.event)) for entry in entries]
+        results = await insert_batch(self, month, short)
+        return {entry.event: results[other.event] for entry, other in zip(entries, short, strict=True)}
+
+    Drainer.insert_batch = lossy  # type: ignore[method-assign]
 
 
 @defect("reinsert-without-idempotence", promise=6)
@@ -82,12 +88,12 @@ def reinsert_without_idempotence() -> None:
         text = named(name).replace("ON CONFLICT (event_id, event_date) DO NOTHING\n", "")
         return text.replace(" DEFAULT now(),\n    PRIMARY KEY (event_id, event_date)", " DEFAULT now()")
 
-    for module in (partitions, writer, drainer):
+    for module in (partitions, table):
         vars(module)["sql"] = without_identity
     remove = SqliteQueue.remove
     failed_once: set[int] = set()
 
-    async def forgetful(self: SqliteQueue, entries: list[Entry]) -> None:
+    async def forgetful(self: SqliteQueue, entries: Sequence[Entry]) -> None:
         fresh = {entry.seq for entry in entries} - failed_once
         failed_once.update(fresh)
         if fresh:

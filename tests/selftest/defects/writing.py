@@ -6,14 +6,13 @@ import time
 from collections.abc import Mapping
 from datetime import date
 
-from service import __main__ as entry
+from service import app, partitions, pool, table, writer
 from service import config as config_module
-from service import partitions, pool, writer
 from service.admission import Admission
 from service.breaker import Breaker
 from service.classify import Fault, Owner
 from service.config import Config
-from service.models import Event, Outcome, Status
+from service.models import Event, Outcome
 from service.partitions import Month, Months
 from service.pool import Connection
 from service.writer import Writer
@@ -32,14 +31,14 @@ def control() -> None:
 @defect("no-partition-is-400", promise=4)
 def no_partition_is_400() -> None:
     """SQLSTATE 23514 is taken for the client's fault: events of a missing month are refused with 400."""
-    settle_owner = writer.settle_owner
+    settle_owner = table.settle_owner
 
     async def blame_client(connection: Connection, fault: Fault, day: date) -> Fault:
         if fault.no_partition:
             return dataclasses.replace(fault, owner=Owner.EVENT)
         return await settle_owner(connection, fault, day)
 
-    writer.settle_owner = blame_client
+    vars(writer)["settle_owner"] = blame_client
     # The maintenance loop must not hide it by sparing the month.
     Months.trip = lambda self, month: None  # type: ignore[method-assign]
 
@@ -49,8 +48,8 @@ def one_bad_month_queues_all() -> None:
     """While any month's breaker is open all months go to the queue."""
     may_try = Writer._may_try
 
-    def only_when_all_are_well(self: Writer, event: Event, month: Month) -> bool:
-        return may_try(self, event, month) and all(other.breaker.allows for other in self.months)
+    def only_when_all_are_well(self: Writer, month: Month) -> bool:
+        return may_try(self, month) and all(other.breaker.allows for other in self.months)
 
     Writer._may_try = only_when_all_are_well  # type: ignore[method-assign]
 
@@ -65,21 +64,25 @@ def no_breaker_no_bulkhead() -> None:
 @defect("acknowledged-before-commit", promise=2)
 def acknowledged_before_commit() -> None:
     """201 is answered while the commit is still to come, and whatever goes wrong with it goes unnoticed."""
-    insert = Writer._try_table
+    write_month = Writer._write_month
     tasks: set[asyncio.Task[object]] = set()
 
-    async def early(self: Writer, event: Event, month: Month, deadline: float) -> Outcome:
+    async def early(self: Writer, month: Month, events: list[Event], deadline: float) -> dict[Event, Outcome]:
         loop = asyncio.get_running_loop()
+        if not self._may_try(month):
+            return await write_month(self, month, events, deadline)
 
         def commit() -> None:
-            task: asyncio.Task[object] = loop.create_task(insert(self, event, month, time.monotonic() + 4))
+            task: asyncio.Task[object] = loop.create_task(
+                self.store(month.name, month, events, [], lambda: self._limits(time.monotonic() + 4))
+            )
             tasks.add(task)
             task.add_done_callback(tasks.discard)
 
         loop.call_later(LATE_SECONDS, commit)
-        return Outcome(Status.CREATED)
+        return dict.fromkeys(events, writer.CREATED)
 
-    Writer._try_table = early  # type: ignore[method-assign]
+    Writer._write_month = early  # type: ignore[method-assign]
 
 
 @defect("default-partition-present", promise=1)
@@ -103,7 +106,7 @@ def pool_of_30() -> None:
         config = config_module.load(environ)
         return dataclasses.replace(config, db_pool_max=config.db_pool_max + 5)
 
-    vars(entry)["load"] = generous
+    vars(app)["load"] = generous
 
 
 @defect("status-stuck", promise=8)

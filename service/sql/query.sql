@@ -1,0 +1,10 @@
+-- Both dates bound the plan to one month, whatever becomes of the others.
+SELECT event_id::text, event_timestamp, version, event_type, event_category,
+       event_action, event_outcome, correlation_id, event_data::text
+FROM audit_events
+WHERE event_date >= %s::date AND event_date < %s::date
+  AND event_timestamp >= %s::timestamptz AND event_timestamp < %s::timestamptz
+  AND event_id = coalesce(%s::uuid, event_id)
+  AND correlation_id = coalesce(%s::text, correlation_id)
+ORDER BY event_timestamp, event_id
+LIMIT %s
