@@ -150,12 +150,12 @@ class Reference:
 
     @property
     def insert_rate(self) -> float:
-        """Events a second of the INSERT ... SELECT alone: the faster figure, by which the goals are judged."""
+        """Events a second of the INSERT ... SELECT alone, the rows being in PostgreSQL already."""
         return self.events / self.insert_seconds
 
     @property
     def whole_rate(self) -> float:
-        """Events a second with the COPY into the staging table."""
+        """Events a second with the COPY into the staging table: like the drain's, the rows come from outside."""
         return self.events / (self.copy_seconds + self.insert_seconds)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import fcntl
+import json
 import sqlite3
 import time
 from collections import Counter
@@ -25,13 +26,13 @@ WRITE_SECONDS = 5.0
 READ_SECONDS = 2.0
 # Counters of keys: 8 MiB however long the queue, and a key in eight mistaken for known at a million events.
 FILTER_SLOTS = 1 << 23
-_ENTRIES = "SELECT event, seq, partition, state, attempts, sqlstate, message, queued_at FROM events"
+# One row, and so one return to Python: between rows the thread would wait for the event loop's, again and again.
+_ENTRIES = """
+SELECT json_group_array(json_array(event, seq, partition, state, attempts, sqlstate, message, queued_at))
+FROM (SELECT * FROM events WHERE {} ORDER BY seq LIMIT ?)"""
 _INSERT = "INSERT INTO events (key, partition, sqlstate, message, queued_at, event) VALUES (?, ?, ?, ?, ?, ?)"
-# Its number alone does not name an entry: in a file made anew it may be another event's.
-_FORGET = "DELETE FROM events WHERE seq=? AND event=?"
-_RETRY = (
-    "UPDATE events SET attempts=attempts+1, sqlstate=?, message=?, due_at=?, reason=?, state=? WHERE seq=? AND event=?"
-)
+_FORGET = "DELETE FROM events WHERE seq IN (SELECT value FROM json_each(?))"
+_RETRY = "UPDATE events SET attempts=attempts+1, sqlstate=?, message=?, due_at=?, reason=?, state=? WHERE seq=?"
 
 
 def key_of(event: Event) -> int:
@@ -51,6 +52,8 @@ class Entry(NamedTuple):
     """One event in the queue, pending or dead, with its last error; `queued_at` in Unix seconds."""
 
     event: Event
+    # In a file made anew the same number is another event's.
+    opening: int
     seq: int
     partition: str
     state: str
@@ -120,6 +123,7 @@ class SqliteQueue:
         self._files = contextlib.ExitStack()
         self._db: sqlite3.Connection | None = None
         self._inodes: list[int] = []
+        self._opening = 0
         self._filter = bytearray(FILTER_SLOTS)
         # Events by state and name, what the transaction under way adds to that, and the keys it removes.
         self._counts: Counter[tuple[str, str]] = Counter()
@@ -175,8 +179,8 @@ class SqliteQueue:
 
     async def _select(self, condition: str, *values: str | float | None) -> list[Entry]:
         def look(db: sqlite3.Connection) -> list[Entry]:
-            rows = db.execute(f"{_ENTRIES} WHERE {condition} ORDER BY seq LIMIT ?", values)
-            return [Entry(Event(text), *columns) for text, *columns in rows]
+            (rows,) = db.execute(_ENTRIES.format(condition), values).fetchone()
+            return [Entry(Event(text), self._opening, *columns) for text, *columns in json.loads(rows)]
 
         return await self._do(look, READ_SECONDS, writes=False)
 
@@ -276,6 +280,7 @@ class SqliteQueue:
             self._inodes = self._names()
             self._tell(db)
             self._db, self._files = db, files.pop_all()
+            self._opening += 1
         return db
 
     def _mark(self, key: int, change: int) -> None:
@@ -308,18 +313,15 @@ class SqliteQueue:
         return Outcome(Status.QUEUED)
 
     def _delete(self, db: sqlite3.Connection, entries: Sequence[Entry]) -> None:
-        self._change(db.executemany(_FORGET, [(entry.seq, entry.event.text) for entry in entries]), entries)
-        self._leaving += [key_of(entry.event) for entry in entries]
+        gone = [entry for entry in entries if entry.opening == self._opening]
+        db.execute(_FORGET, [json.dumps([entry.seq for entry in gone])])
+        self._leaving += [key_of(entry.event) for entry in gone]
+        self._changes.subtract(("pending", entry.partition) for entry in gone)
 
     def _retry(self, db: sqlite3.Connection, entries: Sequence[Entry], why: tuple[str | float | None, ...]) -> None:
         reason = str(why[-1] or "")
-        state = "dead" if reason else "pending"
-        cursor = db.executemany(_RETRY, [(*why, state, entry.seq, entry.event.text) for entry in entries])
-        if reason:
-            self._change(cursor, entries)
-            self._changes["dead", reason] += len(entries)
-
-    def _change(self, cursor: sqlite3.Cursor, entries: Sequence[Entry]) -> None:
-        if cursor.rowcount != len(entries):
-            raise sqlite3.Error("entries are no longer what they were")
-        self._changes.subtract(("pending", entry.partition) for entry in entries)
+        for entry in entries:
+            if entry.opening == self._opening:
+                db.execute(_RETRY, (*why, "dead" if reason else "pending", entry.seq))
+                if reason:
+                    self._changes.update({("pending", entry.partition): -1, ("dead", reason): 1})

@@ -20,6 +20,9 @@ BATCH_CHARACTERS = 1024 * 1024
 JOB = "drain"
 PROBES_AT_ONCE = 2
 DRAINS_AT_ONCE = 2
+# While somebody wrote so lately the drain works half of the time, in short steps.
+LIVE_SECONDS = 1.0
+LIVE_BATCH_MAX = 200
 _TICK_SECONDS = 0.1
 _CONFLICT = Fault(Owner.EVENT, None, CONFLICT.detail)
 
@@ -66,7 +69,7 @@ class Drainer:
             self.parts.months.failed(month, fault)
 
     async def run_drain(self) -> None:
-        """For ever: a batch of each month that takes writes, together; while something was moved go on at once."""
+        """For ever: a batch of each month that takes writes; while something was moved go on at once."""
         while True:
             months = [self.parts.months.get(name) for name in self.parts.queue.pending]
             ready = [month for month in months if self.parts.database.available and self.may_drain(month)]
@@ -89,14 +92,21 @@ class Drainer:
             return False
 
     async def insert_batch(self, month: Month, entries: list[Entry]) -> Results:
-        """What became of each entry's event."""
-        limits = self.parts.database.limits
-        async with self._turns:
-            return await self.parts.store(JOB, month, [entry.event for entry in entries], [], lambda: limits)
+        """What became of each entry's event; of none that come after a fault that was not their own."""
+        limits, results, left = self.parts.database.limits, Results(), [entry.event for entry in entries]
+        while left and all(isinstance(one, Outcome) or one.owner is Owner.EVENT for one in results.values()):
+            began, live = time.monotonic(), time.monotonic() - self.parts.months.asked_at < LIVE_SECONDS
+            size = LIVE_BATCH_MAX if live else BATCH_MAX
+            async with self._turns:
+                results |= await self.parts.store(JOB, month, left[:size], [], lambda: limits)
+            left = left[size:]
+            if live:
+                await pause(time.monotonic() - began)
+        return results
 
     async def _move(self, month: Month, entries: list[Entry]) -> bool:
         results = await self.insert_batch(month, entries)
-        outcomes = [(entry, results[entry.event]) for entry in entries]
+        outcomes = [(entry, results[entry.event]) for entry in entries if entry.event in results]
         stored = [entry for entry, one in outcomes if isinstance(one, Outcome) and one.status is Status.CREATED]
         other = [entry for entry, one in outcomes if one == CONFLICT]
         # Without a connection nothing was tried: live writes go first, the next round tries again.

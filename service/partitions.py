@@ -1,5 +1,6 @@
 """Months: what is attached, what was, and the loop that creates what never was."""
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -69,6 +70,8 @@ class Months:
     admission: Admission
     metrics: Metrics
     log: Log
+    # When a live event last came for any month (monotonic seconds).
+    asked_at: float = -math.inf
     _known: dict[str, Month] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[Month]:

@@ -88,6 +88,7 @@ class Writer:
 
     async def write(self, events: list[Event], deadline: float) -> list[Outcome]:
         """Store or queue each event before `deadline` (monotonic seconds); their outcomes in order."""
+        self.months.asked_at = time.monotonic()
         outcomes: dict[Event, Outcome] = {}
         waiting = list(dict.fromkeys(events))
         while waiting:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -109,7 +110,9 @@ class ClosedLoop:
             if due > now:
                 await pause(min(due - now, self.pace.interval_seconds))
                 continue
-            due = max(due + self.pace.interval_seconds, now)
+            # Back on its own beat after a hang: writers released together would go on as one burst.
+            interval = self.pace.interval_seconds
+            due = due + interval * max(1, math.ceil((now - due) / interval)) if interval else now
             op = next(self._ops)
             planned = stream.next(op)
             status = await self._send(op, writer, planned)
