@@ -309,9 +309,7 @@ def judge_live(bench: Bench, verdicts: Verdicts) -> None:
     reference = statistics.median(done.whole_rate for done in bench.references)
     rates = [drain.drained_per_second / reference for _, drain in pairs]
     latencies = [drain.result.p99_seconds / control.result.p99_seconds for control, drain in pairs]
-    print(
-        f"drain under load / COPY and INSERT SELECT = {spread(rates)}; live p99 / without draining = {spread(latencies)}"
-    )
+    print(f"drain under load / COPY and INSERT SELECT = {spread(rates)}; live p99 / without = {spread(latencies)}")
     ratio, latency = statistics.median(rates), statistics.median(latencies)
     verdicts.judge(f"under live load, a tenth of COPY and INSERT SELECT: {ratio:.0%}", kept=ratio >= LIVE_GOAL)
     verdicts.judge(

@@ -36,8 +36,8 @@ def bind(host: str, port: int, name: str) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
-    except OSError as error:
-        raise ConfigError(f"{name} {host}:{port} cannot be listened on ({error.strerror}); choose another.") from None
+    except (OSError, TypeError, ValueError) as error:
+        raise ConfigError(f"{name} {host}:{port} cannot be listened on ({error}); choose another.") from None
 
 
 class _Server(uvicorn.Server):
@@ -101,10 +101,10 @@ class Application:
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         # What libraries would say goes past the limits of the log, and the parts say it themselves.
         logging.disable(logging.CRITICAL)
-        listeners = [bind(parts.config.host, parts.config.port, "PORT")]
+        listeners = [bind(parts.config.host, parts.config.port, "HOST and PORT")]
         if parts.config.metrics_port is not None:
             host = parts.config.metrics_host or parts.config.host
-            listeners.append(bind(host, parts.config.metrics_port, "METRICS_PORT"))
+            listeners.append(bind(host, parts.config.metrics_port, "METRICS_HOST and METRICS_PORT"))
         ports, server = [listener.getsockname()[1] for listener in listeners], self._serve(listeners)
         if parts.config.port_file is not None:
             # A reader sees all of it or nothing.

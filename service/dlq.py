@@ -28,7 +28,7 @@ READ_SECONDS = 2.0
 FILTER_SLOTS = 1 << 23
 # One row, and so one return to Python: between rows the thread would wait for the event loop's, again and again.
 _ENTRIES = """
-SELECT json_group_array(json_array(event, seq, partition, state, attempts, sqlstate, message, queued_at))
+SELECT json_group_array(json_array(CAST(event AS TEXT), seq, partition, state, attempts, sqlstate, message, queued_at))
 FROM (SELECT * FROM events WHERE {} ORDER BY seq LIMIT ?)"""
 _INSERT = "INSERT INTO events (key, partition, sqlstate, message, queued_at, event) VALUES (?, ?, ?, ?, ?, ?)"
 _FORGET = "DELETE FROM events WHERE seq IN (SELECT value FROM json_each(?))"
@@ -271,15 +271,19 @@ class SqliteQueue:
                 raise OSError("another process owns the queue") from None
             db = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
             files.callback(db.close)
+            # What somebody else wrote into the file may be no text, and must stop nobody.
+            db.text_factory = lambda data: data.decode("utf-8", "replace")
             db.executescript(sql("dlq"))
+            names = self._names()
             self._filter = bytearray(FILTER_SLOTS)
             for (key,) in db.execute("SELECT key FROM events"):
                 self._mark(key, 1)
             counted = db.execute("SELECT state, coalesce(reason, partition), count(*) FROM events GROUP BY 1, 2")
             self._counts = Counter({(state, name): count for state, name, count in counted})
-            self._inodes = self._names()
             self._tell(db)
-            self._db, self._files = db, files.pop_all()
+            if 0 in names or names != self._names():
+                raise OSError("the file was deleted or replaced meanwhile")
+            self._db, self._files, self._inodes = db, files.pop_all(), names
             self._opening += 1
         return db
 

@@ -24,6 +24,7 @@ DRAINS_AT_ONCE = 2
 LIVE_SECONDS = 1.0
 LIVE_BATCH_MAX = 200
 _TICK_SECONDS = 0.1
+_DAMAGED = Fault(Owner.EVENT, None, "the entry was changed in the queue")
 _CONFLICT = Fault(Owner.EVENT, None, CONFLICT.detail)
 
 
@@ -33,33 +34,35 @@ class Drainer:
 
     parts: Writer
     _probes: set[asyncio.Task[None]] = field(default_factory=set)
+    _probing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PROBES_AT_ONCE))
     _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(DRAINS_AT_ONCE))
     _batch: int = BATCH_MAX
 
     async def run_probes(self) -> None:
-        """For ever: each open month gets its one probe when it is due, an idle one now and then."""
+        """For ever: each open month gets its one probe when it is due, an idle one when there is time."""
         while True:
+            due = [month for month in self.parts.months if month.breaker.probe_is_due]
+            for month in due if self.parts.database.available else []:
+                month.breaker.begin_probe()
+                self._start_probe(month)
+            # Damage shows only when somebody writes: where nobody does, a probe must.
+            now, idle_seconds = time.monotonic(), self.parts.config.partition_check_seconds
             for month in self.parts.months:
-                if self.parts.database.available and len(self._probes) < PROBES_AT_ONCE and self._needs_probe(month):
-                    task = asyncio.create_task(self._probe(month))
-                    self._probes.add(task)
-                    task.add_done_callback(self._probes.discard)
+                idle = month.attached and month.breaker.allows and now - month.proved_at > idle_seconds
+                if idle and self.parts.database.available and len(self._probes) < PROBES_AT_ONCE:
+                    month.proved_at = now
+                    self._start_probe(month)
             await pause(_TICK_SECONDS)
 
-    def _needs_probe(self, month: Month) -> bool:
-        if month.breaker.probe_is_due:
-            month.breaker.begin_probe()
-            return True
-        # Damage shows only when somebody writes: where nobody does, a probe must.
-        now, idle_seconds = time.monotonic(), self.parts.config.partition_check_seconds
-        if not (month.attached and month.breaker.allows and now - month.proved_at > idle_seconds):
-            return False
-        month.proved_at = now
-        return True
+    def _start_probe(self, month: Month) -> None:
+        task = asyncio.create_task(self._probe(month))
+        self._probes.add(task)
+        task.add_done_callback(self._probes.discard)
 
     async def _probe(self, month: Month) -> None:
         spared, day = not month.breaker.allows, month.probe_day
-        fault = await self.parts.attempt(JOB, day, partial(probe, day), self.parts.database.limits)
+        async with self._probing:
+            fault = await self.parts.attempt(JOB, day, partial(probe, day), self.parts.database.limits)
         if spared and fault is None:
             month.breaker.probe_succeeded()
             month.attached = month.attached or None
@@ -105,6 +108,10 @@ class Drainer:
         return results
 
     async def _move(self, month: Month, entries: list[Entry]) -> bool:
+        damaged = [entry for entry in entries if entry.event.month != entry.partition]
+        if damaged:
+            await self.parts.queue.put_back(damaged, _DAMAGED, time.time(), "poison")
+            return True
         results = await self.insert_batch(month, entries)
         outcomes = [(entry, results[entry.event]) for entry in entries if entry.event in results]
         stored = [entry for entry, one in outcomes if isinstance(one, Outcome) and one.status is Status.CREATED]

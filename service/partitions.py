@@ -107,7 +107,8 @@ class Months:
 
     def failed(self, month: Month, fault: Fault) -> None:
         """A write failed: open the breaker if the server refused it, and have a month created that never was."""
-        month.asked |= fault.no_partition
+        if fault.no_partition:
+            month.asked, month.attached = True, False
         if fault.owner in (Owner.PARTITION, Owner.DATABASE):
             month.evidence = f"{fault.message} ({fault.sqlstate})"
             self.trip(month)

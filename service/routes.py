@@ -49,7 +49,7 @@ def check_token(request: Request, token: str | None) -> None:
     """Raises HTTPException, a 401, unless the request carries the token that is set."""
     scheme, _, given = request.headers.get("authorization", "").partition(" ")
     if token is not None and not (
-        scheme.lower() == "bearer" and secrets.compare_digest(given.encode(), token.encode())
+        scheme.lower() == "bearer" and secrets.compare_digest(given.encode("latin-1"), token.encode())
     ):
         raise HTTPException(401, "a bearer token is required", {"www-authenticate": "Bearer"})
 
@@ -208,7 +208,8 @@ def _entry_json(entry: Entry, whole: bool) -> str:
     queued_at = format_timestamp(datetime.fromtimestamp(entry.queued_at, UTC))
     state = {"state": entry.state, "attempts": entry.attempts, "last_error": error, "queued_at": queued_at}
     # The event is spliced in as the text that was stored, so that its numbers stay exact.
-    return json.dumps(named | state)[:-1] + (f',"event":{event.text}}}' if whole else "}")
+    text = event.text if event.month == entry.partition else json.dumps(event.text)
+    return json.dumps(named | state)[:-1] + (f',"event":{text}}}' if whole else "}")
 
 
 def make_app(routes: list[Route], metrics: Metrics, report: Callable[[Exception], None]) -> ASGIApp:

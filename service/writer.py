@@ -5,7 +5,8 @@ import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime
+from datetime import time as time_of_day
 from functools import partial
 from typing import TypeVar
 
@@ -95,7 +96,7 @@ class Writer:
             # Of several with one identity the first goes first; those after it are re-sends with other content.
             turn = {event.identity: event for event in reversed(waiting)}.values()
             months = defaultdict(list)
-            for event in turn:
+            for event in reversed(turn):
                 months[event.month].append(event)
             jobs = [self._write_month(self.months.get(name), group, deadline) for name, group in months.items()]
             for one in await asyncio.gather(*jobs) if len(jobs) > 1 else [await jobs[0]]:
@@ -117,8 +118,9 @@ class Writer:
             work = partial(select, query, month.first, next_month(month.first))
             return await self.attempt("query", month.probe_day, work, (wait, use))
 
-        start, end = query.start.date(), query.end.date()
-        months = [month for month in self.months if month.first <= end and next_month(month.first) > start]
+        start, end = query.start.date(), query.end.replace(tzinfo=None)
+        months = [month for month in self.months if datetime.combine(month.first, time_of_day.min) < end]
+        months = [month for month in months if next_month(month.first) > start]
         results = list(zip(months, await asyncio.gather(*map(read_month, months)), strict=True))
         events = [event for _, result in results if not isinstance(result, Fault) for event in result]
         return events, [month.name for month, one in results if isinstance(one, Fault) or month.attached is False]
