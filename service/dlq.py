@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 from zlib import crc32
 
-from .classify import Fault
+from .classify import Fault, Owner
 from .logs import Log
 from .models import CONFLICT, Event, Outcome, Status
 from .pool import sql
@@ -30,9 +30,10 @@ FILTER_SLOTS = 1 << 23
 _ENTRIES = """
 SELECT json_group_array(json_array(CAST(event AS TEXT), seq, partition, state, attempts, sqlstate, message, queued_at))
 FROM (SELECT * FROM events WHERE {} ORDER BY seq LIMIT ?)"""
+_HELD = "SELECT event FROM events WHERE key=? AND (reason IS NOT 'conflict' OR event=?)"
 _INSERT = "INSERT INTO events (key, partition, sqlstate, message, queued_at, event) VALUES (?, ?, ?, ?, ?, ?)"
 _FORGET = "DELETE FROM events WHERE seq IN (SELECT value FROM json_each(?))"
-_RETRY = "UPDATE events SET attempts=attempts+1, sqlstate=?, message=?, due_at=?, reason=?, state=? WHERE seq=?"
+_RETRY = "UPDATE events SET attempts=attempts+?, sqlstate=?, message=?, due_at=?, reason=?, state=? WHERE seq=?"
 
 
 def key_of(event: Event) -> int:
@@ -92,11 +93,11 @@ class DeadLetterQueue(Protocol):
     async def due(self, partition: str, limit: int) -> list[Entry]:
         """The oldest pending entries of a month whose time has come."""
 
-    async def remove(self, entries: Sequence[Entry]) -> None:
-        """Forget entries that are in the table."""
+    async def remove(self, entries: Sequence[Entry]) -> int:
+        """Forget entries that are in the table. Returns how many were still there."""
 
     async def put_back(self, entries: Sequence[Entry], fault: Fault, due_at: float, dead_reason: str | None) -> None:
-        """Record an attempt that failed by the events' own fault: due again later, or dead for a reason."""
+        """Record an attempt that failed: due again later, or dead for a reason."""
 
     async def page(self, state: str | None, after_seq: int, limit: int) -> list[Entry]:
         """Entries in the order of their arrival."""
@@ -135,11 +136,13 @@ class SqliteQueue:
     async def enqueue(self, failed: Sequence[tuple[Event, Fault]], timeout_seconds: float) -> list[Outcome]:
         return await self._do(lambda db: [self._insert(db, *one) for one in failed], timeout_seconds)
 
-    async def remove(self, entries: Sequence[Entry]) -> None:
-        await self._do(lambda db: self._delete(db, entries))
+    async def remove(self, entries: Sequence[Entry]) -> int:
+        return await self._do(lambda db: self._delete(db, entries))
 
     async def put_back(self, entries: Sequence[Entry], fault: Fault, due_at: float, dead_reason: str | None) -> None:
-        await self._do(lambda db: self._retry(db, entries, (fault.sqlstate, fault.message, due_at, dead_reason)))
+        # Only the events' own faults count as attempts.
+        why = (fault.owner is Owner.EVENT, fault.sqlstate, fault.message, due_at, dead_reason)
+        await self._do(lambda db: self._retry(db, entries, why))
 
     async def check(self) -> None:
         # Only a write tells whether a full disk has room again; while all is well a lock is enough.
@@ -300,7 +303,8 @@ class SqliteQueue:
         self._oldest_queued_at = min(times, default=None)
 
     def _held(self, db: sqlite3.Connection, event: Event) -> Event | None:
-        rows = db.execute("SELECT event FROM events WHERE key=?", [key_of(event)])
+        # The owner of an identity is in the table: what it refused does not stand for it.
+        rows = db.execute(_HELD, [key_of(event), event.text])
         return next((other for (text,) in rows if (other := Event(text)).identity == event.identity), None)
 
     def _insert(self, db: sqlite3.Connection, event: Event, fault: Fault) -> Outcome:
@@ -316,11 +320,12 @@ class SqliteQueue:
         self._changes["pending", event.month] += 1
         return Outcome(Status.QUEUED)
 
-    def _delete(self, db: sqlite3.Connection, entries: Sequence[Entry]) -> None:
+    def _delete(self, db: sqlite3.Connection, entries: Sequence[Entry]) -> int:
         gone = [entry for entry in entries if entry.opening == self._opening]
         db.execute(_FORGET, [json.dumps([entry.seq for entry in gone])])
         self._leaving += [key_of(entry.event) for entry in gone]
         self._changes.subtract(("pending", entry.partition) for entry in gone)
+        return len(gone)
 
     def _retry(self, db: sqlite3.Connection, entries: Sequence[Entry], why: tuple[str | float | None, ...]) -> None:
         reason = str(why[-1] or "")

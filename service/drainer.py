@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import accumulate
@@ -14,7 +15,8 @@ from .pool import pause
 from .table import probe
 from .writer import Results, Writer
 
-BATCH_MAX = 1000
+# Small at first: how large the events are shows when they are read.
+BATCH_START, BATCH_MAX = 64, 1000
 # What a statement carries in a short time.
 BATCH_CHARACTERS = 1024 * 1024
 JOB = "drain"
@@ -33,36 +35,40 @@ class Drainer:
     """Two loops: one probes months, one empties the queue of those that take writes."""
 
     parts: Writer
-    _probes: set[asyncio.Task[None]] = field(default_factory=set)
+    _probes: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    _drains: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    # In the order in which they ask, so that slow months do not keep the places from others.
     _probing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PROBES_AT_ONCE))
     _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(DRAINS_AT_ONCE))
-    _batch: int = BATCH_MAX
+    _batch: int = BATCH_START
+
+    def _start(
+        self, jobs: dict[str, asyncio.Task[None]], month: Month, job: Callable[[Month], Awaitable[None]]
+    ) -> None:
+        """One job a month; one that failed by what it did not foresee raises here, where it is reported."""
+        running = jobs.get(month.name)
+        if running is None or running.done():
+            jobs[month.name] = asyncio.ensure_future(job(month))
+            if running is not None:
+                running.result()
 
     async def run_probes(self) -> None:
-        """For ever: each open month gets its one probe when it is due, an idle one when there is time."""
+        """For ever: each open month gets its one probe when it is due, an idle one now and then."""
         while True:
-            due = [month for month in self.parts.months if month.breaker.probe_is_due]
-            for month in due if self.parts.database.available else []:
-                month.breaker.begin_probe()
-                self._start_probe(month)
-            # Damage shows only when somebody writes: where nobody does, a probe must.
-            now, idle_seconds = time.monotonic(), self.parts.config.partition_check_seconds
-            for month in self.parts.months:
-                idle = month.attached and month.breaker.allows and now - month.proved_at > idle_seconds
-                if idle and self.parts.database.available and len(self._probes) < PROBES_AT_ONCE:
-                    month.proved_at = now
-                    self._start_probe(month)
+            for month in self.parts.months if self.parts.database.available else []:
+                # Damage shows only when somebody writes: where nobody does, a probe must.
+                idle = time.monotonic() - month.proved_at > self.parts.config.partition_check_seconds
+                if month.breaker.probe_is_due or (idle and month.attached and month.breaker.allows):
+                    self._start(self._probes, month, self._probe)
             await pause(_TICK_SECONDS)
 
-    def _start_probe(self, month: Month) -> None:
-        task = asyncio.create_task(self._probe(month))
-        self._probes.add(task)
-        task.add_done_callback(self._probes.discard)
-
     async def _probe(self, month: Month) -> None:
-        spared, day = not month.breaker.allows, month.probe_day
         async with self._probing:
+            spared, day = not month.breaker.allows, month.probe_day
+            if spared:
+                month.breaker.begin_probe()
             fault = await self.parts.attempt(JOB, day, partial(probe, day), self.parts.database.limits)
+        month.proved_at = time.monotonic()
         if spared and fault is None:
             month.breaker.probe_succeeded()
             month.attached = month.attached or None
@@ -72,12 +78,15 @@ class Drainer:
             self.parts.months.failed(month, fault)
 
     async def run_drain(self) -> None:
-        """For ever: a batch of each month that takes writes; while something was moved go on at once."""
+        """For ever: a job for each month that has something queued and takes writes."""
         while True:
-            months = [self.parts.months.get(name) for name in self.parts.queue.pending]
-            ready = [month for month in months if self.parts.database.available and self.may_drain(month)]
-            if not any(await asyncio.gather(*map(self.drain_month, ready))):
-                await pause(self.parts.config.dlq_retry_min_seconds)
+            for name in self.parts.queue.pending:
+                self._start(self._drains, self.parts.months.get(name), self._drain)
+            await pause(self.parts.config.dlq_retry_min_seconds)
+
+    async def _drain(self, month: Month) -> None:
+        while self.parts.database.available and self.may_drain(month) and await self.drain_month(month):
+            pass
 
     def may_drain(self, month: Month) -> bool:
         """Whether the month takes writes."""
@@ -92,6 +101,7 @@ class Drainer:
             return bool(entries) and await self._move(month, entries)
         except DlqError as error:
             self.parts.log.error("DLQ cannot be drained", error=str(error))
+            self._batch = BATCH_START
             return False
 
     async def insert_batch(self, month: Month, entries: list[Entry]) -> Results:
@@ -119,25 +129,28 @@ class Drainer:
         # Without a connection nothing was tried: live writes go first, the next round tries again.
         failed = [(e, one) for e, one in outcomes if isinstance(one, Fault) and one.owner is not Owner.POOL]
         if stored:
-            self._batch = min(BATCH_MAX, max(self._batch, len(stored) * 2))
+            self._batch = min(BATCH_MAX, max(BATCH_START, len(stored) * 2))
             self.parts.months.wrote(month)
-            await self.parts.queue.remove(stored)
-            self.parts.metrics.drained.labels(month.name).inc(len(stored))
+            self.parts.metrics.drained.labels(month.name).inc(await self.parts.queue.remove(stored))
         self.parts.metrics.drain_failures.labels(month.name).inc(len(failed) + len(other))
         if other:
             await self.parts.queue.put_back(other, _CONFLICT, time.time(), "conflict")
-        for entry, fault in failed:
-            if fault.owner is Owner.EVENT:
-                await self._strike(entry, fault)
-        for fault in {fault for _, fault in failed if fault.owner is not Owner.EVENT}:
+        # One that its partition refuses alone waits aside: those behind it may be welcome.
+        alone = len(entries) == 1
+        own = [(entry, fault) for entry, fault in failed if fault.owner is Owner.EVENT]
+        aside = own or [(entry, fault) for entry, fault in failed if alone and fault.owner is Owner.PARTITION]
+        await asyncio.gather(*[self._strike(entry, fault) for entry, fault in aside])
+        for fault in {fault for entry, fault in failed if (entry, fault) not in aside}:
             self.parts.months.failed(month, fault)
             # A batch too large for a slow link, or for the statement's time, would fail for ever.
             self._batch = max(1, self._batch // 4)
         return bool(stored or other)
 
     async def _strike(self, entry: Entry, fault: Fault) -> None:
-        """One more attempt that failed by the event's own fault; dead after the last."""
-        config, attempts = self.parts.config, entry.attempts + 1
+        """One more attempt that failed; dead after the last that was the event's own fault."""
+        config, own = self.parts.config, fault.owner is Owner.EVENT
+        attempts = entry.attempts + own
         wait = min(config.dlq_retry_min_seconds * 2.0 ** min(attempts, 30), config.dlq_retry_max_seconds)
-        reason = "poison" if attempts >= config.dlq_max_attempts else None
-        await self.parts.queue.put_back([entry], fault, time.time() + wait, reason)
+        reason = "poison" if own and attempts >= config.dlq_max_attempts else None
+        due_at = time.time() + (wait if own else config.dlq_retry_max_seconds)
+        await self.parts.queue.put_back([entry], fault, due_at, reason)

@@ -67,10 +67,11 @@ class Gauges(Collector):
         depth = _gauge("dlq_depth", "Pending events", None, "partition")
         dead = _gauge("dlq_dead_letters", "Dead letters", None, "reason")
         for month in self.months:
+            now = month.status
             last_write.add_metric([month.name], month.last_write_timestamp)
             depth.add_metric([month.name], self.queue.pending.get(month.name, 0))
             for name in STATUSES:
-                status.add_metric([month.name, name], name == month.status)
+                status.add_metric([month.name, name], name == now)
         for reason, count in (dict.fromkeys(DEAD_REASONS, 0) | self.queue.dead).items():
             dead.add_metric([reason], count)
         yield from (last_write, status, depth, dead)

@@ -125,6 +125,11 @@ class Sight:
     partly_attached: bool
 
 
+async def look(names: list[str], connection: Connection) -> list[Sight]:
+    """These months, and all that the catalog knows."""
+    return [Sight(*row) for row in await (await connection.execute(sql("catalog"), [names])).fetchall()]
+
+
 @dataclass(frozen=True)
 class Maintenance:
     """Looks at the catalog every few seconds and when a month is asked for; creates what is due."""
@@ -161,13 +166,14 @@ class Maintenance:
         async with self.database.connection(JOB, self.database.limits[0], _JOB_SECONDS) as connection:
             if not self.database.schema_ready:
                 await connection.execute(_LOCK + sql("schema"))
-            seen = await self._look(connection)
+            names = [*self._ahead(self.config.partitions_from), *(month.name for month in self.months)]
+            seen = await look(names, connection)
             ahead = self._ahead(None if any(one.recorded for one in seen) else self.config.partitions_from)
             due = {*ahead, *(month.name for month in self.months if month.asked)}
             absent = [one.month for one in seen if one.month in due and not one.recorded and not one.partly_attached]
             if absent:
                 await self._create(connection, absent)
-                seen = await self._look(connection)
+                seen = await look(names, connection)
             unrecorded = [one.month for one in seen if one.partly_attached and not one.recorded]
             if unrecorded:
                 await connection.execute(_RECORD, [unrecorded])
@@ -177,11 +183,6 @@ class Maintenance:
             if one.first_missing is None or month.last_write_timestamp < started:
                 self._apply(month, one)
         self.database.schema_ready = True
-
-    async def _look(self, connection: Connection) -> list[Sight]:
-        names = [*self._ahead(self.config.partitions_from), *(month.name for month in self.months)]
-        rows = await (await connection.execute(sql("catalog"), [names])).fetchall()
-        return [Sight(*row) for row in rows]
 
     async def _create(self, connection: Connection, names: list[str]) -> None:
         """All in one transaction, which is quick; if that fails each in its own."""

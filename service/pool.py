@@ -157,7 +157,8 @@ class Database:
                 self._lost_in_a_row = 0
             except psycopg.Error as error:
                 if connection.broken or fault_of(error).owner is Owner.LINK:
-                    self._lost("Database connection lost", error)
+                    # One cut off early, for want of time, says nothing of the database.
+                    self._lost("Database connection lost", error, int(use_seconds >= self.limits[1]))
                 else:
                     self._lost_in_a_row = 0
                 raise

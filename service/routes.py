@@ -129,6 +129,7 @@ class Api:
         deadline = time.monotonic() + self.parts.config.request_deadline_seconds
         values = await self._body(request)
         if not isinstance(values, list) or not 1 <= len(values) <= BATCH_MAX:
+            self.parts.metrics.events.labels("rejected").inc(len(values) if isinstance(values, list) else 1)
             raise InvalidError({"": f"must be an array of 1 to {BATCH_MAX} events"})
         taken = await self._take(values, deadline)
         codes = {_CODES[outcome.status] for outcome, _ in taken}

@@ -11,15 +11,14 @@ from .classify import Fault, Owner, fault_of
 from .models import Event, canonical, make_event, parse_json
 from .pool import Connection, sql
 
-PROBE_LOCK_TIMEOUT_MS = 250
 # An insert that reports success without a row, as a trigger may make it do, is the partition's fault.
 NOTHING_STORED = Fault(Owner.PARTITION, None, "the insert stored nothing")
 
 
 def event_of(row: Sequence[Any]) -> Event:
-    """The event in a row of the columns after event_date, led by its id."""
+    """The event in a row of the columns after event_date, led by its id; a stranger's may be nested deeper."""
     event_id, stamp, *texts, data = row
-    return make_event(event_id, stamp, texts, canonical(parse_json(data)))
+    return make_event(event_id, stamp, texts, canonical(parse_json(data), -900))
 
 
 async def insert(events: list[Event], connection: Connection) -> list[Event]:
@@ -53,16 +52,16 @@ class Query:
     limit: int
 
 
-async def select(query: Query, first: date, after: date, connection: Connection) -> list[Event]:
-    """The answers in the month of these bounds by time and id, one more than the limit if there are more."""
+async def select(query: Query, first: date, after: date, connection: Connection) -> list[tuple[Any, ...]]:
+    """The rows for `event_of` between these days by time and id, one more than the limit if there are more."""
     values = (first, after, query.start, query.end, query.event_id, query.correlation_id, query.limit + 1)
-    return [event_of(row) for row in await (await connection.execute(sql("query"), values)).fetchall()]
+    return await (await connection.execute(sql("query"), values)).fetchall()
 
 
 async def probe(day: date, connection: Connection) -> Fault | None:
     """Try a harmless row for this day and take it back. Returns what went wrong; raises when the link is lost."""
     try:
-        text = sql("probe").format(day=day.isoformat(), lock_timeout_ms=PROBE_LOCK_TIMEOUT_MS)
+        text = sql("probe").format(day=day.isoformat())
         cursor = await connection.execute(text)
         counts = [cursor.rowcount]
         while cursor.nextset():

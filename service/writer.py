@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from datetime import time as time_of_day
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psycopg
 
@@ -19,9 +19,9 @@ from .dlq import DeadLetterQueue, DlqError
 from .logs import Log
 from .metrics import Metrics
 from .models import CONFLICT, Event, Outcome, Status
-from .partitions import Month, Months, next_month
+from .partitions import Month, Months, look, next_month
 from .pool import Connection, Database
-from .table import NOTHING_STORED, Query, insert, select, settle_owner, stored
+from .table import NOTHING_STORED, Query, event_of, insert, select, settle_owner, stored
 
 T = TypeVar("T")
 Limits = Callable[[], tuple[float, float]]
@@ -37,7 +37,11 @@ async def insert_or_compare(month: Month, events: list[Event], known: list[Event
     """Insert `events`; for those that were there, and for `known`, what is stored decides."""
     results: Results = dict.fromkeys(await insert(events, connection) if events else [], CREATED)
     rest = [event for event in [*events, *known] if event not in results]
-    there = await stored(rest, month.first, next_month(month.first), connection) if rest else {}
+    try:
+        there = await stored(rest, month.first, next_month(month.first), connection) if rest else {}
+    except psycopg.Error as error:
+        # What was inserted is committed, whatever became of the comparison.
+        return results | dict.fromkeys(rest, fault_of(error))
     for event in rest:
         other = there.get(event.identity)
         same = replace(CREATED, duplicate=True) if other == event else CONFLICT
@@ -101,6 +105,9 @@ class Writer:
             jobs = [self._write_month(self.months.get(name), group, deadline) for name, group in months.items()]
             for one in await asyncio.gather(*jobs) if len(jobs) > 1 else [await jobs[0]]:
                 outcomes |= one
+            # What was refused for want of room or time would be again, and the deadline is for all.
+            refused = {event.identity: one for event, one in outcomes.items() if one.status is Status.UNAVAILABLE}
+            outcomes |= {event: refused[event.identity] for event in waiting if event.identity in refused}
             waiting = [event for event in waiting if event not in outcomes]
         first = (
             {event: index for index, event in reversed(list(enumerate(events)))} if len(outcomes) < len(events) else {}
@@ -114,16 +121,21 @@ class Writer:
         """What can be read, in the order of the months, and the names of those that cannot."""
         wait, use = self._limits(deadline)
 
-        async def read_month(month: Month) -> list[Event] | Fault:
+        async def read_month(month: Month) -> list[tuple[Any, ...]] | Fault:
             work = partial(select, query, month.first, next_month(month.first))
-            return await self.attempt("query", month.probe_day, work, (wait, use))
+            return await self.attempt(f"query {month.name}", month.probe_day, work, (wait, use))
 
         start, end = query.start.date(), query.end.replace(tzinfo=None)
         months = [month for month in self.months if datetime.combine(month.first, time_of_day.min) < end]
         months = [month for month in months if next_month(month.first) > start]
         results = list(zip(months, await asyncio.gather(*map(read_month, months)), strict=True))
-        events = [event for _, result in results if not isinstance(result, Fault) for event in result]
-        return events, [month.name for month, one in results if isinstance(one, Fault) or month.attached is False]
+        rows = [row for _, result in results if not isinstance(result, Fault) for row in result][: query.limit + 1]
+        # After the reads: a month that was detached before them has nothing to say, and no error either.
+        names = [month.name for month in months]
+        seen = await self.attempt("query", query.start.date(), partial(look, names), (wait, use)) if names else []
+        missing = {one.month for one in seen if one.first_missing} if not isinstance(seen, Fault) else set(names)
+        bad = [month.name for month, one in results if isinstance(one, Fault) or month.name in missing]
+        return list(map(event_of, rows)), bad
 
     def _may_try(self, month: Month) -> bool:
         return self.database.available and month.breaker.allows

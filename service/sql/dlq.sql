@@ -7,7 +7,7 @@ CREATE TABLE IF NOT EXISTS events (
     seq       INTEGER PRIMARY KEY AUTOINCREMENT,
     -- The first digits of the event's id, as a number: an index that is a quarter of one of ids and dates.
     key       INTEGER NOT NULL,
-    partition TEXT NOT NULL,
+    partition TEXT NOT NULL CHECK (partition GLOB '[0-9][0-9][0-9][0-9]_[01][0-9]'),
     state     TEXT NOT NULL DEFAULT 'pending',
     reason    TEXT,
     attempts  INTEGER NOT NULL DEFAULT 0,

@@ -93,11 +93,11 @@ def reinsert_without_idempotence() -> None:
     remove = SqliteQueue.remove
     failed_once: set[int] = set()
 
-    async def forgetful(self: SqliteQueue, entries: Sequence[Entry]) -> None:
+    async def forgetful(self: SqliteQueue, entries: Sequence[Entry]) -> int:
         fresh = {entry.seq for entry in entries} - failed_once
         failed_once.update(fresh)
         if fresh:
             raise DlqError("the removal was lost", "unknown")
-        await remove(self, entries)
+        return await remove(self, entries)
 
     SqliteQueue.remove = forgetful  # type: ignore[method-assign]
