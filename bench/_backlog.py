@@ -95,7 +95,7 @@ def make_backlog(folder: Path, samples: Path, count: int) -> Backlog:
     backlog = Backlog(count, folder / "backlog.sqlite3", folder / "backlog.copy")
     empty_queue(samples, backlog.queue)
     with closing(sqlite3.connect(samples)) as queue:
-        columns = [name for _, name, _, _, _, key in queue.execute("PRAGMA table_info(events)") if not key]
+        columns = [name for _, name, *_ in queue.execute("PRAGMA table_info(events)")]
         found = queue.execute(f"SELECT {', '.join(columns)} FROM events ORDER BY substr(event, 14, 36)").fetchall()
 
     def rows() -> Iterator[list[object]]:
@@ -105,7 +105,10 @@ def make_backlog(folder: Path, samples: Path, count: int) -> Backlog:
                 sample = number % len(SHAPES)
                 own = _sample_id(sample)
                 row = [value.replace(own, event_id) if isinstance(value, str) else value for value in found[sample]]
-                row[columns.index("key")] = key_of(Event(str(row[columns.index("event")])))
+                event = Event(str(row[columns.index("event")]))
+                row[columns.index("key")] = key_of(event)
+                # The month leads the number; what follows it counts arrivals.
+                row[columns.index("seq")] = int(str(row[columns.index("seq")])) + number - sample
                 yield row
 
     with closing(sqlite3.connect(backlog.queue, isolation_level=None)) as queue:

@@ -1,8 +1,6 @@
 """`python -m service`: exit 0 after a signal, 2 when the configuration is wrong."""
 
-import sys
-
 from .app import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -1,5 +1,6 @@
 """Configuration: the environment read once, checked once, frozen."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from datetime import date
@@ -34,19 +35,14 @@ _whole = partial(_number, int, "a whole number")
 _seconds = partial(_number, float, "a number of seconds", low=0.01, high=86400)
 
 
-def _sqlite_path(url: str) -> str:
-    prefix, path = url[:10], url[10:]
-    if prefix != "sqlite:///" or not path:
-        raise ValueError(url)
-    return path
-
-
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """Everything the service takes from its environment, each field from the variable of its name in capitals."""
 
     database_url: str = _setting(make_conninfo, "a URL such as postgresql://user:password@127.0.0.1/audit", MISSING)
-    dlq_path: str = _setting(_sqlite_path, "sqlite:///relative/path or sqlite:////absolute/path", MISSING)
+    dlq_path: str = _setting(
+        lambda url: re.split("^sqlite:///(?=.)", url)[1], "sqlite:///path or sqlite:////absolute/path", MISSING
+    )
     host: str = _setting(str, "an address", "127.0.0.1")
     port: int = _whole(8080, 0, 65535)
     port_file: str | None = _setting(str, "a path")
@@ -82,10 +78,10 @@ def load(environ: Mapping[str, str]) -> Config:
                 values[one.name] = one.metadata["parse"](text)
             elif one.default is MISSING:
                 raise ValueError(text)
-        except (ValueError, ProgrammingError):
+        except (ValueError, LookupError, ProgrammingError):
             # A URL may carry a password, so its text is not repeated.
-            problem = "not set" if not text else "not valid" if name.endswith("_URL") else repr(text)
-            raise ConfigError(f"{name} is {problem}; set it to {one.metadata['expected']}.") from None
+            found = "" if name.endswith("_URL") else f" It is {text!r}."
+            raise ConfigError(f"{name} must be {one.metadata['expected']}.{found}") from None
     config = Config(**values)
     if config.dlq_retry_min_seconds > config.dlq_retry_max_seconds:
         raise ConfigError("DLQ_RETRY_MIN_SECONDS is above DLQ_RETRY_MAX_SECONDS; lower the first.")

@@ -7,27 +7,24 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import accumulate
 
-from .classify import Fault, Owner
+from .database import Fault, Owner, pause
 from .dlq import DlqError, Entry
-from .models import CONFLICT, Outcome, Status
+from .models import CONFLICT, Outcome
 from .partitions import Month
-from .pool import pause
-from .table import probe
-from .writer import Results, Writer
+from .writer import Results, Writer, probe
 
 # Small at first: how large the events are shows when they are read.
 BATCH_START, BATCH_MAX = 64, 1000
 # What a statement carries in a short time.
 BATCH_CHARACTERS = 1024 * 1024
 JOB = "drain"
-PROBES_AT_ONCE = 2
-DRAINS_AT_ONCE = 2
+PROBES_AT_ONCE, DRAINS_AT_ONCE = 2, 2
 # While somebody wrote so lately the drain works half of the time, in short steps.
-LIVE_SECONDS = 1.0
-LIVE_BATCH_MAX = 200
+LIVE_SECONDS, LIVE_BATCH_MAX = 1.0, 200
 _TICK_SECONDS = 0.1
 _DAMAGED = Fault(Owner.EVENT, None, "the entry was changed in the queue")
 _CONFLICT = Fault(Owner.EVENT, None, CONFLICT.detail)
+Job = Callable[[Month], Awaitable[None]]
 
 
 @dataclass
@@ -35,31 +32,28 @@ class Drainer:
     """Two loops: one probes months, one empties the queue of those that take writes."""
 
     parts: Writer
-    _probes: dict[str, asyncio.Task[None]] = field(default_factory=dict)
-    _drains: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    _running: dict[tuple[Job, str], asyncio.Future[None]] = field(default_factory=dict)
     # In the order in which they ask, so that slow months do not keep the places from others.
     _probing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PROBES_AT_ONCE))
     _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(DRAINS_AT_ONCE))
     _batch: int = BATCH_START
 
-    def _start(
-        self, jobs: dict[str, asyncio.Task[None]], month: Month, job: Callable[[Month], Awaitable[None]]
-    ) -> None:
-        """One job a month; one that failed by what it did not foresee raises here, where it is reported."""
-        running = jobs.get(month.name)
-        if running is None or running.done():
-            jobs[month.name] = asyncio.ensure_future(job(month))
-            if running is not None:
-                running.result()
+    def _start(self, month: Month, job: Job) -> None:
+        """One of its kind a month; one that failed by what it did not foresee raises here, where it is reported."""
+        last = self._running.get((job, month.name))
+        if last is None or last.done():
+            self._running[job, month.name] = asyncio.ensure_future(job(month))
+            if last is not None:
+                last.result()
 
     async def run_probes(self) -> None:
         """For ever: each open month gets its one probe when it is due, an idle one now and then."""
         while True:
-            for month in self.parts.months if self.parts.database.available else []:
+            for month in list(self.parts.months.values()) if self.parts.database.available else []:
                 # Damage shows only when somebody writes: where nobody does, a probe must.
                 idle = time.monotonic() - month.proved_at > self.parts.config.partition_check_seconds
                 if month.breaker.probe_is_due or (idle and month.attached and month.breaker.allows):
-                    self._start(self._probes, month, self._probe)
+                    self._start(month, self._probe)
             await pause(_TICK_SECONDS)
 
     async def _probe(self, month: Month) -> None:
@@ -69,40 +63,27 @@ class Drainer:
                 month.breaker.begin_probe()
             fault = await self.parts.attempt(JOB, day, partial(probe, day), self.parts.database.limits)
         month.proved_at = time.monotonic()
-        if spared and fault is None:
-            month.breaker.probe_succeeded()
-            month.attached = month.attached or None
-        elif spared:
-            month.breaker.probe_failed()
+        if spared:
+            month.breaker.end_probe(succeeded=fault is None)
         if fault is not None:
             self.parts.months.failed(month, fault)
+        elif spared:
+            month.attached = month.attached or None
 
     async def run_drain(self) -> None:
         """For ever: a job for each month that has something queued and takes writes."""
         while True:
             for name in self.parts.queue.pending:
-                self._start(self._drains, self.parts.months.get(name), self._drain)
+                self._start(self.parts.months[name], self._drain)
             await pause(self.parts.config.dlq_retry_min_seconds)
 
     async def _drain(self, month: Month) -> None:
-        while self.parts.database.available and self.may_drain(month) and await self.drain_month(month):
-            pass
-
-    def may_drain(self, month: Month) -> bool:
-        """Whether the month takes writes."""
-        return month.breaker.allows
-
-    async def drain_month(self, month: Month) -> bool:
-        """Move one batch. Returns whether anything left the queue."""
         try:
-            entries = await self.parts.queue.due(month.name, self._batch)
-            sizes = accumulate(len(entry.event.text) for entry in entries)
-            entries = entries[: max(1, sum(size <= BATCH_CHARACTERS for size in sizes))]
-            return bool(entries) and await self._move(month, entries)
+            while self.parts.database.available and month.breaker.allows and await self._move(month):
+                pass
         except DlqError as error:
             self.parts.log.error("DLQ cannot be drained", error=str(error))
             self._batch = BATCH_START
-            return False
 
     async def insert_batch(self, month: Month, entries: list[Entry]) -> Results:
         """What became of each entry's event; of none that come after a fault that was not their own."""
@@ -117,40 +98,49 @@ class Drainer:
                 await pause(time.monotonic() - began)
         return results
 
-    async def _move(self, month: Month, entries: list[Entry]) -> bool:
+    async def _move(self, month: Month) -> bool:
+        """Move one batch. Returns whether anything left the queue."""
+        queue, metrics = self.parts.queue, self.parts.metrics
+        entries = await queue.due(month.name, self._batch)
+        sizes = accumulate(len(entry.event) for entry in entries)
+        entries = entries[: max(1, sum(size <= BATCH_CHARACTERS for size in sizes))]
         damaged = [entry for entry in entries if entry.event.month != entry.partition]
         if damaged:
-            await self.parts.queue.put_back(damaged, _DAMAGED, time.time(), "poison")
+            await queue.put_back(damaged, _DAMAGED, time.time(), "poison")
             return True
         results = await self.insert_batch(month, entries)
-        outcomes = [(entry, results[entry.event]) for entry in entries if entry.event in results]
-        stored = [entry for entry, one in outcomes if isinstance(one, Outcome) and one.status is Status.CREATED]
-        other = [entry for entry, one in outcomes if one == CONFLICT]
-        # Without a connection nothing was tried: live writes go first, the next round tries again.
-        failed = [(e, one) for e, one in outcomes if isinstance(one, Fault) and one.owner is not Owner.POOL]
+        stored, conflicts, failed = list[Entry](), list[Entry](), list[tuple[Entry, Fault]]()
+        for entry in entries:
+            result = results.get(entry.event)
+            if isinstance(result, Outcome):
+                (stored if result.accepted else conflicts).append(entry)
+            # Without a connection nothing was tried: live writes go first, the next round tries again.
+            elif result is not None and result.owner is not Owner.POOL:
+                failed.append((entry, result))
         if stored:
             self._batch = min(BATCH_MAX, max(BATCH_START, len(stored) * 2))
             self.parts.months.wrote(month)
-            self.parts.metrics.drained.labels(month.name).inc(await self.parts.queue.remove(stored))
-        self.parts.metrics.drain_failures.labels(month.name).inc(len(failed) + len(other))
-        if other:
-            await self.parts.queue.put_back(other, _CONFLICT, time.time(), "conflict")
-        # One that its partition refuses alone waits aside: those behind it may be welcome.
-        alone = len(entries) == 1
-        own = [(entry, fault) for entry, fault in failed if fault.owner is Owner.EVENT]
-        aside = own or [(entry, fault) for entry, fault in failed if alone and fault.owner is Owner.PARTITION]
-        await asyncio.gather(*[self._strike(entry, fault) for entry, fault in aside])
-        for fault in {fault for entry, fault in failed if (entry, fault) not in aside}:
-            self.parts.months.failed(month, fault)
-            # A batch too large for a slow link, or for the statement's time, would fail for ever.
-            self._batch = max(1, self._batch // 4)
-        return bool(stored or other)
+            metrics.drained.labels(month.name).inc(await queue.remove(stored))
+        metrics.drain_failures.labels(month.name).inc(len(failed) + len(conflicts))
+        if conflicts:
+            await queue.put_back(conflicts, _CONFLICT, time.time(), "conflict")
+        await self._put_back(month, failed, alone=len(entries) == 1)
+        return bool(stored or conflicts)
 
-    async def _strike(self, entry: Entry, fault: Fault) -> None:
-        """One more attempt that failed; dead after the last that was the event's own fault."""
-        config, own = self.parts.config, fault.owner is Owner.EVENT
-        attempts = entry.attempts + own
-        wait = min(config.dlq_retry_min_seconds * 2.0 ** min(attempts, 30), config.dlq_retry_max_seconds)
-        reason = "poison" if own and attempts >= config.dlq_max_attempts else None
-        due_at = time.time() + (wait if own else config.dlq_retry_max_seconds)
-        await self.parts.queue.put_back([entry], fault, due_at, reason)
+    async def _put_back(self, month: Month, failed: list[tuple[Entry, Fault]], alone: bool) -> None:
+        """One more try that failed; dead after the last that was the event's own fault."""
+        config, aside = self.parts.config, []
+        for entry, fault in failed:
+            own = fault.owner is Owner.EVENT
+            attempts = entry.attempts + own
+            wait = min(config.dlq_retry_min_seconds * 2.0 ** min(attempts, 30), config.dlq_retry_max_seconds)
+            due_at = time.time() + (wait if own else config.dlq_retry_max_seconds)
+            reason = "poison" if own and attempts >= config.dlq_max_attempts else None
+            # One that its partition refuses alone waits aside: those behind it may be welcome.
+            if own or (alone and fault.owner is Owner.PARTITION):
+                aside.append(self.parts.queue.put_back([entry], fault, due_at, reason))
+            else:
+                self.parts.months.failed(month, fault)
+                # A batch too large for a slow link, or for the statement's time, would fail for ever.
+                self._batch = max(1, len(failed) // 4)
+        await asyncio.gather(*aside)

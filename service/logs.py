@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,21 +16,19 @@ LEVELS = ["DEBUG", "INFO", "WARNING", "ERROR"]
 
 @dataclass
 class _Storm:
-    """A message that may repeat: when it was last written, and what was held back since."""
+    """A message that may repeat: its last occurrence, how many wait for a line, and when it last had one."""
 
-    written_at: float
-    level: str
-    fields: dict[str, Field]
-    held_back: int = 0
+    line: dict[str, Field]
+    waiting: int = 0
+    written_at: float = -math.inf
 
 
 class Log:
     """Writes lines; lines plus the sum of their `suppressed` is the number of occurrences."""
 
     def __init__(self, stream: TextIO, level: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._stream = stream
+        self._stream, self._clock = stream, clock
         self._levels = LEVELS[LEVELS.index(level) :]
-        self._clock = clock
         self._storms: dict[str, _Storm] = {}
 
     def info(self, message: str, **fields: Field) -> None:
@@ -41,28 +40,24 @@ class Log:
         self._add("ERROR", message, fields)
 
     def _add(self, level: str, message: str, fields: dict[str, Field]) -> None:
-        storm = self._storms.get(message)
-        if storm is not None and self._clock() - storm.written_at < REPEAT_SECONDS:
-            storm.held_back += 1
-            storm.fields = fields
-        elif level in self._levels:
-            self._write(level, message, fields, storm.held_back if storm else 0)
+        if level in self._levels:
+            line = {"level": level, "message": message, **fields}
+            storm = self._storms.setdefault(message, _Storm(line))
+            storm.line, storm.waiting = line, storm.waiting + 1
+            self._write_if_due(storm)
 
     def flush(self, everything: bool = False) -> None:
         """Write the closing line of each storm that ended; `everything` when the process ends."""
-        for message, storm in list(self._storms.items()):
-            if everything or self._clock() - storm.written_at >= REPEAT_SECONDS:
-                del self._storms[message]
-                if storm.held_back:
-                    # The closing line is itself the last of the occurrences held back.
-                    self._write(storm.level, message, storm.fields, storm.held_back - 1)
+        for storm in list(self._storms.values()):
+            self._write_if_due(storm, everything)
 
-    def _write(self, level: str, message: str, fields: dict[str, Field], suppressed: int) -> None:
-        self._storms[message] = _Storm(self._clock(), level, fields)
-        stamp = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        more = {"suppressed": suppressed} if suppressed else {}
-        line = {"timestamp": stamp, "level": level, "message": message, **fields, **more}
-        # A reader of the log that went away must not stop the service.
-        with contextlib.suppress(OSError, ValueError):
-            self._stream.write(json.dumps(line, ensure_ascii=False) + "\n")
-            self._stream.flush()
+    def _write_if_due(self, storm: _Storm, due: bool = False) -> None:
+        """Write one line for all that wait; it is itself one of them."""
+        if storm.waiting and (due or self._clock() - storm.written_at >= REPEAT_SECONDS):
+            suppressed, storm.waiting, storm.written_at = storm.waiting - 1, 0, self._clock()
+            stamp = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            line = {"timestamp": stamp, **storm.line} | ({"suppressed": suppressed} if suppressed else {})
+            # A reader of the log that went away must not stop the service.
+            with contextlib.suppress(OSError, ValueError):
+                self._stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+                self._stream.flush()

@@ -1,23 +1,19 @@
 """Every series of the service, in one registry; gauges are read at the scrape, so they are never stale."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
-    from .dlq import SqliteQueue
-    from .partitions import Month
-    from .pool import Database
+    from .writer import Writer
 
 BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 STATUSES = ("healthy", "degraded", "unavailable")
-OUTCOMES = ("created", "queued", "duplicate", "rejected", "unavailable")
-DEAD_REASONS = ("poison", "conflict")
 
 
 class Metrics:
@@ -36,7 +32,7 @@ class Metrics:
         self.write_failures = of_month("partition_write_failures", "Live inserts failed for their partition's fault")
         self.drained = of_month("dlq_drained", "Events moved from queue to table")
         self.drain_failures = of_month("dlq_drain_failures", "Events whose drain try failed")
-        for outcome in OUTCOMES:
+        for outcome in ("created", "queued", "duplicate", "rejected", "unavailable"):
             self.events.labels(outcome)
 
     def know(self, partition: str) -> None:
@@ -49,33 +45,31 @@ class Metrics:
 class Gauges(Collector):
     """What is read off the parts at each scrape."""
 
-    database: "Database"
-    months: "Iterable[Month]"
-    queue: "SqliteQueue"
+    parts: "Writer"
 
     def collect(self) -> Iterator[Metric]:
         """All gauges as they are now."""
-        idle, used = self.database.pool.get_stats().get("pool_available", 0), self.database.in_use
-        yield _gauge("db_connections_open", "In use and idle", used + idle)
-        yield _gauge("db_connections_in_use", "Lent out", used)
-        yield _gauge("db_connections_idle", "Waiting in the pool", idle)
-        yield _gauge("db_max_open_connections", "DB_POOL_MAX", self.database.size_max)
-        yield _gauge("dlq_oldest_age_seconds", "Age of the oldest pending event", self.queue.oldest_age_seconds)
-        yield _gauge("dlq_capacity", "DLQ_MAX_EVENTS", self.queue.capacity)
-        last_write = _gauge("partition_last_write_timestamp", "Unix seconds of the last commit", None, "partition")
-        status = _gauge("partition_status", "Exactly one status is 1", None, "partition", "status")
-        depth = _gauge("dlq_depth", "Pending events", None, "partition")
-        dead = _gauge("dlq_dead_letters", "Dead letters", None, "reason")
-        for month in self.months:
-            now = month.status
-            last_write.add_metric([month.name], month.last_write_timestamp)
-            depth.add_metric([month.name], self.queue.pending.get(month.name, 0))
-            for name in STATUSES:
-                status.add_metric([month.name, name], name == now)
-        for reason, count in (dict.fromkeys(DEAD_REASONS, 0) | self.queue.dead).items():
-            dead.add_metric([reason], count)
-        yield from (last_write, status, depth, dead)
+        database, queue, months = self.parts.database, self.parts.queue, [*self.parts.months.values()]
+        idle, used = database.pool.get_stats().get("pool_available", 0), database.in_use
+        yield _gauge("db_connections_open", "In use and idle", {(): used + idle})
+        yield _gauge("db_connections_in_use", "Lent out", {(): used})
+        yield _gauge("db_connections_idle", "Waiting in the pool", {(): idle})
+        yield _gauge("db_max_open_connections", "DB_POOL_MAX", {(): database.size_max})
+        yield _gauge("dlq_oldest_age_seconds", "Age of the oldest pending event", {(): queue.oldest_age_seconds})
+        yield _gauge("dlq_capacity", "DLQ_MAX_EVENTS", {(): queue.capacity})
+        dead = {"poison": 0, "conflict": 0} | queue.dead
+        yield _gauge("dlq_dead_letters", "Dead letters", {(reason,): dead[reason] for reason in dead}, "reason")
+        depth = {(month.name,): queue.pending.get(month.name, 0) for month in months}
+        yield _gauge("dlq_depth", "Pending events", depth, "partition")
+        last_write = {(month.name,): month.last_write_timestamp for month in months}
+        yield _gauge("partition_last_write_timestamp", "Unix seconds of the last commit", last_write, "partition")
+        now = {month.name: month.status for month in months}
+        status = {(name, one): one == now[name] for name in now for one in STATUSES}
+        yield _gauge("partition_status", "Exactly one status is 1", status, "partition", "status")
 
 
-def _gauge(name: str, help_text: str, value: float | None, *labels: str) -> GaugeMetricFamily:
-    return GaugeMetricFamily(f"datastorage_{name}", help_text, value, labels or None)
+def _gauge(name: str, help_text: str, samples: Mapping[Any, float], *labels: str) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(f"datastorage_{name}", help_text, labels=labels)
+    for values, value in samples.items():
+        family.add_metric(values, value)
+    return family

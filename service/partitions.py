@@ -2,21 +2,18 @@
 
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 import psycopg
 
-from .admission import Admission, DismissedError
-from .breaker import Breaker
-from .classify import Fault, Owner
 from .config import Config
+from .database import Admission, Clock, Connection, Database, Fault, Owner, pause, sql
 from .logs import Log
 from .metrics import Metrics
-from .models import month_of
-from .pool import Connection, Database, pause, sql
 
+# A probe at least this often, so that a repair is found well inside the promised 5 s.
+PROBE_INTERVAL_MAX_SECONDS = 1.0
 JOB = "maintenance"
 _JOB_SECONDS = 5.0
 _LOCK = "SELECT pg_advisory_xact_lock(7204551931);\n"
@@ -28,9 +25,41 @@ def first_day(month: str) -> date:
     return date(int(month[:4]), int(month[5:]), 1)
 
 
-def next_month(day: date) -> date:
-    """The first day of the month after the one that holds this day."""
-    return date(day.year + day.month // 12, day.month % 12 + 1, 1)
+class Breaker:
+    """Decides whether live writes may try; knows time only through its clock."""
+
+    def __init__(self, retry_min_seconds: float, retry_max_seconds: float, clock: Clock = time.monotonic) -> None:
+        self._min, self._clock = retry_min_seconds, clock
+        self._max = min(retry_max_seconds, max(retry_min_seconds, PROBE_INTERVAL_MAX_SECONDS))
+        self._delay = retry_min_seconds
+        # None: closed. A time: open until the probe that is due then, or half-open, the probe is out.
+        self._due_at: float | None = None
+
+    @property
+    def allows(self) -> bool:
+        """Whether a live write may try."""
+        return self._due_at is None
+
+    @property
+    def probe_is_due(self) -> bool:
+        """Whether it is open and its next probe should go out."""
+        return self._due_at is not None and self._clock() >= self._due_at
+
+    def trip(self) -> bool:
+        """A live write failed: open it. Returns whether it was closed before."""
+        if self._due_at is not None:
+            return False
+        self._delay, self._due_at = self._min, self._clock() + self._min
+        return True
+
+    def begin_probe(self) -> None:
+        """The one probe goes out; one that is not heard of for long is taken for lost."""
+        self._due_at = self._clock() + 10 * PROBE_INTERVAL_MAX_SECONDS
+
+    def end_probe(self, succeeded: bool) -> None:
+        """Close it, or leave it open and wait longer before the next probe."""
+        self._delay = min(self._delay * 2, self._max)
+        self._due_at = None if succeeded else self._clock() + self._delay
 
 
 @dataclass
@@ -38,8 +67,10 @@ class Month:
     """One month: its breaker, whether it is attached as a whole (None: unknown), and the episode of its fallback."""
 
     name: str
+    first: date
     breaker: Breaker
     admission: Admission
+    # The day that a probe tries.
     probe_day: date
     attached: bool | None = None
     asked: bool = False
@@ -50,11 +81,6 @@ class Month:
     evidence: str = ""
 
     @property
-    def first(self) -> date:
-        """Its first day."""
-        return first_day(self.name)
-
-    @property
     def status(self) -> str:
         """healthy, degraded or unavailable."""
         if not self.breaker.allows or self.attached is False:
@@ -62,29 +88,19 @@ class Month:
         return "degraded" if self.fallback or self.admission.stalls(self.name) else "healthy"
 
 
-@dataclass
-class Months:
-    """All known months; asking for one makes it known."""
+class Months(dict[str, Month]):
+    """All known months by name; asking for one makes it known."""
 
-    config: Config
-    admission: Admission
-    metrics: Metrics
-    log: Log
-    # When a live event last came for any month (monotonic seconds).
-    asked_at: float = -math.inf
-    _known: dict[str, Month] = field(default_factory=dict)
+    def __init__(self, config: Config, admission: Admission, metrics: Metrics, log: Log) -> None:
+        self._config, self._admission, self._metrics, self._log = config, admission, metrics, log
+        # When a live event last came for any month (monotonic seconds).
+        self.asked_at = -math.inf
 
-    def __iter__(self) -> Iterator[Month]:
-        return iter([self._known[name] for name in sorted(self._known)])
-
-    def get(self, name: str) -> Month:
-        """The month of this name."""
-        month = self._known.get(name)
-        if month is None:
-            breaker = Breaker(self.config.dlq_retry_min_seconds, self.config.dlq_retry_max_seconds)
-            month = self._known[name] = Month(name, breaker, self.admission, first_day(name))
-            self.metrics.know(name)
-        return month
+    def __missing__(self, name: str) -> Month:
+        breaker = Breaker(self._config.dlq_retry_min_seconds, self._config.dlq_retry_max_seconds)
+        self[name] = Month(name, first_day(name), breaker, self._admission, first_day(name))
+        self._metrics.know(name)
+        return self[name]
 
     def wrote(self, month: Month) -> None:
         """A write of this month was committed, live or drained."""
@@ -92,18 +108,12 @@ class Months:
         # One that was under way when the breaker opened does not end the episode.
         if month.fallback and month.breaker.allows:
             month.fallback = False
-            self.log.info(f"DLQ fallback ended for partition {month.name}")
-
-    def fell_back(self, month: Month) -> None:
-        """An event of this month goes to the queue."""
-        if not month.fallback:
-            month.fallback = True
-            self.log.info(f"DLQ fallback activated for partition {month.name}")
+            self._log.info(f"DLQ fallback ended for partition {month.name}")
 
     def trip(self, month: Month) -> None:
         """Spare this month: those who wait for a connection on its behalf leave at once."""
         if month.breaker.trip():
-            self.admission.dismiss(month.name)
+            self._admission.dismiss(month.name)
 
     def failed(self, month: Month, fault: Fault) -> None:
         """A write failed: open the breaker if the server refused it, and have a month created that never was."""
@@ -140,23 +150,21 @@ class Maintenance:
     log: Log
 
     def _ahead(self, start: date | None) -> list[str]:
-        today = datetime.now(UTC).date().replace(day=1)
-        names, day, left = [], min(start or today, today), self.config.partitions_ahead_months
-        while day <= today or left > 0:
-            names.append(month_of(day))
-            left -= day > today
-            day = next_month(day)
-        return names
+        """From `start`, or at the latest this month, to the last that is due ahead of time."""
+        today = datetime.now(UTC).date()
+        first, now = [day.year * 12 + day.month - 1 for day in (min(start or today, today), today)]
+        months = range(first, now + self.config.partitions_ahead_months + 1)
+        return [f"{month // 12:04d}_{month % 12 + 1:02d}" for month in months]
 
     async def run(self) -> None:
         """For ever."""
         for name in self._ahead(self.config.partitions_from):
-            self.months.get(name)
+            self.months[name]
         while True:
             await self.database.connected.wait()
             try:
                 await self._look_and_create()
-            except (psycopg.Error, DismissedError) as error:
+            except (psycopg.Error, TimeoutError) as error:
                 self.log.error("Partition maintenance failed", error=str(error))
             seconds = self.config.partition_check_seconds
             await pause(seconds if self.database.schema_ready else min(seconds, 0.25))
@@ -166,10 +174,10 @@ class Maintenance:
         async with self.database.connection(JOB, self.database.limits[0], _JOB_SECONDS) as connection:
             if not self.database.schema_ready:
                 await connection.execute(_LOCK + sql("schema"))
-            names = [*self._ahead(self.config.partitions_from), *(month.name for month in self.months)]
+            names = [*self._ahead(self.config.partitions_from), *self.months]
             seen = await look(names, connection)
             ahead = self._ahead(None if any(one.recorded for one in seen) else self.config.partitions_from)
-            due = {*ahead, *(month.name for month in self.months if month.asked)}
+            due = {*ahead, *(month.name for month in self.months.values() if month.asked)}
             absent = [one.month for one in seen if one.month in due and not one.recorded and not one.partly_attached]
             if absent:
                 await self._create(connection, absent)
@@ -178,18 +186,22 @@ class Maintenance:
             if unrecorded:
                 await connection.execute(_RECORD, [unrecorded])
         for one in seen:
-            month = self.months.get(one.month)
+            month = self.months[one.month]
+            if one.first_missing is None:
+                month.attached, month.asked = True, False
             # A write that came through after the look knows better than the look.
-            if one.first_missing is None or month.last_write_timestamp < started:
-                self._apply(month, one)
+            elif month.last_write_timestamp < started:
+                # Also in part: which days a write may try would be one more thing to be wrong about.
+                month.attached, month.probe_day = False, one.first_missing
+                month.evidence = f"no partition is attached for {one.first_missing} to {one.last_missing}"
+                self.months.trip(month)
         self.database.schema_ready = True
 
     async def _create(self, connection: Connection, names: list[str]) -> None:
         """All in one transaction, which is quick; if that fails each in its own."""
         text = _LOCK
         for name in names:
-            first = first_day(name)
-            text += sql("create_partition").format(month=name, first=first, after=next_month(first))
+            text += sql("create_partition").format(month=name, first=first_day(name))
         try:
             await connection.execute(text)
             self.log.info("Partitions created", months=", ".join(names))
@@ -200,12 +212,3 @@ class Maintenance:
                 self.log.error(f"Partition audit_events_{names[0]} could not be created", sqlstate=error.sqlstate)
             for name in names if len(names) > 1 else []:
                 await self._create(connection, [name])
-
-    def _apply(self, month: Month, sight: Sight) -> None:
-        month.attached = sight.first_missing is None
-        month.asked = month.asked and not month.attached
-        if sight.first_missing is not None:
-            # Also in part: which days a write may try would be one more thing to be wrong about.
-            month.probe_day = sight.first_missing
-            month.evidence = f"no partition is attached for {sight.first_missing} to {sight.last_missing}"
-            self.months.trip(month)

@@ -4,68 +4,52 @@ import asyncio
 import json
 import secrets
 import time
+import traceback
 from collections import Counter
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
+from typing import Any
 
 from prometheus_client import generate_latest
-from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .dlq import DlqError, Entry
-from .metrics import Metrics
-from .models import Event, JsonValue, Outcome, Status, format_timestamp, parse_event, parse_json
-from .schema import DOCUMENT, InvalidError, parse_query
-from .table import Query
+from .models import DOCUMENT, Event, InvalidError, Outcome, Status, parse_event, parse_json, parse_query, rfc3339
 from .writer import Writer
 
-BODY_MAX_BYTES = 5 * 1024 * 1024
-BATCH_MAX = 500
+BODY_MAX_BYTES, BATCH_MAX = 5 * 1024 * 1024, 500
 DEFAULT_AGE = timedelta(days=31)
-Errors = Mapping[str, str]
+Errors = Iterable[tuple[str, str]]
+Headers = Mapping[str, str]
 RETRY = {"retry-after": "1"}
+_LABELS = {status: status.value for status in Status} | {Status.CONFLICT: "rejected"}
 _CODES = {Status.CREATED: 201, Status.QUEUED: 202, Status.REJECTED: 400, Status.CONFLICT: 409, Status.UNAVAILABLE: 503}
 
 
 def _listed(errors: Errors) -> list[dict[str, str]]:
-    return [{"field": field, "message": message} for field, message in errors.items()]
+    return [{"field": field, "message": message} for field, message in errors]
 
 
-def problem(status: int, detail: str, errors: Errors, headers: Errors | None = None, **more: str) -> Response:
-    """An RFC 9457 answer."""
+def problem(status: int, detail: str, errors: Errors = (), headers: Headers | None = None, **more: str) -> Response:
+    """An RFC 9457 answer; a 503 says when to come back."""
     title = HTTPStatus(status).phrase
     body = {"type": "about:blank", "title": title, "status": status, "detail": detail, "errors": _listed(errors)}
+    headers = RETRY if status == 503 else headers
     return JSONResponse(body | more, status, headers, "application/problem+json")
 
 
 def check_token(request: Request, token: str | None) -> None:
     """Raises HTTPException, a 401, unless the request carries the token that is set."""
     scheme, _, given = request.headers.get("authorization", "").partition(" ")
-    if token is not None and not (
-        scheme.lower() == "bearer" and secrets.compare_digest(given.encode("latin-1"), token.encode())
-    ):
+    carried = f"{scheme.lower()} {given}".encode("latin-1")
+    if token is not None and not secrets.compare_digest(carried, f"bearer {token}".encode()):
         raise HTTPException(401, "a bearer token is required", {"www-authenticate": "Bearer"})
-
-
-async def read_body(request: Request, timeout_seconds: float) -> bytes:
-    """The body; one too large is read to its end, so that the client reads the answer. Raises HTTPException."""
-    body = bytearray()
-    try:
-        async with asyncio.timeout(timeout_seconds):
-            async for chunk in request.stream():
-                body += chunk[: BODY_MAX_BYTES + 1 - len(body)]
-    except (TimeoutError, ClientDisconnect):
-        raise HTTPException(400, "the body did not arrive in time", {"connection": "close"}) from None
-    if len(body) > BODY_MAX_BYTES:
-        raise HTTPException(413, f"the body is larger than {BODY_MAX_BYTES} bytes")
-    return bytes(body)
 
 
 @dataclass
@@ -73,7 +57,7 @@ class Api:
     """The handlers."""
 
     parts: Writer
-    stopping: bool = False
+    stopping: Callable[[], bool]
 
     @property
     def routes(self) -> list[Route]:
@@ -83,22 +67,33 @@ class Api:
             Route("/api/v1/audit/events/batch", self._write_batch, methods=["POST"]),
             Route("/api/v1/dlq", self._queue_summary),
             Route("/api/v1/dlq/events", self._queue_events),
-            Route("/health/live", self._live),
+            Route("/health/live", JSONResponse({"status": "ok"}), methods=["GET"]),
             Route("/health/ready", self._ready),
-            Route("/openapi.json", self._openapi),
+            Route("/openapi.json", Response(DOCUMENT, media_type="application/json"), methods=["GET"]),
         ]
 
     async def _events(self, request: Request) -> Response:
         return await (self._write_event if request.method == "POST" else self._query)(request)
 
-    async def _body(self, request: Request) -> JsonValue:
+    async def _body(self, request: Request) -> Any:
+        """The body, parsed; one too large is read to its end, so that the client reads the answer."""
+        body = bytearray()
+        error: Exception
         try:
-            return parse_json(await read_body(request, self.parts.config.request_deadline_seconds / 2))
-        except (InvalidError, HTTPException):
-            self.parts.metrics.events.labels("rejected").inc()
-            raise
+            async with asyncio.timeout(self.parts.config.request_deadline_seconds / 2):
+                async for chunk in request.stream():
+                    body += chunk[: BODY_MAX_BYTES + 1 - len(body)]
+            if len(body) <= BODY_MAX_BYTES:
+                return parse_json(bytes(body))
+            error = HTTPException(413, f"the body is larger than {BODY_MAX_BYTES} bytes")
+        except (TimeoutError, ClientDisconnect):
+            error = HTTPException(400, "the body did not arrive in time", {"connection": "close"})
+        except InvalidError as invalid:
+            error = invalid
+        self.parts.metrics.events.labels("rejected").inc()
+        raise error
 
-    async def _take(self, values: list[JsonValue], deadline: float) -> list[tuple[Outcome, str]]:
+    async def _take(self, values: list[Any], deadline: float) -> list[tuple[Outcome, str]]:
         """Write the events among these values: for each its outcome, and its item in an answer."""
         now, config = datetime.now(UTC), self.parts.config
         window = now - timedelta(config.event_max_age_days), now + timedelta(config.event_max_ahead_days)
@@ -111,7 +106,8 @@ class Api:
                 parsed.append(Outcome(Status.REJECTED, "the request is not valid", errors=errors))
         written = iter(await self.parts.write([one for one in parsed if isinstance(one, Event)], deadline))
         taken = [(one, next(written)) if isinstance(one, Event) else (None, one) for one in parsed]
-        for label, count in Counter([outcome.label for _, outcome in taken]).items():
+        labels = ["duplicate" if one.accepted and one.duplicate else _LABELS[one.status] for _, one in taken]
+        for label, count in Counter(labels).items():
             self.parts.metrics.events.labels(label).inc(count)
         return [(outcome, _item(event, outcome)) for event, outcome in taken]
 
@@ -119,11 +115,10 @@ class Api:
         deadline = time.monotonic() + self.parts.config.request_deadline_seconds
         ((outcome, item),) = await self._take([await self._body(request)], deadline)
         code = _CODES[outcome.status]
-        if code < 400:
+        if outcome.accepted:
             return Response(item, code, media_type="application/json")
-        if code == 503:
-            return problem(code, outcome.detail, {}, RETRY, outcome=outcome.stored)
-        return problem(code, outcome.detail, dict(outcome.errors))
+        more = {"outcome": outcome.stored} if code == 503 else {}
+        return problem(code, outcome.detail, outcome.errors, None, **more)
 
     async def _write_batch(self, request: Request) -> Response:
         deadline = time.monotonic() + self.parts.config.request_deadline_seconds
@@ -143,12 +138,11 @@ class Api:
         asked = parse_query(request.url.path, request.query_params.multi_items())
         by_id = "event_id" in asked or "correlation_id" in asked
         oldest = datetime.min.replace(tzinfo=UTC) if by_id else datetime.now(UTC) - DEFAULT_AGE
-        start, end = asked.get("from", oldest), asked.get("to", datetime.max.replace(tzinfo=UTC))
-        query = Query(asked.get("event_id"), asked.get("correlation_id"), start, end, asked["limit"])
-        events, unavailable = await self.parts.read(query, deadline)
+        anything = {"event_id": None, "correlation_id": None, "from": oldest, "to": datetime.max.replace(tzinfo=UTC)}
+        events, unavailable = await self.parts.read(anything | asked, deadline)
         if not self.parts.database.available:
-            return problem(503, "the database cannot be read", {}, RETRY)
-        listed, truncated = ",".join(event.text for event in events[: query.limit]), len(events) > query.limit
+            return problem(503, "the database cannot be read")
+        listed, truncated = ",".join(events[: asked["limit"]]), len(events) > asked["limit"]
         rest = json.dumps({"truncated": truncated, "unavailable_partitions": unavailable})
         return Response(f'{{"events":[{listed}],{rest[1:]}', media_type="application/json")
 
@@ -168,22 +162,16 @@ class Api:
         rows = ",".join(_entry_json(entry, whole) for entry in entries[:limit])
         return Response(f'{{"events":[{rows}],"next_cursor":{more}}}', media_type="application/json")
 
-    async def _live(self, request: Request) -> Response:
-        return JSONResponse({"status": "ok"})
-
     async def _ready(self, request: Request) -> Response:
-        months, queue, table_works = list(self.parts.months), self.parts.queue, self.parts.database.available
+        months, queue, table_works = list(self.parts.months.values()), self.parts.queue, self.parts.database.available
         queue_works = queue.available and not queue.full
         evidence = {f"partition {month.name}": month.evidence for month in months if month.status != "healthy"}
         evidence |= {"database": "no connection, or its tables are not there yet"} if not table_works else {}
         evidence |= {"dlq": "full" if queue.full else "cannot be written"} if not queue_works else {}
         takes = queue_works or (table_works and any(month.status != "unavailable" for month in months))
-        status = "stopping" if self.stopping else "degraded" if evidence else "ok"
+        status = "stopping" if self.stopping() else "degraded" if evidence else "ok"
         body = {"status": status, "degraded": list(evidence), "evidence": evidence}
-        return JSONResponse(body, 200 if takes and not self.stopping else 503)
-
-    async def _openapi(self, request: Request) -> Response:
-        return Response(DOCUMENT, media_type="application/json")
+        return JSONResponse(body, 200 if takes and not self.stopping() else 503)
 
     async def metrics(self, request: Request) -> Response:
         """GET /metrics."""
@@ -194,42 +182,27 @@ class Api:
 def _item(event: Event | None, outcome: Outcome) -> str:
     status = outcome.status.value
     if event is not None and outcome.accepted:
-        # Nothing in these needs an escape.
-        ids = f'"event_id":"{event.event_id}","event_timestamp":"{event.event_timestamp}"'
-        return f'{{{ids},"partition":"{event.month}","status":"{status}"}}'
-    if outcome.status is Status.UNAVAILABLE:
-        return json.dumps({"status": status, "errors": _listed({"": outcome.detail}), "outcome": outcome.stored})
-    return json.dumps({"status": status, "errors": _listed(dict(outcome.errors))})
+        # Its text begins with its id and time, and nothing in the others needs an escape.
+        head = event.partition(',"version":')[0]
+        return f'{head},"partition":"{event.month}","status":"{status}"}}'
+    more = {"outcome": outcome.stored} if outcome.status is Status.UNAVAILABLE else {}
+    return json.dumps({"status": status, "errors": _listed(outcome.errors or [("", outcome.detail)]), **more})
 
 
 def _entry_json(entry: Entry, whole: bool) -> str:
     event = entry.event
     named = {"event_id": event.event_id, "event_date": event.event_date, "partition": entry.partition}
     error = {"sqlstate": entry.sqlstate, "message": entry.message}
-    queued_at = format_timestamp(datetime.fromtimestamp(entry.queued_at, UTC))
+    queued_at = rfc3339(datetime.fromtimestamp(entry.queued_at, UTC))
     state = {"state": entry.state, "attempts": entry.attempts, "last_error": error, "queued_at": queued_at}
     # The event is spliced in as the text that was stored, so that its numbers stay exact.
-    text = event.text if event.month == entry.partition else json.dumps(event.text)
+    text = event if event.month == entry.partition else json.dumps(event)
     return json.dumps(named | state)[:-1] + (f',"event":{text}}}' if whole else "}")
 
 
-def make_app(routes: list[Route], metrics: Metrics, report: Callable[[Exception], None]) -> ASGIApp:
-    """An application that measures each request and answers every error as a problem."""
-
-    async def on_error(request: Request, error: Exception) -> Response:
-        if isinstance(error, InvalidError):
-            return problem(400, "the request is not valid", error.errors)
-        if isinstance(error, HTTPException):
-            return problem(error.status_code, error.detail, {}, error.headers)
-        if isinstance(error, DlqError):
-            return problem(503, str(error), {}, RETRY)
-        report(error)
-        return problem(503, "an unforeseen error; the log has it", {}, RETRY, outcome="unknown")
-
-    handlers = dict.fromkeys((InvalidError, HTTPException, DlqError, Exception), on_error)
-    app = Starlette(routes=routes, exception_handlers=handlers)
-    app.router.redirect_slashes = False
-    known = {route.path for route in routes}
+def make_app(tables: Mapping[int, list[Route]], parts: Writer) -> ASGIApp:
+    """An application with routes by port, which measures each request and answers every error as a problem."""
+    routers = {port: Router(routes, redirect_slashes=False) for port, routes in tables.items()}
 
     async def measured(scope: Scope, receive: Receive, send: Send) -> None:
         started, status = time.monotonic(), 0
@@ -239,9 +212,24 @@ def make_app(routes: list[Route], metrics: Metrics, report: Callable[[Exception]
             status = message.get("status", status)
             await send(message)
 
-        with suppress(Exception):  # Starlette raises again what its handler has answered.
-            await app(scope, receive, watch)
-        route = scope["path"] if scope["path"] in known else "other"
-        metrics.requests.labels(route, str(status)).observe(time.monotonic() - started)
+        # With an "app" the router raises what it would else answer as plain text.
+        scope["app"] = router = routers[scope["server"][1]]
+        answer = None
+        try:
+            await router(scope, receive, watch)
+        except InvalidError as error:
+            answer = problem(400, "the request is not valid", error.errors.items())
+        except HTTPException as error:
+            answer = problem(error.status_code, error.detail, headers=error.headers)
+        except DlqError as error:
+            answer = problem(503, str(error))
+        except Exception as bug:  # noqa: BLE001 - whatever it is, there is an answer
+            where = traceback.format_exc(limit=-4)[-2000:]
+            parts.log.error("Unforeseen error", error=type(bug).__name__, trace=where)
+            answer = problem(503, "an unforeseen error; the log has it", outcome="unknown")
+        if answer is not None and not status:
+            await answer(scope, receive, watch)
+        route = scope["path"] if "endpoint" in scope else "other"
+        parts.metrics.requests.labels(route, str(status)).observe(time.monotonic() - started)
 
     return measured

@@ -3,45 +3,88 @@
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
-from datetime import time as time_of_day
 from functools import partial
 from typing import Any, TypeVar
 
 import psycopg
 
-from .admission import DismissedError
-from .classify import Fault, Owner, fault_of
 from .config import Config
+from .database import Connection, Database, Fault, Owner, fault_of, sql
 from .dlq import DeadLetterQueue, DlqError
 from .logs import Log
 from .metrics import Metrics
-from .models import CONFLICT, Event, Outcome, Status
-from .partitions import Month, Months, look, next_month
-from .pool import Connection, Database
-from .table import NOTHING_STORED, Query, event_of, insert, select, settle_owner, stored
+from .models import CONFLICT, Event, Outcome, Status, canonical, make_event, parse_json
+from .partitions import Month, Months, look
 
 T = TypeVar("T")
+Work = Callable[[Connection], Awaitable[T]]
 Limits = Callable[[], tuple[float, float]]
 Results = dict[Event, Outcome | Fault]
 # Kept back from the request deadline for the queue and the answer.
-QUEUE_RESERVE_SECONDS = 0.6
-ANSWER_RESERVE_SECONDS = 0.2
+QUEUE_RESERVE_SECONDS, ANSWER_RESERVE_SECONDS = 0.6, 0.2
+# An insert that reports success without a row, as a trigger may make it do, is the partition's fault.
+NOTHING_STORED = Fault(Owner.PARTITION, None, "the insert stored nothing")
 SPARED = Fault(Owner.POOL, None, "live writes are spared at present")
 CREATED, QUEUED_BEFORE = Outcome(Status.CREATED), Outcome(Status.QUEUED, duplicate=True)
 
 
-async def insert_or_compare(month: Month, events: list[Event], known: list[Event], connection: Connection) -> Results:
-    """Insert `events`; for those that were there, and for `known`, what is stored decides."""
-    results: Results = dict.fromkeys(await insert(events, connection) if events else [], CREATED)
-    rest = [event for event in [*events, *known] if event not in results]
+def event_of(row: Sequence[Any]) -> Event:
+    """The event in a row of the columns after event_date, led by its id; a stranger's may be nested deeper."""
+    event_id, stamp, *texts, data = row
+    return make_event(event_id, stamp, texts, canonical(parse_json(data), -900))
+
+
+async def probe(day: date, connection: Connection) -> Fault | None:
+    """Try a harmless row for this day and take it back. Returns what went wrong; raises when the link is lost."""
     try:
-        there = await stored(rest, month.first, next_month(month.first), connection) if rest else {}
+        cursor = await connection.execute(sql("probe").format(day=day.isoformat()))
+        counts = [cursor.rowcount]
+        while cursor.nextset():
+            counts.append(cursor.rowcount)
+        return None if 1 in counts else NOTHING_STORED
+    except psycopg.Error as error:
+        fault = fault_of(error)
+        if fault.owner is Owner.LINK or connection.broken:
+            raise
+        await connection.execute("ROLLBACK")
+        return fault
+
+
+async def settle_owner(connection: Connection, fault: Fault, day: date) -> Fault:
+    """A value error is the event's only if a harmless row is spared it; otherwise the harmless row's own fault."""
+    harmless = await probe(day, connection) if fault.owner is Owner.EVENT else fault
+    if harmless is None:
+        return fault
+    return replace(harmless, owner=Owner.PARTITION) if harmless.owner is Owner.EVENT else harmless
+
+
+async def insert_or_compare(month: Month, events: list[Event], known: list[Event], connection: Connection) -> Results:
+    """Insert `events` in one statement; for those that were there, and for `known`, what is stored decides."""
+    results: Results = {}
+    if events:
+        # In one order everywhere: two batches that wait for each other's identities would deadlock.
+        cursor = await connection.execute(sql("insert"), [f"[{','.join(sorted(events))}]"], prepare=True)
+        new = events
+        if cursor.rowcount < len(events):
+            identities = set(await cursor.fetchall())
+            new = [event for event in events if event.identity in identities]
+        results = dict.fromkeys(new, CREATED)
+    rest = [event for event in [*events, *known] if event not in results]
+    if not rest:
+        return results
+    try:
+        # The month keeps every other one, which may be locked, out of the plan.
+        ids, dates = [event.event_id for event in rest], [event.event_date for event in rest]
+        values = {"first": month.first, "ids": ids, "dates": dates}
+        rows = await (await connection.execute(sql("stored"), values)).fetchall()
     except psycopg.Error as error:
         # What was inserted is committed, whatever became of the comparison.
         return results | dict.fromkeys(rest, fault_of(error))
+    # Under the columns of the key: a stranger's row may have a timestamp of another day.
+    there = {row[:2]: event_of((row[0], *row[2:])) for row in rows}
     for event in rest:
         other = there.get(event.identity)
         same = replace(CREATED, duplicate=True) if other == event else CONFLICT
@@ -60,9 +103,7 @@ class Writer:
     months: Months
     queue: DeadLetterQueue
 
-    async def attempt(
-        self, key: str, day: date, work: Callable[[Connection], Awaitable[T]], limits: tuple[float, float]
-    ) -> T | Fault:
+    async def attempt(self, key: str, day: date, work: Work[T], limits: tuple[float, float]) -> T | Fault:
         """Work on a connection; whatever the database does wrong comes back as the fault of its owner."""
         try:
             async with self.database.connection(key, *limits) as connection:
@@ -73,7 +114,7 @@ class Writer:
                     if fault.owner is Owner.LINK or connection.broken:
                         raise
                     return await settle_owner(connection, fault, day)
-        except DismissedError as error:
+        except TimeoutError as error:
             return Fault(Owner.POOL, None, str(error))
         except psycopg.Error as error:
             return replace(fault_of(error), owner=Owner.LINK)
@@ -102,37 +143,36 @@ class Writer:
             months = defaultdict(list)
             for event in reversed(turn):
                 months[event.month].append(event)
-            jobs = [self._write_month(self.months.get(name), group, deadline) for name, group in months.items()]
+            jobs = [self._write_month(self.months[name], group, deadline) for name, group in months.items()]
             for one in await asyncio.gather(*jobs) if len(jobs) > 1 else [await jobs[0]]:
                 outcomes |= one
             # What was refused for want of room or time would be again, and the deadline is for all.
             refused = {event.identity: one for event, one in outcomes.items() if one.status is Status.UNAVAILABLE}
             outcomes |= {event: refused[event.identity] for event in waiting if event.identity in refused}
             waiting = [event for event in waiting if event not in outcomes]
-        first = (
-            {event: index for index, event in reversed(list(enumerate(events)))} if len(outcomes) < len(events) else {}
-        )
-        return [
-            replace(outcomes[event], duplicate=True) if first.get(event, index) < index else outcomes[event]
-            for index, event in enumerate(events)
-        ]
+        answers, seen = [], set[Event]()
+        for event in events:
+            answers.append(replace(outcomes[event], duplicate=True) if event in seen else outcomes[event])
+            seen.add(event)
+        return answers
 
-    async def read(self, query: Query, deadline: float) -> tuple[list[Event], list[str]]:
-        """What can be read, in the order of the months, and the names of those that cannot."""
-        wait, use = self._limits(deadline)
+    async def read(self, asked: Mapping[str, Any], deadline: float) -> tuple[list[Event], list[str]]:
+        """What is asked for, one more than the limit if there is more, and the names of months that cannot be read."""
+        limits, start, end = self._limits(deadline), asked["from"].date(), asked["to"].replace(tzinfo=None)
 
         async def read_month(month: Month) -> list[tuple[Any, ...]] | Fault:
-            work = partial(select, query, month.first, next_month(month.first))
-            return await self.attempt(f"query {month.name}", month.probe_day, work, (wait, use))
+            async def work(connection: Connection) -> list[tuple[Any, ...]]:
+                return await (await connection.execute(sql("query"), {**asked, "first": month.first})).fetchall()
 
-        start, end = query.start.date(), query.end.replace(tzinfo=None)
-        months = [month for month in self.months if datetime.combine(month.first, time_of_day.min) < end]
-        months = [month for month in months if next_month(month.first) > start]
+            return await self.attempt(f"query {month.name}", month.probe_day, work, limits)
+
+        months = [month for month in self.months.values() if datetime.combine(month.first, datetime.min.time()) < end]
+        months = [month for month in months if month.first >= start.replace(day=1)]
         results = list(zip(months, await asyncio.gather(*map(read_month, months)), strict=True))
-        rows = [row for _, result in results if not isinstance(result, Fault) for row in result][: query.limit + 1]
+        rows = [row for _, result in results if not isinstance(result, Fault) for row in result][: asked["limit"] + 1]
         # After the reads: a month that was detached before them has nothing to say, and no error either.
         names = [month.name for month in months]
-        seen = await self.attempt("query", query.start.date(), partial(look, names), (wait, use)) if names else []
+        seen = await self.attempt("query", start, partial(look, names), limits) if names else []
         missing = {one.month for one in seen if one.first_missing} if not isinstance(seen, Fault) else set(names)
         bad = [month.name for month, one in results if isinstance(one, Fault) or month.name in missing]
         return list(map(event_of, rows)), bad
@@ -168,8 +208,9 @@ class Writer:
                 unstored.append((event, fault))
         if unstored:
             queued = await self._enqueue(unstored, deadline)
-            if any(outcome.status is Status.QUEUED for outcome in queued.values()):
-                self.months.fell_back(month)
+            if not month.fallback and any(outcome.status is Status.QUEUED for outcome in queued.values()):
+                month.fallback = True
+                self.log.info(f"DLQ fallback activated for partition {month.name}")
             outcomes |= queued
         return outcomes
 

@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from service.admission import STALL_SECONDS, STALLING_SHARE, Admission, DismissedError
+from service.database import STALL_SECONDS, STALLING_SHARE, Admission
 
 
 class Clock:
@@ -49,7 +49,7 @@ def test_a_stalling_month_holds_at_most_its_share_and_others_pass_it() -> None:
         await passed.aclose()
         assert not stuck.done()
         admission.dismiss("2025_12")
-        with pytest.raises(DismissedError):
+        with pytest.raises(TimeoutError):
             await stuck
         await held[0].aclose()
 
@@ -98,7 +98,7 @@ def test_a_wait_that_is_too_long_ends_without_losing_a_place() -> None:
     async def body() -> None:
         admission = Admission(1, Clock())
         first = await take(admission, "a")
-        with pytest.raises(DismissedError):
+        with pytest.raises(TimeoutError):
             async with admission.place("b", 0.01, nothing):
                 pass
         await first.aclose()

@@ -1,6 +1,6 @@
 """The circuit breaker against a clock of its own."""
 
-from service.breaker import PROBE_INTERVAL_MAX_SECONDS, Breaker
+from service.partitions import PROBE_INTERVAL_MAX_SECONDS, Breaker
 
 
 class Clock:
@@ -40,7 +40,7 @@ def test_a_probe_is_due_after_the_shortest_pause_and_later_after_each_that_faile
         pauses.append(pause_until_due(breaker, clock))
         breaker.begin_probe()
         assert not breaker.probe_is_due
-        breaker.probe_failed()
+        breaker.end_probe(succeeded=False)
     assert pauses[0] == 0.2
     assert pauses == sorted(pauses)
     assert pauses[-1] == PROBE_INTERVAL_MAX_SECONDS
@@ -60,6 +60,6 @@ def test_live_writes_wait_for_the_probe_and_go_on_after_it() -> None:
     breaker.trip()
     breaker.begin_probe()
     assert not breaker.allows
-    breaker.probe_succeeded()
+    breaker.end_probe(succeeded=True)
     assert breaker.allows
     assert not breaker.probe_is_due

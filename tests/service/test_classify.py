@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.classify import Owner, classify
+from service.database import Owner, classify
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from service.models import (
     EVENT_DATA_MAX_BYTES,
     Event,
+    InvalidError,
     JsonValue,
     canonical,
     parse_event,
     parse_json,
 )
-from service.schema import InvalidError
 
 EARLIEST, LATEST = datetime(2020, 1, 1, tzinfo=UTC), datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -45,8 +45,8 @@ def test_an_event_gets_its_month_from_utc_and_its_defaults() -> None:
     event = parse(body())
     assert event.month == "2026_01"
     assert event.event_date == "2026-01-01"
-    assert event.event_timestamp == "2026-01-01T00:30:00Z"
-    assert '"version":"1.0"' in event.text
+    assert '"event_timestamp":"2026-01-01T00:30:00Z"' in event
+    assert '"version":"1.0"' in event
     assert event.event_id == "0e37df36-f698-11e6-8dd4-cb9ced3df976"
 
 
@@ -191,4 +191,4 @@ def test_a_queued_event_reads_back_equal() -> None:
     event = parse(
         body(event_data={"b": [None, True, 1.25], "a": "\u2028é"}, event_timestamp="2025-12-01T00:00:00.000001Z")
     )
-    assert parse_event(parse_json(event.text), EARLIEST, LATEST) == event
+    assert parse_event(parse_json(event), EARLIEST, LATEST) == event

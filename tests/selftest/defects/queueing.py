@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from service import partitions, pool, table
-from service.classify import Fault
+from service import database, partitions, writer
+from service.database import Fault
 from service.dlq import DlqError, Entry, SqliteQueue
 from service.drainer import Drainer
 from service.models import Event, Outcome, Status, canonical, parse_json
@@ -56,7 +56,12 @@ def drain_deletes_on_failure() -> None:
         return {event: CREATED if isinstance(result, Fault) else result for event, result in results.items()}
 
     Drainer.insert_batch = careless  # type: ignore[method-assign]
-    Drainer.may_drain = lambda self, month: True  # type: ignore[method-assign]
+
+    async def always(self: Drainer, month: Month) -> None:
+        while await self._move(month):
+            pass
+
+    Drainer._drain = always  # type: ignore[method-assign]
 
 
 @defect("drain-drops-a-field", promise=1)
@@ -65,7 +70,7 @@ def drain_drops_a_field() -> None:
     insert_batch = Drainer.insert_batch
 
     def shortened(event: Event) -> Event:
-        head, key, data = event.text[:-1].partition(',"event_data":')
+        head, key, data = event[:-1].partition(',"event_data":')
         value: Any = parse_json(data)
         for last in sorted(value)[-1:]:
             del value[last]
@@ -82,13 +87,13 @@ def drain_drops_a_field() -> None:
 @defect("reinsert-without-idempotence", promise=6)
 def reinsert_without_idempotence() -> None:
     """The table has no primary key, inserts no ON CONFLICT, and a batch whose removal failed is drained again."""
-    named = pool.sql
+    named = database.sql
 
     def without_identity(name: str) -> str:
         text = named(name).replace("ON CONFLICT (event_id, event_date) DO NOTHING\n", "")
         return text.replace(" DEFAULT now(),\n    PRIMARY KEY (event_id, event_date)", " DEFAULT now()")
 
-    for module in (partitions, table):
+    for module in (partitions, writer):
         vars(module)["sql"] = without_identity
     remove = SqliteQueue.remove
     failed_once: set[int] = set()

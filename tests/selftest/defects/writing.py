@@ -6,15 +6,12 @@ import time
 from collections.abc import Mapping
 from datetime import date
 
-from service import app, partitions, pool, table, writer
+from service import app, database, partitions, writer
 from service import config as config_module
-from service.admission import Admission
-from service.breaker import Breaker
-from service.classify import Fault, Owner
 from service.config import Config
+from service.database import Admission, Connection, Fault, Owner
 from service.models import Event, Outcome
-from service.partitions import Month, Months
-from service.pool import Connection
+from service.partitions import Breaker, Month, Months
 from service.writer import Writer
 
 from .registry import defect
@@ -31,7 +28,7 @@ def control() -> None:
 @defect("no-partition-is-400", promise=4)
 def no_partition_is_400() -> None:
     """SQLSTATE 23514 is taken for the client's fault: events of a missing month are refused with 400."""
-    settle_owner = table.settle_owner
+    settle_owner = writer.settle_owner
 
     async def blame_client(connection: Connection, fault: Fault, day: date) -> Fault:
         if fault.no_partition:
@@ -49,7 +46,7 @@ def one_bad_month_queues_all() -> None:
     may_try = Writer._may_try
 
     def only_when_all_are_well(self: Writer, month: Month) -> bool:
-        return may_try(self, month) and all(other.breaker.allows for other in self.months)
+        return may_try(self, month) and all(other.breaker.allows for other in self.months.values())
 
     Writer._may_try = only_when_all_are_well  # type: ignore[method-assign]
 
@@ -88,7 +85,7 @@ def acknowledged_before_commit() -> None:
 @defect("default-partition-present", promise=1)
 def default_partition_present() -> None:
     """A default partition takes the events of a missing month, which then stand in the wrong place."""
-    named = pool.sql
+    named = database.sql
 
     def with_default(name: str) -> str:
         extra = ";\nCREATE TABLE IF NOT EXISTS audit_events_default PARTITION OF audit_events DEFAULT"

@@ -2,11 +2,15 @@
 
 import asyncio
 import contextlib
+import enum
+import math
 import os
 import select
 import socket
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,8 +19,6 @@ import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from .admission import Admission, DismissedError
-from .classify import Owner, fault_of
 from .config import Config
 from .logs import Log
 from .metrics import Metrics
@@ -24,10 +26,18 @@ from .metrics import Metrics
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 # The server's own time-outs come first; this is what a silent server gets on top.
 CLIENT_GRACE_SECONDS = 0.3
-CONNECT_TIMEOUT_SECONDS = 3.0
-CONNECT_PAUSE_SECONDS = 0.2
+CONNECT_TIMEOUT_SECONDS, CONNECT_PAUSE_SECONDS = 3.0, 0.2
 LOST_IN_A_ROW = 2
 _LOOK_SECONDS = 0.1
+Clock = Callable[[], float]
+# A month that stalls or fails holds at most this many connections; a healthy one may use them all.
+STALLING_SHARE = 4
+# A month stalls when its oldest write is this old and none of its writes came back meanwhile.
+STALL_SECONDS = 0.25
+# Constraints that this service's own schema declares on the parent table.
+OWN_CONSTRAINTS = frozenset({"audit_events_pkey"})
+# The server answered, but no month can be written: read-only, or the table itself is not there.
+_DATABASE_STATES = frozenset({"25006", "42P01", "42P10"})
 
 
 @cache
@@ -40,6 +50,108 @@ async def pause(seconds: float) -> None:
     """Wait so long."""
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(asyncio.Event().wait(), seconds)
+
+
+class Owner(enum.Enum):
+    """Who is at fault: the event is refused; a partition or database that refuses is spared for a while."""
+
+    EVENT = "event"
+    PARTITION = "partition"
+    DATABASE = "database"
+    LINK = "the connection was lost: whether the event is stored is unknown"
+    POOL = "no connection: nothing was tried"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why a try failed; `no_partition` when the month's partition is not there."""
+
+    owner: Owner
+    sqlstate: str | None
+    message: str
+    no_partition: bool = False
+
+
+def classify(sqlstate: str | None, constraint: str | None, message: str, fatal: bool = False) -> Fault:
+    """Find the owner; EVENT is provisional until a harmless row succeeds in the same month."""
+    # Not by the class: one month's trigger may raise 57P01 while the connection lives on.
+    if sqlstate is None or fatal:
+        return Fault(Owner.LINK, sqlstate, message)
+    if sqlstate in _DATABASE_STATES:
+        return Fault(Owner.DATABASE, sqlstate, message)
+    of_own_schema = sqlstate == "23502" or (sqlstate.startswith("23") and constraint in OWN_CONSTRAINTS)
+    if sqlstate.startswith("22") or of_own_schema:
+        return Fault(Owner.EVENT, sqlstate, message)
+    return Fault(Owner.PARTITION, sqlstate, message, no_partition=sqlstate == "23514" and not constraint)
+
+
+def fault_of(error: psycopg.Error) -> Fault:
+    """Classify an exception of the driver."""
+    message = error.diag.message_primary or str(error) or type(error).__name__
+    if error.sqlstate is None and isinstance(error, psycopg.DataError):
+        return Fault(Owner.EVENT, "22000", message)
+    fatal = error.diag.severity_nonlocalized in ("FATAL", "PANIC")
+    return classify(error.sqlstate, error.diag.constraint_name, message, fatal)
+
+
+class Admission:
+    """As many places as connections, first come first served among eligible keys: months, background jobs."""
+
+    def __init__(self, size: int, clock: Clock) -> None:
+        self._free, self._clock = size, clock
+        self._waiting: dict[asyncio.Future[float], str] = {}
+        # When each of a key's places was taken, oldest first, and when one was last given back.
+        self._taken_at: defaultdict[str, list[float]] = defaultdict(list)
+        self._returned_at: defaultdict[str, float] = defaultdict(lambda: -math.inf)
+
+    def stalls(self, key: str) -> bool:
+        """Whether the writes of this key have stopped coming back."""
+        limit, taken_at = self._clock() - STALL_SECONDS, self._taken_at[key]
+        return bool(taken_at) and taken_at[0] < limit and self._returned_at[key] < limit
+
+    def _eligible(self, key: str) -> bool:
+        return len(self._taken_at[key]) < STALLING_SHARE or not self.stalls(key)
+
+    def _admit(self) -> None:
+        for future, key in list(self._waiting.items()):
+            if self._free > 0 and not future.done() and self._eligible(key):
+                del self._waiting[future]
+                self._free -= 1
+                self._taken_at[key].append(self._clock())
+                future.set_result(self._taken_at[key][-1])
+
+    @contextlib.asynccontextmanager
+    async def place(self, key: str, timeout_seconds: float, queued: Callable[[], None]) -> AsyncIterator[None]:
+        """Hold a place; calls `queued` first if none is free at once. Raises TimeoutError, early if it is dismissed."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[float] = loop.create_future()
+        self._waiting[future] = key
+        self._admit()
+        if not future.done():
+            queued()
+        timer = loop.call_later(timeout_seconds, self._send_away, future, "no connection became free in time")
+        try:
+            await future
+            yield
+        finally:
+            timer.cancel()
+            self._waiting.pop(future, None)
+            # Not only after the use: a place may be granted in the moment in which its waiter is cancelled.
+            if not future.cancelled() and future.exception() is None:
+                self._free += 1
+                self._taken_at[key].remove(future.result())
+                self._returned_at[key] = self._clock()
+                self._admit()
+
+    def _send_away(self, future: asyncio.Future[float], reason: str) -> None:
+        if self._waiting.pop(future, None) is not None and not future.done():
+            future.set_exception(TimeoutError(reason))
+
+    def dismiss(self, key: str | None = None) -> None:
+        """Send away those who wait: of one key, or all."""
+        for future, waiting_key in list(self._waiting.items()):
+            if key in (None, waiting_key):
+                self._send_away(future, "its breaker opened")
 
 
 def sever(connection: Connection) -> None:
@@ -140,11 +252,11 @@ class Database:
                 self._metrics.connection_errors.inc()
                 await connection.close()
                 await self.pool.putconn(connection)
-        raise DismissedError("no connection could be had in time")
+        raise TimeoutError("no connection could be had in time")
 
     @contextlib.asynccontextmanager
     async def connection(self, key: str, wait_seconds: float, use_seconds: float) -> AsyncIterator[Connection]:
-        """A connection after at most `wait_seconds`, severed after `use_seconds`. Raises DismissedError."""
+        """A connection after at most `wait_seconds`, severed after `use_seconds`. Raises TimeoutError."""
         until = time.monotonic() + wait_seconds
         async with contextlib.AsyncExitStack() as place:
             with self._metrics.wait.time():

@@ -1,0 +1,1 @@
+DELETE FROM events WHERE seq IN (SELECT value FROM json_each(?))

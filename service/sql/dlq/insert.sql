@@ -1,0 +1,1 @@
+INSERT INTO events (seq, key, partition, sqlstate, message, queued_at, event) VALUES (?, ?, ?, ?, ?, ?, ?)

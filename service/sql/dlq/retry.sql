@@ -1,0 +1,1 @@
+UPDATE events SET attempts = attempts + ?, sqlstate = ?, message = ?, due_at = ?, reason = ?, state = ? WHERE seq = ?
