@@ -115,8 +115,15 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def _suite_of(session: pytest.Session) -> _Suite:
+    from .errors import UsageError
+
     suite = session.stash.get(_SUITE, None)
     if suite is None:
+        if hasattr(session.config, "workerinput"):
+            raise UsageError(
+                "Each worker of pytest-xdist would start every scenario. Run pytest without -n: scenarios run side by "
+                "side in one process, and --harness-jobs says how many at once."
+            )
         scenarios = [item.scenario for item in session.items if isinstance(item, ScenarioItem)]
         suite = session.stash[_SUITE] = _Suite(session.config, scenarios)
     return suite

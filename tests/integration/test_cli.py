@@ -21,6 +21,7 @@ import pytest
 from harness._wait import wait_until_sync
 from harness.events import Complete, FaultMark, FaultStep, RunStarted
 from harness.history import FILE_NAME, read_history
+from harness.stacks.ports import reserve_port
 
 ROOT = Path(__file__).parents[2]
 NOOP = """
@@ -312,18 +313,14 @@ def test_a_replay_judges_the_same_target_again(place: Path) -> None:
     assert_one_paragraph(harness(place, "replay", folder.name, *arguments), "other.toml", "--target")
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def test_a_service_that_somebody_else_started_is_judged_by_its_url(place: Path) -> None:
     (place / "scenarios").mkdir()
     text = NOOP.replace("faults.noop import NoopDetach", "faults.partition import DetachPartition")
     text = text.replace("NoopDetach(month=Month(2025, 12))", "DetachPartition(months=(Month(2025, 12),))")
     (place / "scenarios" / "quick.py").write_text(text)
-    port = free_port()
+    # Below the ports that the kernel hands out, and reserved, so that nobody else has it when the service starts.
+    reserved = reserve_port()
+    port = reserved.port
     (place / "target.toml").write_text(f'name = "mine"\nurl = "http://127.0.0.1:{port}"\n')
     arguments = ("--scenarios", str(place / "scenarios"), "--reports", str(place / "r"))
     line, environment = command(place, "run", *arguments, "--target", str(place / "target.toml"))
@@ -350,6 +347,7 @@ def test_a_service_that_somebody_else_started_is_judged_by_its_url(place: Path) 
     finally:
         service.kill()
         service.wait()
+        reserved.close()
     (result,) = (place / "r").glob("*-noop-*/result.json")
     assert any("log" in item["needs"] for item in json.loads(result.read_text())["not_checked"])
 

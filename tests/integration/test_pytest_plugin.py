@@ -74,3 +74,12 @@ def test_scenarios_are_collected_only_from_their_folders_and_by_claim_as_well(pr
     assert result.returncode == 0, result.stdout + result.stderr
     assert "claims/detaching.py::really-detached" in result.stdout
     assert "never-detached" not in result.stdout
+
+
+def test_workers_of_xdist_are_refused_since_each_would_run_all(project: Path) -> None:
+    result = run_pytest(project, "-n", "2")
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert "2 failed" in result.stdout
+    assert "Run pytest without -n" in result.stdout
+    assert "Traceback" not in result.stdout
+    assert not (project / "reports").exists()

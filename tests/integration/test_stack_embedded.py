@@ -22,7 +22,7 @@ from harness.errors import SetupError, UsageError
 from harness.stacks import reaper
 from harness.stacks.base import Capability, Environment, StopMode
 from harness.stacks.embedded import EmbeddedOptions, EmbeddedStack
-from harness.stacks.ports import is_listening
+from harness.stacks.ports import reserve_port
 from harness.stacks.postgres_server import EmbeddedPostgres
 from harness.targets.model import Target, load_target
 
@@ -65,14 +65,27 @@ def ports_of(environment: Environment) -> list[int]:
     return [environment.database.port, environment.proxy.port, service]
 
 
-def assert_nothing_left(root: Path, ports: list[int]) -> None:
+def listeners() -> dict[str, int]:
+    """Sockets of this machine that listen, by their inodes: a port may be somebody else's a moment later."""
+    rows = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
+    return {row[9]: int(row[1].partition(":")[2], 16) for row in rows if row[3] == "0A"}
+
+
+def listeners_of(*environments: Environment) -> set[str]:
+    ports = [port for environment in environments for port in ports_of(environment)]
+    found = {inode: port for inode, port in listeners().items() if port in ports}
+    assert set(found.values()) == set(ports)
+    return set(found)
+
+
+def assert_nothing_left(root: Path, sockets: set[str]) -> None:
     assert not root.exists()
     assert reaper.processes_of(root) == []
-    assert [port for port in ports if is_listening(port)] == []
+    assert not sockets & set(listeners())
 
 
 def test_two_environments_at_once_are_apart_and_leave_nothing(tmp_path: Path) -> None:
-    async def play() -> tuple[Path, list[int]]:
+    async def play() -> tuple[Path, set[str]]:
         async with started(tmp_path / "one") as one, started(tmp_path / "two") as two:
             ports = ports_of(one) + ports_of(two)
             assert len(set(ports)) == 6
@@ -84,10 +97,10 @@ def test_two_environments_at_once_are_apart_and_leave_nothing(tmp_path: Path) ->
             execute(one.database.admin_conninfo, "CREATE TABLE only_here (x int)")
             assert one_value(two.database.admin_conninfo, "SELECT to_regclass('only_here')") is None
             assert two.workdir.is_dir()
-            return one.workdir.parents[1], ports
+            return one.workdir.parents[1], listeners_of(one, two)
 
-    root, ports = asyncio.run(play())
-    assert_nothing_left(root, ports)
+    root, sockets = asyncio.run(play())
+    assert_nothing_left(root, sockets)
     for log in ("postgres.log", "toxiproxy.log", "service.log"):
         assert (tmp_path / "one" / log).stat().st_size > 0
 
@@ -165,15 +178,16 @@ def test_the_database_is_stopped_killed_and_started_on_its_port(tmp_path: Path) 
 
 
 def test_a_database_frozen_or_dead_at_the_end_still_leaves_nothing(tmp_path: Path) -> None:
-    async def play(number: int) -> tuple[Path, list[int]]:
+    async def play(number: int) -> tuple[Path, set[str]]:
         async with started(tmp_path / str(number)) as environment:
+            sockets = listeners_of(environment)
             postmasters.append(str(environment.database.pid))
             for pid in [environment.database.pid, *environment.database.backend_pids()]:
                 assert pid is not None
                 os.kill(pid, number)
             assert environment.service.pid is not None
             os.kill(environment.service.pid, number)
-            return environment.workdir.parents[1], ports_of(environment)
+            return environment.workdir.parents[1], sockets
 
     postmasters: list[str] = []
     for number in (signal.SIGSTOP, signal.SIGKILL):
@@ -222,10 +236,12 @@ def test_a_given_port_is_used_and_a_busy_one_is_a_usage_error(tmp_path: Path) ->
         async with started(tmp_path, stack=stack) as environment:
             assert f"port={port} " in environment.database.admin_conninfo
 
-    with closing(socket.create_server(("127.0.0.1", 0))) as holder:
-        port = holder.getsockname()[1]
-        with pytest.raises(UsageError, match=rf"Port {port} \(--pg-port\).*in use.*another port") as caught:
-            asyncio.run(play(port))
+    # Not the kernel's choice, which may be the source of somebody's connection once the holder is gone.
+    with closing(reserve_port()) as reserved:
+        port = reserved.port
+    busy = rf"Port {port} \(--pg-port\).*in use.*another port"
+    with closing(socket.create_server(("127.0.0.1", port))), pytest.raises(UsageError, match=busy) as caught:
+        asyncio.run(play(port))
     assert "\n" not in str(caught.value)
     assert caught.value.exit_code == 2
     asyncio.run(play(port))

@@ -1,11 +1,11 @@
-"""Every Python source of the project, parsed once for the tests about style."""
+"""Every Python source of the project, parsed once for the tests about style, and not while tests are collected."""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -18,7 +18,10 @@ class Source:
     path: Path
     module: str
     text: str
-    tree: ast.Module
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        return ast.parse(self.text)
 
     @property
     def package(self) -> str:
@@ -37,13 +40,15 @@ class Source:
                 yield from (f"{stem}.{alias.name}" for alias in node.names)
 
 
-@cache
 def sources(*packages: str) -> tuple[Source, ...]:
+    return tuple(source for package in packages for source in _sources_of(package))
+
+
+@cache
+def _sources_of(package: str) -> tuple[Source, ...]:
     found = []
-    for package in packages:
-        for path in sorted((ROOT / package).rglob("*.py")):
-            parts = path.relative_to(ROOT).with_suffix("").parts
-            module = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-            text = path.read_text(encoding="utf-8")
-            found.append(Source(path, module, text, ast.parse(text)))
+    for path in sorted((ROOT / package).rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        module = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        found.append(Source(path, module, path.read_text(encoding="utf-8")))
     return tuple(found)

@@ -1,0 +1,13 @@
+"""What the tests with real parts share."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.stacks.embedded import EmbeddedStack
+
+
+@pytest.fixture(scope="session", autouse=True)
+def prepared() -> None:
+    """Have Toxiproxy and PostgreSQL's template made before the first deadline runs, whichever test comes first."""
+    EmbeddedStack().prepare()
