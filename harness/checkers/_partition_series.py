@@ -86,6 +86,9 @@ def _healthy_in_peace(scraped: Scraped, month: Month, findings: list[Finding], u
         written = scraped.created_before(month, scrape.t)
         if written is None or healthy(scrape, month) is not False or scraped.disturbed(month, scrape.t):
             continue
+        # Degraded says that some writes stall, and the client saw one that did: a starved machine is one reason.
+        if scrape.get(STATUS, partition=month.label, status="degraded") == 1 and scraped.write_stalled(month, scrape.t):
+            continue
         (stalled if scraped.stalled(month, scrape.t) else wrong).append(scrape.t)
         if wrong[-1:] == [scrape.t]:
             created[written.event_id] = None

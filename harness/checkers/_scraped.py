@@ -23,6 +23,9 @@ from ._common import (
 )
 from ._series import Scrape
 
+STALLED_WRITE_SECONDS = 0.2
+"""From this on a service may say that writes of a month stall; healthy ones take some milliseconds."""
+
 
 class Scraped:
     """The successful scrapes of a run, with the facts that the rules ask for again and again."""
@@ -105,6 +108,17 @@ class Scraped:
     def stalled(self, month: Month, t: float) -> bool:
         """Tell whether the canary says that the database itself stalled."""
         return self.canary.around(month, t, t) is Calm.STALLED
+
+    def write_stalled(self, month: Month, t: float) -> bool:
+        """Tell whether a write of the month took so long about ``t`` that a service may call it stalled."""
+        earliest, latest = t - SCRAPE_SLACK_SECONDS, t + self._answering(t) + SCRAPE_SLACK_SECONDS
+        return any(
+            operation.month == month
+            and operation.completed - operation.invoked >= STALLED_WRITE_SECONDS
+            and operation.invoked <= latest
+            and operation.completed >= earliest
+            for operation in self.run.operations
+        )
 
     def _answering(self, t: float) -> float:
         """How long the scrape asked at ``t`` was under way."""

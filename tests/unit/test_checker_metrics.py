@@ -8,7 +8,7 @@ import pytest
 
 from harness import events as ev
 from harness.blast import BlastRadius, ServiceState
-from harness.values import Promise, Verdict
+from harness.values import Month, Promise, Verdict
 from tests.unit.histories import (
     CONFIRMED,
     DECEMBER,
@@ -200,6 +200,23 @@ def test_another_month_shown_ill_is_a_finding_unless_the_canary_stalled() -> Non
     assert promises("metrics", history) == {Promise.TRUTH}
     history.edit(ev.CanarySample, lambda r: r.month == JANUARY.label and 14 < r.t < 15, seconds=1.2)
     assert check("metrics", history).verdict is Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("status", "month", "honest"),
+    [
+        ("degraded", JANUARY, True),
+        ("unavailable", JANUARY, False),
+        ("degraded", DECEMBER, False),
+    ],
+)
+def test_a_month_is_honestly_degraded_while_the_client_sees_one_of_its_writes_stall(
+    status: str, month: Month, honest: bool
+) -> None:
+    history = good(faulty=False)
+    _status(history, JANUARY.label, 15, 15, status)
+    history.row(history.op(14.9, month, 201, took=0.4))
+    assert (check("metrics", history).verdict is Verdict.PASS) is honest
 
 
 def test_any_status_is_honest_while_the_whole_database_is_away() -> None:
