@@ -104,10 +104,9 @@ async def run(config: Config) -> None:
 def main() -> int:
     """Run the service by its environment. Returns the exit code."""
     try:
-        config = load(os.environ)
         # Requests do not wait long for the thread of the queue.
         sys.setswitchinterval(0.0005)
-        uvloop.run(run(config))
+        uvloop.run(run(load(os.environ)))
     except ConfigError as error:
         sys.stderr.write(f"service: {error}\n")
         return 2

@@ -27,8 +27,7 @@ Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 # The server's own time-outs come first; this is what a silent server gets on top.
 CLIENT_GRACE_SECONDS = 0.3
 CONNECT_TIMEOUT_SECONDS, CONNECT_PAUSE_SECONDS = 3.0, 0.2
-LOST_IN_A_ROW = 2
-_LOOK_SECONDS = 0.1
+LOST_IN_A_ROW, LOOK_SECONDS = 2, 0.1
 Clock = Callable[[], float]
 # A month that stalls or fails holds at most this many connections; a healthy one may use them all.
 STALLING_SHARE = 4
@@ -246,7 +245,7 @@ class Database:
         while self.connected.is_set() and (left := until - time.monotonic()) > 0:
             # In short waits, to notice at once that the database went away.
             with contextlib.suppress(PoolTimeout):
-                connection = await self.pool.getconn(min(left, _LOOK_SECONDS))
+                connection = await self.pool.getconn(min(left, LOOK_SECONDS))
                 if _alive(connection):
                     return connection
                 self._metrics.connection_errors.inc()

@@ -21,7 +21,7 @@ Work = Callable[[sqlite3.Connection], T]
 GROUP_MAX, BUSY_SECONDS, WRITE_SECONDS, READ_SECONDS = 500, 0.5, 5.0, 2.0
 # However long the queue: 8 MiB, and a key in eight mistaken for known at a million events.
 FILTER_SLOTS = 1 << 23
-_MONTH_STEP = 10**12
+_MONTH_STEP = 10**13
 
 
 def key_of(event: Event) -> int:
@@ -38,7 +38,7 @@ class DlqError(Exception):
 
 
 class Entry(NamedTuple):
-    """One event in the queue, pending or dead, with its last error; `queued_at` in Unix seconds."""
+    """One event in the queue, pending or dead, with its last error; times in Unix seconds, due at 0 until it failed."""
 
     event: Event
     seq: int
@@ -48,6 +48,7 @@ class Entry(NamedTuple):
     sqlstate: str | None
     message: str
     queued_at: float
+    due_at: float
 
 
 class DeadLetterQueue(Protocol):
@@ -57,10 +58,9 @@ class DeadLetterQueue(Protocol):
     - `pending`, `dead`: how many events, by month and by reason; `oldest_queued_at` (Unix seconds) of the pending ones.
     - `may_hold`: false only if the identity is surely not in the queue; `find` has what it holds under identities.
     - `enqueue`: store durably, once per identity: each QUEUED, CONFLICT, or UNAVAILABLE for want of room.
-    - `due`: the oldest pending entries of a month whose time has come.
-    - `remove`: forget entries that are in the table; returns how many were still there.
-    - `put_back`: record a try that failed: due again later, or dead for a reason.
-    - `page`: entries by month, in the order of their arrival.
+    - `due`: the oldest pending entries of a month whose time has come; `page`: any, by month, in order of arrival.
+    - `remove`: forget entries that are in the table, and tell how many were still there; `put_back`: record a try that
+      failed, so that they are due again later, or dead for a reason.
     """
 
     capacity: int
@@ -104,7 +104,7 @@ class SqliteQueue(DeadLetterQueue):
         self._db: sqlite3.Connection | None = None
         self._inodes: list[int] = []
         self._filter = bytearray(FILTER_SLOTS)
-        # Never used twice in this process: in a file made anew an old number would be another event's.
+        # Never used twice, also when the clock stood still: in another file an old number would be another event's.
         self._arrivals = 0
 
     # The event loop's side.
@@ -142,7 +142,8 @@ class SqliteQueue(DeadLetterQueue):
         if state is None:
             return await self._select("seq>? ORDER BY seq", after_seq, limit)
         # The same order, and one that the index has.
-        return await self._select("state=? AND seq>? ORDER BY partition, seq", state, after_seq, limit)
+        condition, number = "state=? AND (partition, seq) > (?, ?) ORDER BY partition, seq", after_seq // _MONTH_STEP
+        return await self._select(condition, state, f"{number // 100:04}_{number % 100:02}", after_seq, limit)
 
     def may_hold(self, event: Event) -> bool:
         return self._db is None or self._filter[key_of(event) % FILTER_SLOTS] > 0
@@ -214,7 +215,9 @@ class SqliteQueue(DeadLetterQueue):
         if self._db is not None and self._db.in_transaction:
             with contextlib.suppress(sqlite3.Error):
                 self._db.rollback()
-        if outcome == "unknown" or (self._db is not None and self._db.in_transaction):
+        # Locked and full are the only troubles that pass by themselves: what was opened for reading stays so.
+        passing = getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL)
+        if not passing or outcome == "unknown" or (self._db is not None and self._db.in_transaction):
             self._close()
         return DlqError(str(error), outcome)
 
@@ -249,7 +252,7 @@ class SqliteQueue(DeadLetterQueue):
             db.executescript(sql("dlq/open"))
             names = self._names()
             (last,) = db.execute("SELECT coalesce(max(seq % ?), 0) FROM events", [_MONTH_STEP]).fetchone()
-            self._arrivals = max(self._arrivals, last)
+            self._arrivals = max(self._arrivals, last, int(time.time() * 1000))
             self._fill(db)
             self._tell(db)
             if 0 in names or names != self._names():
@@ -262,16 +265,19 @@ class SqliteQueue(DeadLetterQueue):
         self.pending = {name: count for state, name, count in counts if state == "pending"}
         self.dead = {name: count for state, name, count in counts if state == "dead"}
         (self.oldest_queued_at,) = db.execute(sql("dlq/oldest")).fetchone()
-        # One after the other would cost more than the events themselves.
+        # To forget one after the other would cost more than the events themselves.
         left = sum(count for state, _, count in counts if state == "left")
-        if not self.pending and left > sum(self.dead.values()):
+        if left > 10_000 + 4 * (sum(self.pending.values()) + sum(self.dead.values())):
             self._fill(db)
 
     def _fill(self, db: sqlite3.Connection) -> None:
         db.executescript(sql("dlq/fill"))
-        known = bytearray(FILTER_SLOTS)
-        for key in json.loads(db.execute("SELECT json_group_array(key) FROM events").fetchone()[0]):
-            known[key % FILTER_SLOTS] = 1
+        known, start = bytearray(FILTER_SLOTS), 0
+        # In pieces, since the event loop stands still while one is read.
+        while keys := json.loads(db.execute(sql("dlq/keys"), [start]).fetchone()[0]):
+            start += len(keys)
+            for key in keys:
+                known[key % FILTER_SLOTS] = 1
         self._filter = known
 
     def _held(self, db: sqlite3.Connection, event: Event) -> Event | None:

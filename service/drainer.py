@@ -10,20 +10,14 @@ from itertools import accumulate
 from .database import Fault, Owner, pause
 from .dlq import DlqError, Entry
 from .models import CONFLICT, Outcome
-from .partitions import Month
+from .partitions import BATCH_START, Month
 from .writer import Results, Writer, probe
 
-# Small at first: how large the events are shows when they are read.
-BATCH_START, BATCH_MAX = 64, 1000
 # What a statement carries in a short time.
-BATCH_CHARACTERS = 1024 * 1024
-JOB = "drain"
-PROBES_AT_ONCE, DRAINS_AT_ONCE = 2, 2
+BATCH_MAX, BATCH_CHARACTERS = 1000, 1024 * 1024
+JOB, PROBES_AT_ONCE, DRAINS_AT_ONCE = "drain", 2, 2
 # While somebody wrote so lately the drain works half of the time, in short steps.
 LIVE_SECONDS, LIVE_BATCH_MAX = 1.0, 200
-_TICK_SECONDS = 0.1
-_DAMAGED = Fault(Owner.EVENT, None, "the entry was changed in the queue")
-_CONFLICT = Fault(Owner.EVENT, None, CONFLICT.detail)
 Job = Callable[[Month], Awaitable[None]]
 
 
@@ -36,7 +30,6 @@ class Drainer:
     # In the order in which they ask, so that slow months do not keep the places from others.
     _probing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PROBES_AT_ONCE))
     _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(DRAINS_AT_ONCE))
-    _batch: int = BATCH_START
 
     def _start(self, month: Month, job: Job) -> None:
         """One of its kind a month; one that failed by what it did not foresee raises here, where it is reported."""
@@ -54,7 +47,7 @@ class Drainer:
                 idle = time.monotonic() - month.proved_at > self.parts.config.partition_check_seconds
                 if month.breaker.probe_is_due or (idle and month.attached and month.breaker.allows):
                     self._start(month, self._probe)
-            await pause(_TICK_SECONDS)
+            await pause(0.1)
 
     async def _probe(self, month: Month) -> None:
         async with self._probing:
@@ -83,7 +76,7 @@ class Drainer:
                 pass
         except DlqError as error:
             self.parts.log.error("DLQ cannot be drained", error=str(error))
-            self._batch = BATCH_START
+            month.batch = BATCH_START
 
     async def insert_batch(self, month: Month, entries: list[Entry]) -> Results:
         """What became of each entry's event; of none that come after a fault that was not their own."""
@@ -99,14 +92,16 @@ class Drainer:
         return results
 
     async def _move(self, month: Month) -> bool:
-        """Move one batch. Returns whether anything left the queue."""
+        """Move one batch. Returns whether there may be more to do."""
         queue, metrics = self.parts.queue, self.parts.metrics
-        entries = await queue.due(month.name, self._batch)
+        entries = await queue.due(month.name, month.batch)
         sizes = accumulate(len(entry.event) for entry in entries)
-        entries = entries[: max(1, sum(size <= BATCH_CHARACTERS for size in sizes))]
+        # One that failed comes alone: again in a batch it would fail the others, and have the month spared.
+        fresh = next((number for number, entry in enumerate(entries) if entry.due_at), len(entries))
+        entries = entries[: max(1, min(fresh, sum(size <= BATCH_CHARACTERS for size in sizes)))]
         damaged = [entry for entry in entries if entry.event.month != entry.partition]
         if damaged:
-            await queue.put_back(damaged, _DAMAGED, time.time(), "poison")
+            await queue.put_back(damaged, Fault(Owner.EVENT, None, "changed in the queue"), time.time(), "poison")
             return True
         results = await self.insert_batch(month, entries)
         stored, conflicts, failed = list[Entry](), list[Entry](), list[tuple[Entry, Fault]]()
@@ -118,17 +113,17 @@ class Drainer:
             elif result is not None and result.owner is not Owner.POOL:
                 failed.append((entry, result))
         if stored:
-            self._batch = min(BATCH_MAX, max(BATCH_START, len(stored) * 2))
+            month.batch = min(BATCH_MAX, max(month.batch, len(stored) * 2))
             self.parts.months.wrote(month)
             metrics.drained.labels(month.name).inc(await queue.remove(stored))
         metrics.drain_failures.labels(month.name).inc(len(failed) + len(conflicts))
         if conflicts:
-            await queue.put_back(conflicts, _CONFLICT, time.time(), "conflict")
-        await self._put_back(month, failed, alone=len(entries) == 1)
-        return bool(stored or conflicts)
+            await queue.put_back(conflicts, Fault(Owner.EVENT, None, CONFLICT.detail), time.time(), "conflict")
+        aside = await self._put_back(month, failed, alone=len(entries) == 1)
+        return bool(stored or conflicts or aside)
 
-    async def _put_back(self, month: Month, failed: list[tuple[Entry, Fault]], alone: bool) -> None:
-        """One more try that failed; dead after the last that was the event's own fault."""
+    async def _put_back(self, month: Month, failed: list[tuple[Entry, Fault]], alone: bool) -> int:
+        """One more try that failed; dead after the last that was the event's own fault. Returns how many wait aside."""
         config, aside = self.parts.config, []
         for entry, fault in failed:
             own = fault.owner is Owner.EVENT
@@ -142,5 +137,5 @@ class Drainer:
             else:
                 self.parts.months.failed(month, fault)
                 # A batch too large for a slow link, or for the statement's time, would fail for ever.
-                self._batch = max(1, len(failed) // 4)
-        await asyncio.gather(*aside)
+                month.batch = max(1, len(failed) // 4)
+        return len(await asyncio.gather(*aside))

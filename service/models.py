@@ -19,7 +19,6 @@ _SPEC: Any = json.loads(DOCUMENT)
 _STORABLE = "[^\x00\ud800-\udfff]"
 JsonValue = dict[str, "JsonValue"] | list["JsonValue"] | str | Decimal | bool | None
 EVENT_DATA_MAX_BYTES, EVENT_DATA_MAX_DEPTH = 256 * 1024, 10
-_PLAIN_EXPONENT_MAX = 30
 _EXACT = decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN)
 _CONSTANTS = {None: "null", True: "true", False: "false"}
 # Numbers whose shortest form is the one they have.
@@ -184,7 +183,7 @@ def _number(value: Decimal) -> str:
     sign, digits, exponent = shortest.as_tuple()
     short = f"{'-' if sign else ''}{''.join(map(str, digits))}e{exponent}"
     # The shorter form, so that no client wrote it shorter; a plain 1e100000 is not even tried.
-    return short if abs(int(exponent)) > _PLAIN_EXPONENT_MAX else min(f"{shortest:f}", short, key=len)
+    return short if abs(int(exponent)) > 30 else min(f"{shortest:f}", short, key=len)
 
 
 def canonical(value: JsonValue, depth: int = 0) -> str:

@@ -14,8 +14,9 @@ from .metrics import Metrics
 
 # A probe at least this often, so that a repair is found well inside the promised 5 s.
 PROBE_INTERVAL_MAX_SECONDS = 1.0
-JOB = "maintenance"
-_JOB_SECONDS = 5.0
+# What a drain takes of a month at once, at first: how large the events are shows when they are read.
+BATCH_START = 64
+JOB, JOB_SECONDS = "maintenance", 5.0
 _LOCK = "SELECT pg_advisory_xact_lock(7204551931);\n"
 _RECORD = "INSERT INTO audit_partitions (month) SELECT unnest(%s::text[]) ON CONFLICT DO NOTHING"
 
@@ -70,12 +71,12 @@ class Month:
     first: date
     breaker: Breaker
     admission: Admission
-    # The day that a probe tries.
     probe_day: date
     attached: bool | None = None
     asked: bool = False
     fallback: bool = False
     last_write_timestamp: float = 0.0
+    batch: int = BATCH_START
     # When it was last seen to take a row (monotonic seconds), and why it last did not.
     proved_at: float = 0.0
     evidence: str = ""
@@ -171,7 +172,7 @@ class Maintenance:
 
     async def _look_and_create(self) -> None:
         started = time.time()
-        async with self.database.connection(JOB, self.database.limits[0], _JOB_SECONDS) as connection:
+        async with self.database.connection(JOB, self.database.limits[0], JOB_SECONDS) as connection:
             if not self.database.schema_ready:
                 await connection.execute(_LOCK + sql("schema"))
             names = [*self._ahead(self.config.partitions_from), *self.months]

@@ -150,8 +150,7 @@ class Api:
         check_token(request, self.parts.config.admin_token)
         queue, pending = self.parts.queue, self.parts.queue.pending
         counts = {"depth": sum(pending.values()), "dead_letters": sum(queue.dead.values()), "capacity": queue.capacity}
-        age = round(queue.oldest_age_seconds, 3)
-        return JSONResponse({**counts, "oldest_age_seconds": age, "partitions": pending})
+        return JSONResponse({**counts, "oldest_age_seconds": queue.oldest_age_seconds, "partitions": pending})
 
     async def _queue_events(self, request: Request) -> Response:
         check_token(request, self.parts.config.admin_token)

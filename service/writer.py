@@ -166,7 +166,11 @@ class Writer:
 
             return await self.attempt(f"query {month.name}", month.probe_day, work, limits)
 
-        months = [month for month in self.months.values() if datetime.combine(month.first, datetime.min.time()) < end]
+        months = [
+            month
+            for _, month in sorted(self.months.items())
+            if datetime.combine(month.first, datetime.min.time()) < end
+        ]
         months = [month for month in months if month.first >= start.replace(day=1)]
         results = list(zip(months, await asyncio.gather(*map(read_month, months)), strict=True))
         rows = [row for _, result in results if not isinstance(result, Fault) for row in result][: asked["limit"] + 1]

@@ -341,6 +341,15 @@ def test_unreadable_months_are_named_and_the_others_returned(lab: Lab, main: Ser
     assert found(main.query(correlation_id=correlation)) == ids
 
 
+def test_events_come_by_time_also_from_months_that_became_known_late(lab: Lab, main: Service) -> None:
+    correlation = f"q-{uuid.uuid4()}"
+    events = [event(day_in(month), correlation_id=correlation) for month in service_lab.MONTHS]
+    assert main.batch(events[::-1]).status_code == 201
+    with lab.service({"PARTITIONS_FROM": "2026-02"}) as later:
+        assert found(later.query(correlation_id=correlation)) == [one["event_id"] for one in events]
+        assert found(later.query(correlation_id=correlation, limit="1")) == [events[0]["event_id"]]
+
+
 def test_a_range_that_ends_where_an_unreadable_month_begins_does_not_name_it(lab: Lab, main: Service) -> None:
     with lab.detached(DECEMBER):
         main.until_degraded(f"partition {DECEMBER}")

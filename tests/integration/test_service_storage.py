@@ -391,6 +391,19 @@ def test_poison_is_a_dead_letter_after_its_attempts_and_the_rest_is_stored(lab: 
             assert service.status(JANUARY) == "healthy"
 
 
+def test_events_that_their_month_refuses_one_by_one_hold_up_no_other(lab: Lab, main: Service) -> None:
+    with lab.service() as service:
+        good = [event(SPARED) for _ in range(120)]
+        bad = [event(SPARED, event_type="refused") for _ in range(4)]
+        with lab.closed(JANUARY):
+            assert service.batch([*good[:50], *bad[:2], *good[50:90], *bad[2:], *good[90:]]).status_code == 202
+        with lab.closed(JANUARY, kind="refused"):
+            until(lambda: len(lab.stored([one["event_id"] for one in good])) == 120, "the others to be stored")
+            assert service.depth(JANUARY) == 4
+        service.until_well()
+        assert len(lab.stored([one["event_id"] for one in bad])) == 4
+
+
 def test_a_month_that_refuses_is_not_drained_while_another_is(lab: Lab, main: Service) -> None:
     with lab.service() as service, lab.closed(JANUARY), lab.closed(FEBRUARY):
         january, february = ([event(day_in(month)) for _ in range(5)] for month in (JANUARY, FEBRUARY))

@@ -219,6 +219,70 @@ def test_failed_attempts_wait_for_their_time_and_the_last_makes_a_dead_letter(pa
     run(path, body)
 
 
+def test_a_file_that_was_opened_for_reading_only_is_used_again_once_it_can_be_written(path: Path) -> None:
+    async def body(queue: SqliteQueue) -> None:
+        await enqueue(queue, event())
+        # As it is when SQLite opens a file that cannot be written: it says nothing until somebody writes.
+        await queue._do(lambda db: db.execute("PRAGMA query_only=1"))
+        with pytest.raises(DlqError, match="readonly"):
+            await enqueue(queue, event())
+        assert await enqueue(queue, event()) == QUEUED
+        assert queue.pending == {"2025_12": 2}
+
+    run(path, body)
+
+
+def test_what_is_known_of_those_who_left_does_not_grow_while_another_stays(path: Path) -> None:
+    async def body(queue: SqliteQueue) -> None:
+        stuck = event(month=11)
+        await enqueue(queue, stuck)
+        known = []
+        for _ in range(4):
+            await queue.enqueue([(event(), WHY) for _ in range(6000)], 60)
+            while entries := await queue.due("2025_12", 2000):
+                await queue.remove(entries)
+            known.append(sum(queue._filter))
+        assert max(known[1:]) < 17_000
+        assert queue.may_hold(stuck)
+
+    run(path, body, capacity=10**6)
+
+
+def test_a_dead_letter_that_somebody_else_left_without_a_reason_stops_nobody(path: Path) -> None:
+    async def fill(queue: SqliteQueue) -> None:
+        await enqueue(queue, event())
+
+    async def look(queue: SqliteQueue) -> None:
+        assert await enqueue(queue, event()) == QUEUED
+        assert queue.dead == {"poison": 1}
+
+    run(path, fill)
+    with sqlite3.connect(path) as other:
+        other.execute("UPDATE events SET state = 'dead'")
+    other.close()
+    run(path, look)
+
+
+def test_the_entries_of_another_file_are_not_those_of_this_one(path: Path) -> None:
+    kept = event()
+
+    async def fill(queue: SqliteQueue) -> None:
+        await enqueue(queue, kept)
+
+    async def swap(queue: SqliteQueue) -> None:
+        await enqueue(queue, event())
+        entries = await queue.due("2025_12", 1)
+        for name in ("", "-wal", "-shm"):
+            path.with_name(path.name + name).unlink(missing_ok=True)
+        path.with_name("aside").replace(path)
+        await queue.remove(entries)
+        assert on_disk(path) == {kept.event_id}
+
+    run(path, fill)
+    path.replace(path.with_name("aside"))
+    run(path, swap)
+
+
 def test_pages_follow_each_other_without_gap_or_repeat(path: Path) -> None:
     async def body(queue: SqliteQueue) -> None:
         events = [event(month=11 + n % 2) for n in range(25)]
