@@ -78,3 +78,9 @@ async def count_rows(connection: AsyncConnection, table: sql.Identifier) -> int:
     """Count all rows of a table."""
     row = await (await connection.execute(sql.SQL("SELECT count(*) FROM {}").format(table))).fetchone()
     return int(row[0]) if row else 0
+
+
+async def table_exists(connection: AsyncConnection, table: sql.Identifier) -> bool:
+    """Tell whether there is such a table."""
+    row = await (await connection.execute("SELECT to_regclass(%s)", (table.as_string(),))).fetchone()
+    return row is not None and row[0] is not None

@@ -155,6 +155,11 @@ async def attached(connection: AsyncConnection) -> dict[Month, Child]:
     }
 
 
+async def attached_names(connection: AsyncConnection) -> set[tuple[str, str]]:
+    """Return schema and name of every child in the catalog, whatever its bounds, pending detaches too."""
+    return {(child.schema, child.name) for child in await partitions_of(connection)}
+
+
 async def children_of(connection: AsyncConnection, months: Sequence[Month]) -> list[Child]:
     """Return the partitions of ``months``, of every attached month for none; raises :class:`FaultError`."""
     present = await attached(connection)

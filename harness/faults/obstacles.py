@@ -1,26 +1,22 @@
-"""Faults that leave a partition attached and readable and let no row in, or let it in late.
+"""Faults that leave a partition attached and let no row in: checks, and a forgotten transaction.
 
-A constraint or a trigger that somebody added, or a transaction left open over a lock.  The catalog shows nothing
-missing, so only a write that is tried can tell.  The service is expected to know whose fault a refusal is: whatever a
-partition, or the parent as somebody changed it, does to every row is not the event's, also when the SQLSTATE says so
-(class 22, 23502); such events are 202 and never 400 or dead letters.  What is slow and still succeeds is 201.
+A constraint that somebody added, or a transaction left open over a lock.  The catalog shows nothing missing, so only a
+write that is tried can tell.  The service is expected to know whose fault a refusal is: a constraint that only a
+partition has, or that somebody added to the parent, is none of the event's, and such events are 202, never 400 or
+dead letters.
 """
 
 from __future__ import annotations
 
-import asyncio
-import re
-import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from psycopg import AsyncConnection, sql
 
-from ..blast import BlastRadius, Edge, Write
+from ..blast import BlastRadius, Edge
 from ..errors import FaultError, FaultNotConfirmed, HealFailed, UsageError
 from ..fault import FAULTS, Scene
-from ..probes.postgres import PROBE_TIMEOUT_MS, InsertResult, probe_insert
 from ..stacks.base import Capability, Environment
 from ..values import Month
 from . import _holder
@@ -30,7 +26,6 @@ from ._sql import (
     admin,
     children_of,
     confirm_refused,
-    evidence,
     failing_as,
     healthy,
     in_transaction,
@@ -42,17 +37,8 @@ from ._sql import (
 SHARE, REINDEX = "share", "reindex"
 LOCK_WAIT = frozenset({"55P03", "57014"})
 LOCK_WAIT_MS = 120
-LONGEST_CONFIRM_MS = 1000
-"""A longer delay is proved by an insert that waits so long, and by the trigger."""
-
 _CHECK = "harness_refuse_all"
 _PARENT_CHECK = "harness_refuse_everything"
-_SQLSTATE = re.compile(r"[0-9A-Z]{5}\Z")
-_NO_ERROR_CLASSES = frozenset({"00", "01", "02"})
-
-_RAISE = "BEGIN RAISE EXCEPTION USING ERRCODE = '{}', MESSAGE = 'raised by a trigger of the harness'; END"
-_SLEEP = "BEGIN PERFORM pg_sleep({}); RETURN NEW; END"
-
 _WITH_CHECK = """
 SELECT n.nspname, c.relname FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
 JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -172,162 +158,6 @@ class RefuseByParentCheck:
     async def probe(self, scene: Scene) -> bool:
         """Every month takes an insert and can be read."""
         return await healthy(scene, _months_of(scene))
-
-
-async def _add_triggers(scene: Scene, months: Sequence[Month], body: str, what: str) -> None:
-    """Put a BEFORE INSERT trigger with that body on each partition; its function's name is in the ledger before."""
-    with failing_as(FaultError, what):
-        async with admin(scene) as connection:
-            children = await children_of(connection, months)
-            save_children(scene, children)
-            # A name of its own, so that several such faults may overlap on one month.
-            function = [children[0].schema, f"harness_obstacle_{uuid.uuid4().hex[:12]}"]
-            scene.ledger.save("function", function)
-            name = sql.Identifier(*function)
-
-            async def work() -> None:
-                await connection.execute(
-                    sql.SQL("CREATE FUNCTION {}() RETURNS trigger LANGUAGE plpgsql AS {}").format(
-                        name, sql.Literal(body)
-                    )
-                )
-                for child in children:
-                    await connection.execute(
-                        sql.SQL("CREATE TRIGGER {} BEFORE INSERT ON {} FOR EACH ROW EXECUTE FUNCTION {}()").format(
-                            sql.Identifier(function[1]), child.table, name
-                        )
-                    )
-
-            await in_transaction(connection, work, what="create the triggers")
-
-
-async def _drop_triggers(scene: Scene) -> None:
-    function = scene.ledger.load("function")
-    if function is None:
-        return
-    with failing_as(HealFailed, "drop the triggers"):
-        async with admin(scene) as connection:
-            statement = sql.SQL("DROP FUNCTION IF EXISTS {}() CASCADE").format(sql.Identifier(*function))
-
-            async def work() -> None:
-                await connection.execute(statement)
-
-            await in_transaction(connection, work, what="drop the triggers")
-
-
-@FAULTS.register("refuse-by-trigger")
-@dataclass(frozen=True, kw_only=True)
-class RefuseByTrigger:
-    """Puts a BEFORE INSERT trigger on the partitions of ``months`` (all for none) that raises ``sqlstate``.
-
-    Effect: that SQLSTATE for every row, with severity ERROR: the connection lives on, also after a 57P01.  Every
-    SQLSTATE can be had, which a service that decides by lists of them must survive; a class 22 or a 23502 that every
-    row gets, a harmless one too, is the partition's fault and never a 400.  Versions: 15 to 18.  Radius: write no,
-    read yes; edge for all months.
-    """
-
-    name: ClassVar[str] = "refuse-by-trigger"
-    needs: ClassVar[frozenset[Capability]] = frozenset({Capability.SQL})
-    momentary: ClassVar[bool] = False
-    months: tuple[Month, ...] = ()
-    sqlstate: str = "P0001"
-
-    def __post_init__(self) -> None:
-        """Raise :class:`UsageError` for what is no SQLSTATE of an error."""
-        if not _SQLSTATE.match(self.sqlstate) or self.sqlstate[:2] in _NO_ERROR_CLASSES:
-            raise UsageError(
-                f"{self.name} cannot raise sqlstate={self.sqlstate!r}; give five characters of 0-9 and A-Z, not of the "
-                "classes 00, 01 and 02, which are no errors."
-            )
-
-    def radius(self, environment: Environment) -> BlastRadius:
-        """Declare the months, which can be read."""
-        return radius_of(self.months, read=True)
-
-    async def inject(self, scene: Scene) -> None:
-        """Save the tables and the trigger's function, then create both in one transaction."""
-        await _add_triggers(scene, self.months, _RAISE.format(self.sqlstate), "make the triggers that raise")
-
-    async def confirm(self, scene: Scene) -> str:
-        """Every month refuses an insert with the SQLSTATE."""
-        return await confirm_refused(scene, _months_of(scene), frozenset({self.sqlstate}))
-
-    async def heal(self, scene: Scene) -> None:
-        """Drop the function, and with it the triggers."""
-        await _drop_triggers(scene)
-
-    async def probe(self, scene: Scene) -> bool:
-        """Every month takes an insert and can be read."""
-        return await healthy(scene, _months_of(scene))
-
-
-@FAULTS.register("slow-partition")
-@dataclass(frozen=True, kw_only=True)
-class SlowPartition:
-    """Puts a BEFORE INSERT trigger on the partitions of ``months`` (all for none) that sleeps ``delay_ms`` a row.
-
-    Effect: inserts succeed, later; with a delay above the service's statement time-out they are 57014.  Several rows
-    in one statement add up, so that a drain by batches is slower still.  Versions: 15 to 18.  Radius: delayed by
-    ``delay_ms`` a write, read yes; edge for all months; backends may outlive clients that gave up.
-    """
-
-    name: ClassVar[str] = "slow-partition"
-    needs: ClassVar[frozenset[Capability]] = frozenset({Capability.SQL})
-    momentary: ClassVar[bool] = False
-    months: tuple[Month, ...] = ()
-    delay_ms: int
-
-    def __post_init__(self) -> None:
-        """Raise :class:`UsageError` for a delay of nothing."""
-        if self.delay_ms <= 0:
-            raise UsageError(f"{self.name} needs a delay_ms above 0, not {self.delay_ms}.")
-
-    def radius(self, environment: Environment) -> BlastRadius:
-        """Declare the delay of one row."""
-        radius = radius_of(self.months, read=True, lock=True)
-        return replace(radius, write=Write.DELAYED, delay_ms=float(self.delay_ms))
-
-    async def inject(self, scene: Scene) -> None:
-        """Save the tables and the trigger's function, then create both in one transaction."""
-        await _add_triggers(scene, self.months, _SLEEP.format(self.delay_ms / 1000), "make the triggers that sleep")
-
-    async def confirm(self, scene: Scene) -> str:
-        """In every month an insert succeeds after the delay and no sooner; a very long one is still waited for."""
-        long = self.delay_ms > LONGEST_CONFIRM_MS
-        timeout_ms = LONGEST_CONFIRM_MS if long else self.delay_ms + PROBE_TIMEOUT_MS
-        months = _months_of(scene)
-        results = await asyncio.gather(
-            *(probe_insert(scene.environment.database, month.first_day, timeout_ms=timeout_ms) for month in months)
-        )
-        for month, result in zip(months, results, strict=True):
-            if not self._late(result, long=long):
-                raise FaultNotConfirmed(
-                    f"The fault does not bite: an insert into {month} was {result}, where one after "
-                    f"{self.delay_ms} ms was due. Look whether somebody dropped or disabled the trigger."
-                )
-        return evidence(months, results)
-
-    def _late(self, result: InsertResult, *, long: bool) -> bool:
-        if long:
-            return result.sqlstate == "57014"
-        return result.accepted and result.seconds * 1000 >= self.delay_ms
-
-    async def heal(self, scene: Scene) -> None:
-        """Drop the function, and with it the triggers."""
-        await _drop_triggers(scene)
-
-    async def probe(self, scene: Scene) -> bool:
-        """Every month takes an insert, without the delay, and can be read."""
-        return await healthy(scene, _months_of(scene)) and not await self._still_slow(scene)
-
-    async def _still_slow(self, scene: Scene) -> bool:
-        function = scene.ledger.load("function")
-        if function is None:
-            return False
-        async with admin(scene) as connection:
-            name = sql.Identifier(*function).as_string()
-            row = await (await connection.execute("SELECT to_regproc(%s)", (name,))).fetchone()
-            return row is not None and row[0] is not None
 
 
 async def _lock_share(connection: AsyncConnection, children: Sequence[Child]) -> None:

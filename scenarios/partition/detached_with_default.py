@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from harness.faults.bounds import DetachWithDefault
+from harness.faults.default import DetachWithDefault
 from harness.scenario import Scenario
 from harness.schedule import Schedule
 

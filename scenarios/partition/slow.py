@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.faults.obstacles import SlowPartition
+from harness.faults.triggers import SlowPartition
 from harness.scenario import Scenario
 from harness.schedule import Schedule
 

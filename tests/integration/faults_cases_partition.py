@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from harness.fault import Fault
-from harness.faults.bounds import START, AttachWrongBounds, DetachWithDefault, InterruptDetach
+from harness.faults.bounds import START, AttachWrongBounds, InterruptDetach
+from harness.faults.default import DetachWithDefault
 from harness.faults.obstacles import (
     REINDEX,
     HoldLockIdle,
     RefuseByCheck,
     RefuseByParentCheck,
-    RefuseByTrigger,
-    SlowPartition,
 )
+from harness.faults.triggers import RefuseByTrigger, SlowPartition
 from tests.integration.faults_lab import DECEMBER
 
 PARTITION_CASES: tuple[Fault, ...] = (
