@@ -8,6 +8,7 @@ the month is attached.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -99,16 +100,15 @@ class DetachWithDefault:
 
     async def confirm(self, scene: Scene) -> str:
         """An insert of the service into each month succeeds, and its row lies in the default partition."""
-        seen = []
-        for child in saved_children(scene):
-            found = await self._landed_in_default(scene, child)
-            if found:
+        name, children = scene.ledger.load("default")["name"], saved_children(scene)
+        found = await asyncio.gather(*(self._landed_in_default(scene, child) for child in children))
+        for child, otherwise in zip(children, found, strict=True):
+            if otherwise:
                 raise FaultNotConfirmed(
-                    f"The fault does not bite: an insert into {child.month} {found}, where a row in "
-                    f"{scene.ledger.load('default')['name']} was due. Somebody attached the month again."
+                    f"The fault does not bite: an insert into {child.month} {otherwise}, where a row in {name} was "
+                    "due. Somebody attached the month again."
                 )
-            seen.append(f"{child.month}: accepted, in {scene.ledger.load('default')['name']}")
-        return "; ".join(seen)
+        return f"{', '.join(child.month.label for child in children)}: accepted, in {name}"
 
     async def _landed_in_default(self, scene: Scene, child: Child) -> str:
         """Insert as the service, roll back, and say what went otherwise; "" when the default took the row."""

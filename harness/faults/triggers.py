@@ -36,7 +36,7 @@ from ._sql import (
 )
 
 LONGEST_DELAY_MS = 6000
-LONGEST_CONFIRM_MS = 1000
+LONGEST_CONFIRM_MS = 400
 """A longer delay is proved by an insert that waits so long, and by the trigger."""
 
 _SQLSTATE = re.compile(r"[0-9A-Z]{5}\Z")
