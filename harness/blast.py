@@ -6,6 +6,7 @@ operation may get.  ``None`` for ``months`` means every month.
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 from dataclasses import dataclass
 from datetime import date
@@ -55,7 +56,8 @@ class BlastRadius:
     """The declared reach of one active fault.
 
     ``delay_ms`` counts only with ``Write.DELAYED`` and is the delay of one whole write.  ``dates`` narrows the
-    months to [first, end) for faults that hit part of a month.
+    months to [first, end) for faults that hit part of a month; ``rest`` is then what the other days of those months
+    may meet.  Isolation is promised between months, so a service may spare a month as a whole: ``Write.PARTIAL``.
     """
 
     months: frozenset[Month] | None
@@ -65,6 +67,7 @@ class BlastRadius:
     dlq: Dlq = Dlq.YES
     service: ServiceState = ServiceState.UP
     dates: tuple[date, date] | None = None
+    rest: Write = Write.YES
     edge: Edge = Edge.DDL
     outlives_clients: bool = False
     """True while backends may outlive their clients (lock, network, pause, restart): connection counts of
@@ -75,6 +78,14 @@ class BlastRadius:
         if self.months is not None and Month.of(day) not in self.months:
             return False
         return self.dates is None or self.dates[0] <= day < self.dates[1]
+
+    def on(self, day: date) -> BlastRadius | None:
+        """Return what an event of that UTC date meets while the fault is on: this radius, that of the rest, or None."""
+        if self.covers(day):
+            return self
+        if self.rest is Write.YES or not dataclasses.replace(self, dates=None).covers(day):
+            return None
+        return dataclasses.replace(self, write=self.rest, dates=None)
 
     @property
     def whole_database(self) -> bool:

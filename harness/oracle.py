@@ -108,7 +108,7 @@ class Oracle:
         choices = [_choices(window, side, operation) for window, side in sides]
         for combination in itertools.product(*choices):
             allowed |= self._answers(operation, [radius for radius in combination if radius is not None])
-        covered = any(side is not Side.OFF and window.radius.covers(operation.event_date) for window, side in sides)
+        covered = any(side is not Side.OFF and window.radius.on(operation.event_date) for window, side in sides)
         strict = all(side is not Side.EDGE for _, side in sides)
         return Expectation(allowed, strict, self.phase_of(operation), covered)
 
@@ -158,7 +158,7 @@ class Oracle:
 
 def side_of(window: FaultWindow, operation: Operation, limits: Limits) -> Side:
     """Place an operation against one fault's marks; unconfirmed and unhealed faults leave only edges."""
-    covers = window.radius.covers(operation.event_date)
+    covers = window.radius.on(operation.event_date) is not None
     start, end = operation.invoked, operation.completed
     if end < window.injecting:
         return Side.OFF
@@ -184,7 +184,7 @@ _DISTURBED = BlastRadius(months=None, write=Write.NO)
 
 
 def _choices(window: FaultWindow, side: Side, operation: Operation) -> list[BlastRadius | None]:
-    radius = window.radius if window.radius.covers(operation.event_date) else _DISTURBED
+    radius = window.radius.on(operation.event_date) or _DISTURBED
     if side is Side.OFF:
         return [None]
     if side is Side.ON:

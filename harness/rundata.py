@@ -215,6 +215,7 @@ def radius_from_json(text: str) -> BlastRadius:
         dlq=Dlq(data["dlq"]),
         service=ServiceState(data["service"]),
         dates=None if dates is None else (date.fromisoformat(dates[0]), date.fromisoformat(dates[1])),
+        rest=Write(data.get("rest", Write.YES)),
         edge=Edge(data["edge"]),
         outlives_clients=bool(data["outlives_clients"]),
     )

@@ -4,6 +4,18 @@ To add one: a frozen keyword-only dataclass registered by its name, in the modul
 and docs/reference/faults.md then ask for it by themselves.
 """
 
-from . import creation, database, network, noop, partition, process, storage
+from . import bounds, creation, database, default, network, noop, obstacles, partition, process, storage, triggers
 
-__all__ = ["creation", "database", "network", "noop", "partition", "process", "storage"]
+__all__ = [
+    "bounds",
+    "creation",
+    "database",
+    "default",
+    "network",
+    "noop",
+    "obstacles",
+    "partition",
+    "process",
+    "storage",
+    "triggers",
+]

@@ -6,6 +6,7 @@ exactly that backend.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from psycopg import AsyncConnection
@@ -15,6 +16,7 @@ from ..fault import Scene
 from ..values import Month
 from ._sql import (
     ADMIN_OPTIONS,
+    Child,
     admin,
     children_of,
     lock_exclusively,
@@ -22,11 +24,15 @@ from ._sql import (
     save_children,
 )
 
+Lock = Callable[[AsyncConnection, Sequence[Child]], Awaitable[None]]
+EXCLUSIVE, SHARE = "AccessExclusiveLock", "ShareLock"
+
 _MYSELF = "SELECT pid, backend_start::text FROM pg_stat_activity WHERE pid = pg_backend_pid()"
 _LOCKS = """
 SELECT count(*) FROM pg_locks AS held JOIN pg_stat_activity AS backend USING (pid)
 WHERE pid = %s AND backend.backend_start = %s::timestamptz
-  AND held.granted AND held.locktype = 'relation' AND held.mode = 'AccessExclusiveLock'
+  AND held.granted AND held.locktype = 'relation' AND held.mode = %s
+  AND backend.state = 'idle in transaction'
 """
 _END = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = %s AND backend_start = %s::timestamptz"
 
@@ -43,8 +49,8 @@ def let_go(scene: Scene) -> AsyncConnection | None:
     return _HELD.pop(scene.ledger.folder, None)
 
 
-async def take(scene: Scene, months: tuple[Month, ...]) -> None:
-    """Open a connection, save its backend, and lock the months' partitions in a transaction left open."""
+async def take(scene: Scene, months: tuple[Month, ...], lock: Lock = lock_exclusively) -> None:
+    """Open a connection, save its backend, and ``lock`` the months' partitions in a transaction left open."""
     connection = await AsyncConnection.connect(
         scene.environment.database.admin_conninfo,
         autocommit=True,
@@ -60,7 +66,7 @@ async def take(scene: Scene, months: tuple[Month, ...]) -> None:
     async def attempt() -> bool:
         await connection.execute("BEGIN")
         try:
-            await lock_exclusively(connection, children)
+            await lock(connection, children)
         except BaseException:
             await connection.execute("ROLLBACK")
             raise
@@ -69,10 +75,10 @@ async def take(scene: Scene, months: tuple[Month, ...]) -> None:
     await retrying(attempt, what="lock")
 
 
-async def locks_held(scene: Scene) -> int:
-    """Count the tables that the saved backend has locked exclusively; 0 once it is gone."""
+async def locks_held(scene: Scene, mode: str = EXCLUSIVE) -> int:
+    """Count what the saved backend, idle in its transaction, has locked in ``mode``; 0 once it is gone."""
     async with admin(scene) as connection:
-        row = await (await connection.execute(_LOCKS, scene.ledger.load("backend"))).fetchone()
+        row = await (await connection.execute(_LOCKS, [*scene.ledger.load("backend"), mode])).fetchone()
         return int(row[0]) if row else 0
 
 

@@ -17,7 +17,7 @@ from psycopg import AsyncConnection, sql
 
 from .._wait import wait_until
 from ..blast import BlastRadius, Edge, Write
-from ..errors import DeadlineExceeded, FaultError, FaultNotConfirmed, SetupError
+from ..errors import DeadlineExceeded, FaultError, FaultNotConfirmed, HealFailed, SetupError
 from ..fault import Scene
 from ..probes.postgres import (
     PROBE_TIMEOUT_MS,
@@ -155,6 +155,11 @@ async def attached(connection: AsyncConnection) -> dict[Month, Child]:
     }
 
 
+async def attached_names(connection: AsyncConnection) -> set[tuple[str, str]]:
+    """Return schema and name of every child in the catalog, whatever its bounds, pending detaches too."""
+    return {(child.schema, child.name) for child in await partitions_of(connection)}
+
+
 async def children_of(connection: AsyncConnection, months: Sequence[Month]) -> list[Child]:
     """Return the partitions of ``months``, of every attached month for none; raises :class:`FaultError`."""
     present = await attached(connection)
@@ -230,6 +235,33 @@ async def attach(connection: AsyncConnection, child: Child, table: sql.Identifie
     """Attach ``table`` under the bounds of ``child``."""
     statement = sql.SQL("ALTER TABLE {} ATTACH PARTITION {} ").format(PARENT, table)
     await connection.execute(statement + trusted(child.bounds))
+
+
+async def detach(
+    connection: AsyncConnection, child: Child, *, concurrently: bool = False, finalize: bool = False
+) -> None:
+    """Detach the child; ``concurrently`` needs a connection without a transaction, ``finalize`` ends such a one."""
+    how = " CONCURRENTLY" * concurrently + " FINALIZE" * finalize
+    statement = sql.SQL("ALTER TABLE {} DETACH PARTITION {}").format(PARENT, child.table)
+    await connection.execute(statement + trusted(how))
+
+
+async def checks_of(connection: AsyncConnection, child: Child) -> list[str]:
+    """Return the names of the CHECK constraints of the child's table."""
+    cursor = await connection.execute(
+        "SELECT conname FROM pg_constraint WHERE conrelid = to_regclass(%s) AND contype = 'c' ORDER BY conname",
+        (child.table.as_string(),),
+    )
+    return [str(row[0]) for row in await cursor.fetchall()]
+
+
+def must_exist(child: Child, present: bool) -> None:
+    """Raise :class:`HealFailed` for a detached table that is gone."""
+    if not present:
+        raise HealFailed(
+            f"The detached table {child.schema}.{child.name} is gone, so {child.month} cannot be attached again. "
+            "Something else dropped it; its rows are lost."
+        )
 
 
 def trusted(text: str) -> sql.SQL:

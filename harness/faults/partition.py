@@ -19,6 +19,7 @@ from ..fault import FAULTS, DestroyedRows, Scene
 from ..stacks.base import Capability, Environment
 from ..values import Month
 from . import _holder
+from ._moving import columns_of
 from ._sql import (
     PARENT,
     Child,
@@ -27,11 +28,13 @@ from ._sql import (
     attached,
     children_of,
     confirm_refused,
+    detach,
     exists,
     failing_as,
     healthy,
     in_transaction,
     lock_exclusively,
+    must_exist,
     radius_of,
     save_children,
     saved_children,
@@ -50,7 +53,7 @@ def _months_of(scene: Scene) -> list[Month]:
 
 async def _detach(connection: AsyncConnection, children: list[Child]) -> None:
     for child in children:
-        await connection.execute(sql.SQL("ALTER TABLE {} DETACH PARTITION {}").format(PARENT, child.table))
+        await detach(connection, child)
 
 
 async def _inject_detach(scene: Scene, months: tuple[Month, ...]) -> None:
@@ -59,14 +62,6 @@ async def _inject_detach(scene: Scene, months: tuple[Month, ...]) -> None:
             children = await children_of(connection, months)
             save_children(scene, children)
             await in_transaction(connection, lambda: _detach(connection, children), what="detach")
-
-
-def _must_exist(child: Child, present: bool) -> None:
-    if not present:
-        raise HealFailed(
-            f"The detached table {child.schema}.{child.name} is gone, so {child.month} cannot be attached again. "
-            "Something else dropped it; its rows are lost."
-        )
 
 
 @FAULTS.register("detach-partition")
@@ -108,7 +103,7 @@ class DetachPartition:
                     present = await attached(connection)
                     for child in children:
                         if child.month not in present:
-                            _must_exist(child, await exists(connection, child))
+                            must_exist(child, await exists(connection, child))
                             await attach(connection, child, child.table)
 
                 await in_transaction(connection, work, what="attach")
@@ -159,10 +154,10 @@ class DetachAndRestoreCopy:
                 async def work() -> None:
                     if original.month in await attached(connection):
                         return
-                    _must_exist(original, await exists(connection, original))
+                    must_exist(original, await exists(connection, original))
                     await connection.execute(sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING ALL)").format(copy, PARENT))
                     await connection.execute(sql.SQL("ALTER TABLE {} OWNER TO {}").format(copy, owner))
-                    columns = await _columns(connection, original)
+                    columns = await columns_of(connection, original.table)
                     await connection.execute(
                         sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {}").format(copy, columns, columns, original.table)
                     )
@@ -173,15 +168,6 @@ class DetachAndRestoreCopy:
     async def probe(self, scene: Scene) -> bool:
         """The month takes an insert and can be read."""
         return await healthy(scene, (self.month,))
-
-
-async def _columns(connection: AsyncConnection, child: Child) -> sql.Composed:
-    cursor = await connection.execute(
-        "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s)"
-        " AND attnum > 0 AND NOT attisdropped AND attgenerated = '' ORDER BY attnum",
-        (child.table.as_string(),),
-    )
-    return sql.SQL(", ").join(sql.Identifier(row[0]) for row in await cursor.fetchall())
 
 
 @FAULTS.register("drop-partition")
@@ -253,7 +239,7 @@ class DropPartition:
 
 
 async def _snapshot(scene: Scene, connection: AsyncConnection, child: Child) -> list[str]:
-    columns = await _columns(connection, child)
+    columns = await columns_of(connection, child.table)
     rows = bytearray()
     async with connection.cursor().copy(
         sql.SQL("COPY (SELECT {} FROM {}) TO STDOUT").format(columns, child.table)

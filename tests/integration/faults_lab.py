@@ -161,6 +161,10 @@ async def schema_of(environment: Environment) -> list[tuple[object, ...]]:
             "SELECT relname, relkind, pg_get_userbyid(relowner), pg_get_expr(relpartbound, oid) FROM pg_class"
             " WHERE relnamespace = 'public'::regnamespace AND relname LIKE 'audit%' UNION ALL"
             " SELECT nspname, '', pg_get_userbyid(nspowner), nspacl::text FROM pg_namespace WHERE nspname = 'public'"
+            " UNION ALL SELECT conrelid::regclass::text, contype, conname, convalidated::text FROM pg_constraint"
+            " WHERE connamespace = 'public'::regnamespace AND contype = 'c' UNION ALL"
+            " SELECT tgrelid::regclass::text, 't', tgname, tgenabled::text FROM pg_trigger WHERE NOT tgisinternal"
+            " UNION ALL SELECT proname, 'f', '', '' FROM pg_proc WHERE proname LIKE 'harness%'"
             " ORDER BY 1, 2"
         )
         return await cursor.fetchall()

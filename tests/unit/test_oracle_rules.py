@@ -163,3 +163,17 @@ def test_a_fault_on_some_dates_spares_the_rest_of_its_month() -> None:
     first, second = history.op(15.0, DECEMBER, 202), history.op(15.0, DECEMBER, 201)
     assert expect(history, first)[0] == {202}
     assert expect(history, second)[0] == {201}
+
+
+def test_the_rest_of_a_month_may_be_spared_with_it_where_the_radius_says_so() -> None:
+    history = History()
+    dates = (DECEMBER.first_day, DECEMBER.first_day.replace(day=2))
+    history.fault(dataclasses.replace(RADIUS, dates=dates, rest=Write.PARTIAL))
+    first, second, other = (
+        history.op(15.0, DECEMBER, 202),
+        history.op(15.0, DECEMBER, 201),
+        history.op(15.0, JANUARY, 201),
+    )
+    assert expect(history, first)[0] == {202}
+    assert expect(history, second)[0] == {201, 202}
+    assert expect(history, other)[0] == {201}
