@@ -4,6 +4,17 @@ To add one: a frozen keyword-only dataclass registered by its name, in the modul
 and docs/reference/faults.md then ask for it by themselves.
 """
 
-from . import creation, database, files, network, noop, partition, process, storage
+from . import creation, database, files, fullness, network, noop, partition, process, replaced, storage
 
-__all__ = ["creation", "database", "files", "network", "noop", "partition", "process", "storage"]
+__all__ = [
+    "creation",
+    "database",
+    "files",
+    "fullness",
+    "network",
+    "noop",
+    "partition",
+    "process",
+    "replaced",
+    "storage",
+]

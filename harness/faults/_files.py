@@ -153,6 +153,27 @@ def copy_tree(source: Path, target: Path) -> None:
     _run([program, "-a", f"{source}/.", f"{target}/"], f"copy {source.name}")
 
 
+def copied_anew(source: Path, target: Path) -> None:
+    """Copy the files of a folder, but for the filler, into a new one, whatever was there before."""
+    remove_folder(target)
+    target.mkdir(mode=0o700)
+    owned_like(source, target)
+    unfill(source)
+    copy_tree(source, target)
+
+
+def replace_folder(source: Path, target: Path) -> None:
+    """Give ``source`` the name of ``target``, which goes."""
+    remove_folder(target)
+    source.rename(target)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder with all in it; harmless when there is none."""
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
 def _run(command: Sequence[str], doing: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     if done.returncode:

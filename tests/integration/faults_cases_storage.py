@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from harness.fault import Fault
 from harness.faults.files import MoveHeapFile, RemoveHeapFile, TruncateFiles, UnreadableHeapFile
+from harness.faults.fullness import FillDataDirectory, FillTablespace
+from harness.faults.replaced import ReplaceHeapFile
 from harness.faults.storage import TearPage, ZeroIndex
 from tests.integration.faults_lab import DECEMBER
 
@@ -16,4 +18,8 @@ STORAGE_CASES: tuple[Fault, ...] = (
     RemoveHeapFile(),
     UnreadableHeapFile(months=(DECEMBER,)),
     MoveHeapFile(months=(DECEMBER,)),
+    ReplaceHeapFile(month=DECEMBER),
+    FillTablespace(months=(DECEMBER,)),
+    FillTablespace(),
+    FillDataDirectory(),
 )
