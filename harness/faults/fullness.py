@@ -27,7 +27,6 @@ from psycopg import AsyncConnection, sql
 from ..blast import BlastRadius, Edge, Write
 from ..errors import FaultError, HealFailed
 from ..fault import FAULTS, Scene
-from ..probes.postgres import insert_canary
 from ..stacks.base import Capability, DatabaseServer, Environment, StopMode
 from ..values import Month
 from . import _files
@@ -54,19 +53,28 @@ SLACK_BYTES = 2 << 20
 """Room beside the files that move; the filler takes it."""
 PADDINGS = (1500, 300, 0)
 """Sizes of the rolled-back rows that take the room inside of pages, largest first."""
-MOST_PADS = 4000
+MOST_ROWS = 100_000
+
+_TAKE = """
+INSERT INTO audit_events (event_id, event_date, event_timestamp, version, event_type, event_category, event_action,
+                          event_outcome, correlation_id, event_data)
+SELECT gen_random_uuid(), %(day)s::date, %(day)s::date::timestamp AT TIME ZONE 'UTC', '1', 'c', 'harness_canary', 'p',
+       'success', 'c', jsonb_build_object('padding', repeat('x', %(padding)s))
+FROM generate_series(1, %(rows)s)
+"""
 
 
 async def _take_room(connection: AsyncConnection, children: Sequence[Child]) -> None:
-    """Insert and roll back until not even a small row fits into any page of the months."""
+    """Have not even a small row fit into any page: an insert that fails has taken the room all the same."""
     for child in children:
         for padding in PADDINGS:
-            for _ in range(MOST_PADS):
-                try:
-                    async with connection.transaction(force_rollback=True):
-                        await insert_canary(connection, child.month.first_day, padding_bytes=padding)
-                except psycopg.errors.DiskFull:
-                    break
+            values = {"day": child.month.first_day, "padding": padding, "rows": MOST_ROWS}
+            try:
+                async with connection.transaction(force_rollback=True):
+                    await connection.execute(_TAKE, values)
+            except psycopg.errors.DiskFull:
+                continue
+            raise FaultError(f"{MOST_ROWS} rows of {child.month} fit onto a disk that was just filled; it is not full.")
 
 
 @dataclass(frozen=True, kw_only=True)

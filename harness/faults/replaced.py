@@ -66,7 +66,7 @@ class ReplaceHeapFile:
     succeed, reads succeed, and every row acknowledged before is gone.  With ``restore`` (the default) heal stores the
     rows again that are not there; without it they stay destroyed, reported by id, as after a disaster without a
     backup.  Versions: 15 to 18; 15 and 16 are restarted by inject.  Radius: write yes, read yes, destroys the rows of
-    the month at that moment; the month is disturbed while files are exchanged (every month by the restart).
+    the month at that moment; writes wait or fail while the files are exchanged, which is an edge (a restart on 15, 16).
     """
 
     name: ClassVar[str] = "replace-heap-file"
@@ -81,7 +81,7 @@ class ReplaceHeapFile:
         return BlastRadius(
             months=frozenset({self.month}),
             write=Write.YES,
-            edge=Edge.MONTHS if evictable else Edge.RESTART,
+            edge=Edge.DDL if evictable else Edge.RESTART,
             outlives_clients=not evictable,
         )
 

@@ -38,7 +38,7 @@ from ._sql import Child, admin, failing_as, oid_of, saved_children
 
 SECTOR_BYTES = 512
 TEARS = (4096, 2048, 1024, SECTOR_BYTES)
-"""Where a page is torn: at its half, or sooner when its halves do not differ behind it."""
+"""Where a page is torn: at its half, or sooner when nothing differs behind it; a row longer than a sector always does."""
 
 
 async def _scan_fails(scene: Scene) -> str:
@@ -192,7 +192,7 @@ class TearPage(Corruption):
             blocks = range(count_pages(data_dir, relation))
             scene.ledger.save_bytes(f"older-{relation.oid}", read_pages(data_dir, relation, blocks))
             async with connection.transaction(force_rollback=True):
-                await insert_canary(connection, child.month.first_day)
+                await insert_canary(connection, child.month.first_day, padding_bytes=2 * SECTOR_BYTES)
 
     def _blocks(self, scene: Scene, month: Month, relation: Relation) -> Damage:
         """Choose the last page that differs from what it was; one that was not there before was all zeros."""
@@ -204,20 +204,21 @@ class TearPage(Corruption):
         # On 15 and 16 the pages are counted again once the server is down: before that nothing need be written out.
         return dataclasses.replace(damage, blocks=tuple(changed[-1:]) or damage.blocks[-1:])
 
-    def _torn_page(self, scene: Scene, damage: Damage) -> bytes:
+    def _torn_page(self, scene: Scene, damage: Damage) -> bytes | None:
         older = scene.ledger.load_bytes(f"older-{damage.relation.oid}") or b""
-        torn = _torn(_page(older, damage.blocks[0]), good_bytes(scene, damage))
-        if torn is None:
-            raise FaultNotConfirmed(f"No page of {damage.relation.name} was written, so none could be torn.")
-        return torn
+        return _torn(_page(older, damage.blocks[0]), good_bytes(scene, damage))
 
     def _strike(self, scene: Scene, damage: Damage) -> None:
-        data_dir = scene.environment.database.data_dir
-        write_pages(data_dir, damage.relation, damage.blocks, self._torn_page(scene, damage))
+        torn = self._torn_page(scene, damage)
+        if torn is None:
+            raise FaultNotConfirmed(f"No page of {damage.relation.name} was written, so none could be torn.")
+        write_pages(scene.environment.database.data_dir, damage.relation, damage.blocks, torn)
 
     def _put_back(self, scene: Scene, damage: Damage) -> None:
-        good, torn = good_bytes(scene, damage), self._torn_page(scene, damage)
-        restore_pages(scene.environment.database.data_dir, damage.relation, damage.blocks, good, torn)
+        torn = self._torn_page(scene, damage)
+        if torn is not None:
+            data_dir = scene.environment.database.data_dir
+            restore_pages(data_dir, damage.relation, damage.blocks, good_bytes(scene, damage), torn)
 
     async def confirm(self, scene: Scene) -> str:
         """A scan of each month meets the torn page."""
