@@ -38,7 +38,7 @@ from ._sql import Child, admin, failing_as, oid_of, saved_children
 
 SECTOR_BYTES = 512
 TEARS = (4096, 2048, 1024, SECTOR_BYTES)
-"""Where a page is torn: at its half, or sooner when nothing differs behind it; a row longer than a sector always does."""
+"""Where a page is torn: at its half, or sooner when nothing differs behind it: a row longer than a sector does."""
 
 
 async def _scan_fails(scene: Scene) -> str:

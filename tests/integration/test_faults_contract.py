@@ -18,7 +18,7 @@ from harness.faults.process import CrashService
 from harness.faults.storage import CorruptHeap, CorruptIndex
 from harness.probes.postgres import probe_insert
 from harness.stacks.base import Direction, Environment, StopMode
-from tests.integration import faults_lab
+from tests.integration import faults_cases_storage, faults_lab
 from tests.integration.faults_cases_storage import STORAGE_CASES
 from tests.integration.faults_lab import (
     DECEMBER,
@@ -35,6 +35,7 @@ from tests.integration.faults_lab import (
 )
 
 lab = faults_lab.lab
+small_disk = faults_cases_storage.small_disk
 
 FAULT_CASES: tuple[Fault, ...] = (
     DetachPartition(months=(DECEMBER,)),
