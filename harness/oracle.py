@@ -180,7 +180,7 @@ def side_of(window: FaultWindow, operation: Operation, limits: Limits) -> Side:
 
 
 _DISTURBED = BlastRadius(months=None, write=Write.NO)
-"""What a month outside the radius may meet while statements of the fault run: an honest 202."""
+"""What a month may meet while statements of the fault run, whatever the fault does afterwards: an honest 202."""
 
 
 def _choices(window: FaultWindow, side: Side, operation: Operation) -> list[BlastRadius | None]:
@@ -189,5 +189,6 @@ def _choices(window: FaultWindow, side: Side, operation: Operation) -> list[Blas
         return [None]
     if side is Side.ON:
         return [radius]
-    # Injecting or healing a RESTART fault breaks connections by itself, whatever the fault does in between.
-    return [None, radius, _DISTURBED] if window.radius.edge is Edge.RESTART else [None, radius]
+    # The locks of DDL stop writes, and a restart breaks connections, by themselves: also for a fault that lets its
+    # months be written in between.
+    return [None, radius] if window.radius.edge is Edge.MONTHS else [None, radius, _DISTURBED]

@@ -4,18 +4,36 @@ To add one: a frozen keyword-only dataclass registered by its name, in the modul
 and docs/reference/faults.md then ask for it by themselves.
 """
 
-from . import bounds, creation, database, default, network, noop, obstacles, partition, process, storage, triggers
+from . import (
+    bounds,
+    creation,
+    database,
+    default,
+    files,
+    fullness,
+    network,
+    noop,
+    obstacles,
+    partition,
+    process,
+    replaced,
+    storage,
+    triggers,
+)
 
 __all__ = [
     "bounds",
     "creation",
     "database",
     "default",
+    "files",
+    "fullness",
     "network",
     "noop",
     "obstacles",
     "partition",
     "process",
+    "replaced",
     "storage",
     "triggers",
 ]

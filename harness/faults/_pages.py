@@ -78,15 +78,26 @@ def damage_pages(data_dir: Path, relation: Relation, blocks: Sequence[int]) -> N
             os.pwrite(descriptor, DAMAGE, offset)
 
 
-def restore_pages(data_dir: Path, relation: Relation, blocks: Sequence[int], saved: bytes) -> list[int]:
+def write_pages(data_dir: Path, relation: Relation, blocks: Sequence[int], pages: bytes) -> None:
+    """Overwrite ``blocks`` with ``pages``, one after the other."""
+    with _segments(data_dir, relation, blocks) as places:
+        for index, (descriptor, offset) in enumerate(places):
+            os.pwrite(descriptor, pages[index * PAGE_BYTES : (index + 1) * PAGE_BYTES], offset)
+
+
+def restore_pages(
+    data_dir: Path, relation: Relation, blocks: Sequence[int], saved: bytes, damaged: bytes | None = None
+) -> list[int]:
     """Write the saved bytes over those of ``blocks`` that are still damaged, and return which those were.
 
-    A page without the damage was never damaged, or was written since: its saved bytes would be stale.
+    A page without the damage (the header of :func:`damage_pages`, or the whole pages given as ``damaged``) was never
+    damaged, or was written since: its saved bytes would be stale.
     """
     restored = []
     with _segments(data_dir, relation, blocks) as places:
         for index, (descriptor, offset) in enumerate(places):
-            if os.pread(descriptor, HEADER_BYTES, offset) == DAMAGE:
+            bad = DAMAGE if damaged is None else damaged[index * PAGE_BYTES : (index + 1) * PAGE_BYTES]
+            if os.pread(descriptor, len(bad), offset) == bad:
                 os.pwrite(descriptor, saved[index * PAGE_BYTES : (index + 1) * PAGE_BYTES], offset)
                 os.fsync(descriptor)
                 restored.append(blocks[index])
@@ -112,6 +123,15 @@ async def evict(scene: Scene, connection: AsyncConnection, relation: Relation) -
         return row is not None and row[0] == 0
 
     await wait_until(none_left, what=f"the buffers of {relation.name} to be evicted", deadline_seconds=5.0)
+
+
+async def close_descriptors(connection: AsyncConnection, relation: Relation) -> None:
+    """Have every backend close its descriptors of the relation, once the caller's transaction commits.
+
+    An update of its catalog row that changes nothing is an invalidation; a backend that meets one before it gets its
+    lock forgets the relation, descriptors included.
+    """
+    await connection.execute("UPDATE pg_class SET relname = relname WHERE oid = %s", (relation.oid,))
 
 
 def _segment(data_dir: Path, relation: Relation, number: int) -> Path:

@@ -1,9 +1,7 @@
-"""Faults of the storage below one month: pages of its heap or of its primary key are overwritten on disk.
+"""Faults of the storage below one month: pages of its heap or of its primary key are damaged on disk.
 
 The service is expected to answer 202 for the events of the damaged months and 201 for all others, to lose nothing
-that it acknowledged before, and to drain what it queued once the pages are repaired.  Damage shows only where it is
-read, so the buffers are evicted: from PostgreSQL 17 on without disturbing anyone, on 15 and 16 by a restart, which
-the radius then says.
+that it acknowledged before, and to drain what it queued once the pages are repaired.
 
 Nothing is written while pages are saved and damaged: the months are locked, or the server is down.  Heal repairs
 only the pages that still bear the damage, so it is safe after half an inject, and pages added since stay.
@@ -12,213 +10,58 @@ only the pages that still bear the damage, so it is safe after half an inject, a
 from __future__ import annotations
 
 import dataclasses
-from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, ClassVar, LiteralString
+from typing import ClassVar
 
 import psycopg
 from psycopg import AsyncConnection, sql
 
-from ..blast import BlastRadius, Edge, Write
-from ..errors import FaultError, FaultNotConfirmed, HealFailed, UsageError
+from ..blast import BlastRadius, Write
+from ..errors import FaultNotConfirmed, UsageError
 from ..fault import FAULTS, Scene
 from ..probes.postgres import insert_canary
-from ..stacks.base import Capability, Environment, StopMode
+from ..stacks.base import Environment
 from ..values import Month
-from ._pages import Relation, count_pages, damage_pages, evict, read_pages, relation_of, restore_pages
-from ._sql import (
-    Child,
-    admin,
-    children_of,
-    confirm_refused,
-    failing_as,
-    healthy,
-    in_transaction,
-    lock_exclusively,
-    oid_of,
-    radius_of,
-    retrying,
-    save_children,
-    saved_children,
-    uninterrupted,
+from ._damage import (
+    Corruption,
+    Damage,
+    ensure_a_page,
+    good_bytes,
+    primary_key_of,
+    saved_damages,
+    verify_heap,
+    verify_index,
 )
+from ._pages import PAGE_BYTES, Relation, count_pages, read_pages, relation_of, restore_pages, write_pages
+from ._sql import Child, admin, failing_as, oid_of, saved_children
 
-DAMAGED = frozenset({"XX001", "XX002"})
-CONFIRM_ATTEMPTS = 3
-
-
-@dataclass(frozen=True)
-class _Damage:
-    """One damaged relation of the ledger: which pages, of what."""
-
-    month: Month
-    relation: Relation
-    blocks: tuple[int, ...]
-
-    @property
-    def key(self) -> str:
-        return f"pages-{self.relation.oid}"
-
-    def to_json(self) -> dict[str, Any]:
-        return {"month": self.month.label, "relation": self.relation.to_json(), "blocks": list(self.blocks)}
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> _Damage:
-        return cls(Month.parse(data["month"]), Relation(*data["relation"]), tuple(data["blocks"]))
+SECTOR_BYTES = 512
+TEARS = (4096, 2048, 1024, SECTOR_BYTES)
+"""Where a page is torn: at its half, or sooner when nothing differs behind it: a row longer than a sector does."""
 
 
-def _can_evict(environment: Environment) -> bool:
-    return Capability.EVICT in environment.capabilities and environment.database.version_num >= 170000
-
-
-def _save(scene: Scene, damages: Sequence[_Damage]) -> None:
-    """Save the good bytes first and their list last: what the list names can be restored."""
-    data_dir = scene.environment.database.data_dir
-    for damage in damages:
-        scene.ledger.save_bytes(damage.key, read_pages(data_dir, damage.relation, damage.blocks))
-    scene.ledger.save("damages", [damage.to_json() for damage in damages])
-
-
-def _saved(scene: Scene) -> list[_Damage]:
-    return [_Damage.from_json(data) for data in scene.ledger.load("damages") or []]
-
-
-def _blocks(scene: Scene, month: Month, relation: Relation, pages: str) -> _Damage:
-    total = count_pages(scene.environment.database.data_dir, relation)
-    if not total:
-        raise FaultError(f"{relation.name} has no page, so there is nothing to damage in {month}; write to it first.")
-    return _Damage(month, relation, (total - 1,) if pages == "last" else tuple(range(total)))
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Corruption:
-    """What heap and index damage share."""
-
-    name: ClassVar[str] = ""
-    needs: ClassVar[frozenset[Capability]] = frozenset({Capability.SQL, Capability.FILES})
-    momentary: ClassVar[bool] = False
-    months: tuple[Month, ...] = ()
-
-    @property
-    def _pages(self) -> str:
-        return "all"
-
-    @abstractmethod
-    async def _relation(self, connection: AsyncConnection, child: Child) -> Relation:
-        """Find the relation of the month that is damaged."""
-
-    @abstractmethod
-    async def _verify(self, connection: AsyncConnection, children: Sequence[Child]) -> None:
-        """Raise :class:`HealFailed` unless amcheck finds the repaired relations whole."""
-
-    def radius(self, environment: Environment) -> BlastRadius:
-        """Declare the months; where buffers cannot be evicted, the restart that inject needs."""
-        evictable = _can_evict(environment)
-        return radius_of(self.months, edge=Edge.MONTHS if evictable else Edge.RESTART, lock=not evictable)
-
-    async def inject(self, scene: Scene) -> None:
-        """Save the good pages, damage them, evict the buffers; no write of the months can come in between."""
-        with failing_as(FaultError, f"play {self.name}"):
-            async with admin(scene) as connection:
-                children = await children_of(connection, self.months)
-                save_children(scene, children)
-                if _can_evict(scene.environment):
-                    await connection.execute("CREATE EXTENSION IF NOT EXISTS pg_buffercache")
-                    # Most of the writing out happens here, before the lock makes anybody wait.
-                    await connection.execute("CHECKPOINT")
-                    await in_transaction(
-                        connection, lambda: self._under_lock(scene, connection, children), what="damage pages"
+async def _scan_fails(scene: Scene) -> str:
+    """Show that a scan of each damaged month meets the damage; raises :class:`FaultNotConfirmed`."""
+    seen: list[str] = []
+    with failing_as(FaultNotConfirmed, "scan the damaged months"):
+        async with admin(scene) as connection:
+            for child in saved_children(scene):
+                try:
+                    await connection.execute(sql.SQL("SELECT count(*) FROM {}").format(child.table))
+                except psycopg.errors.DataCorrupted as error:
+                    seen.append(f"{child.month}: XX001 ({str(error).strip()})")
+                else:
+                    raise FaultNotConfirmed(
+                        f"A scan of {child.name} succeeded although a page of it is damaged. Without data checksums "
+                        "(the default before PostgreSQL 18) a damaged page may go unnoticed."
                     )
-                    return
-                for child in children:
-                    await _ensure_a_page(connection, child)
-                damages = await self._targets(scene, connection, children)
-            await self._under_restart(scene, damages)
-
-    async def _targets(self, scene: Scene, connection: AsyncConnection, children: Sequence[Child]) -> list[_Damage]:
-        relations = [(child.month, await self._relation(connection, child)) for child in children]
-        return [_blocks(scene, month, relation, self._pages) for month, relation in relations]
-
-    async def _under_lock(self, scene: Scene, connection: AsyncConnection, children: Sequence[Child]) -> None:
-        await lock_exclusively(connection, children)
-        for child in children:
-            await _ensure_a_page(connection, child)
-        await connection.execute("CHECKPOINT")
-        damages = await self._targets(scene, connection, children)
-        for damage in damages:
-            await evict(scene, connection, damage.relation)
-        _save(scene, damages)
-        for damage in damages:
-            damage_pages(scene.environment.database.data_dir, damage.relation, damage.blocks)
-
-    async def _under_restart(self, scene: Scene, damages: Sequence[_Damage]) -> None:
-        """Damage while the server is down: its shutdown checkpoint has written everything out."""
-        if Capability.KILLABLE_DATABASE not in scene.environment.capabilities:
-            raise FaultError(
-                f"{self.name} needs a PostgreSQL that evicts buffers (17 and newer, with pg_buffercache) or one that "
-                "the harness may restart; this environment has neither."
-            )
-        database = scene.environment.database
-        scene.ledger.save("restarting", True)
-        await uninterrupted(database.stop(StopMode.FAST))
-        # Pages may have been added before the stop, so they are counted again.
-        damages = [_blocks(scene, damage.month, damage.relation, self._pages) for damage in damages]
-        _save(scene, damages)
-        for damage in damages:
-            damage_pages(database.data_dir, damage.relation, damage.blocks)
-        await uninterrupted(database.start())
-        scene.ledger.save("restarted", True)
-
-    async def confirm(self, scene: Scene) -> str:
-        """Three inserts into each month, on fresh connections, are refused with XX001 or XX002."""
-        months = [child.month for child in saved_children(scene)]
-        seen = await confirm_refused(scene, months, DAMAGED, attempts=CONFIRM_ATTEMPTS)
-        pages = sum(len(damage.blocks) for damage in _saved(scene))
-        return f"{pages} pages damaged; {seen}"
-
-    async def heal(self, scene: Scene) -> None:
-        """Repair what is still damaged, then have the months verified."""
-        with failing_as(HealFailed, f"heal {self.name}"):
-            if scene.ledger.load("restarting") and not scene.ledger.load("restarted"):
-                # The stop may still be under way: end it first, so that the start is a start.
-                await uninterrupted(scene.environment.database.stop(StopMode.FAST))
-                await uninterrupted(scene.environment.database.start())
-                scene.ledger.save("restarted", True)
-            damages = _saved(scene)
-            if not damages:
-                return
-            async with admin(scene) as connection:
-                children = saved_children(scene)
-                await self._repair(scene, connection, children, damages)
-                await self._verify(connection, children)
-
-    async def _repair(
-        self, scene: Scene, connection: AsyncConnection, children: Sequence[Child], damages: Sequence[_Damage]
-    ) -> None:
-        async def work() -> None:
-            await lock_exclusively(connection, children)
-            # An interrupted inject may have left newer pages in memory: on disk they are seen not to be damaged.
-            await connection.execute("CHECKPOINT")
-            for damage in damages:
-                saved = scene.ledger.load_bytes(damage.key)
-                if saved is None:
-                    raise HealFailed(f"The ledger holds no bytes of {damage.relation.name}; restore a backup.")
-                restore_pages(scene.environment.database.data_dir, damage.relation, damage.blocks, saved)
-                if _can_evict(scene.environment):
-                    await evict(scene, connection, damage.relation)
-
-        await in_transaction(connection, work, what="repair pages")
-
-    async def probe(self, scene: Scene) -> bool:
-        """Every month takes an insert and can be read."""
-        return await healthy(scene, [child.month for child in saved_children(scene)])
+    return "; ".join(seen)
 
 
 @FAULTS.register("corrupt-heap")
 @dataclass(frozen=True, kw_only=True)
-class CorruptHeap(_Corruption):
+class CorruptHeap(Corruption):
     """Overwrites heap pages of ``months`` (of every attached month for none): ``pages`` is "all" or "last".
 
     Effect: XX001 ``invalid page in block N``.  With "all" no insert can succeed: PostgreSQL looks for room in an
@@ -236,9 +79,9 @@ class CorruptHeap(_Corruption):
         if self.pages not in ("all", "last"):
             raise UsageError(f'corrupt-heap cannot damage pages={self.pages!r}; give "all" or "last".')
 
-    @property
-    def _pages(self) -> str:
-        return self.pages
+    def _blocks(self, scene: Scene, month: Month, relation: Relation) -> Damage:
+        damage = super()._blocks(scene, month, relation)
+        return damage if self.pages == "all" else dataclasses.replace(damage, blocks=damage.blocks[-1:])
 
     def radius(self, environment: Environment) -> BlastRadius:
         """Declare the months, partial when only the last page is damaged."""
@@ -247,32 +90,19 @@ class CorruptHeap(_Corruption):
 
     async def confirm(self, scene: Scene) -> str:
         """Inserts are refused; for the last page alone, a scan of each month is."""
-        if self.pages == "all":
-            return await super().confirm(scene)
-        seen: list[str] = []
-        with failing_as(FaultNotConfirmed, "scan the damaged months"):
-            async with admin(scene) as connection:
-                for child in saved_children(scene):
-                    try:
-                        await connection.execute(sql.SQL("SELECT count(*) FROM {}").format(child.table))
-                    except psycopg.errors.DataCorrupted as error:
-                        seen.append(f"{child.month}: XX001 ({str(error).strip()})")
-                    else:
-                        raise FaultNotConfirmed(f"A scan of {child.name} succeeded although its last page is damaged.")
-        return "; ".join(seen)
+        return await super().confirm(scene) if self.pages == "all" else await _scan_fails(scene)
 
-    async def _relation(self, connection: AsyncConnection, child: Child) -> Relation:
-        return await relation_of(connection, await oid_of(connection, child))
+    async def _relations(self, connection: AsyncConnection, child: Child) -> list[Relation]:
+        return [await relation_of(connection, await oid_of(connection, child))]
 
     async def _verify(self, connection: AsyncConnection, children: Sequence[Child]) -> None:
         for child in children:
-            heap = await oid_of(connection, child)
-            await _amcheck(connection, "SELECT msg FROM verify_heapam(%s::oid::regclass)", heap)
+            await verify_heap(connection, child)
 
 
 @FAULTS.register("corrupt-index")
 @dataclass(frozen=True, kw_only=True)
-class CorruptIndex(_Corruption):
+class CorruptIndex(Corruption):
     """Overwrites every page of the primary key index of ``months`` (of every attached month for none).
 
     Effect: XX001 ``invalid page in block N of relation …`` for each insert, since the uniqueness of its key cannot
@@ -283,49 +113,131 @@ class CorruptIndex(_Corruption):
 
     name: ClassVar[str] = "corrupt-index"
 
-    async def _relation(self, connection: AsyncConnection, child: Child) -> Relation:
-        cursor = await connection.execute(
-            "SELECT indexrelid FROM pg_index WHERE indrelid = %s AND indisprimary",
-            (await oid_of(connection, child),),
-        )
-        row = await cursor.fetchone()
-        if row is None:
-            raise FaultError(f"{child.name} has no primary key, so there is no index to damage in {child.month}.")
-        return await relation_of(connection, row[0])
+    async def _relations(self, connection: AsyncConnection, child: Child) -> list[Relation]:
+        return [await primary_key_of(connection, child)]
 
     async def _repair(
-        self, scene: Scene, connection: AsyncConnection, children: Sequence[Child], damages: Sequence[_Damage]
+        self, scene: Scene, connection: AsyncConnection, children: Sequence[Child], damages: Sequence[Damage]
     ) -> None:
-        for damage in damages:
-            index = sql.Identifier(damage.relation.schema, damage.relation.name)
-            reindex = sql.SQL("REINDEX INDEX {}").format(index)
-            try:
-                await retrying(partial(connection.execute, reindex), what="rebuild the index")
-            except psycopg.errors.DataCorrupted:
-                await super()._repair(scene, connection, children, (damage,))
+        await self._rebuild_or_repair(scene, connection, children, damages)
 
     async def _verify(self, connection: AsyncConnection, children: Sequence[Child]) -> None:
         for child in children:
-            index = await self._relation(connection, child)
-            await _amcheck(connection, "SELECT bt_index_check(%s::oid::regclass, false)::text", index.oid)
+            await verify_index(connection, child)
 
 
-async def _amcheck(connection: AsyncConnection, statement: LiteralString, oid: int) -> None:
-    """Verify one relation; without contrib's amcheck the probe alone has to tell."""
-    available = await connection.execute("SELECT 1 FROM pg_available_extensions WHERE name = 'amcheck'")
-    if await available.fetchone() is None:
-        return
-    await connection.execute("CREATE EXTENSION IF NOT EXISTS amcheck")
-    cursor = await retrying(lambda: connection.execute(statement, (oid,)), what="verify the repair")
-    found = [row[0] for row in await cursor.fetchall() if row[0]]
-    if found:
-        raise HealFailed(f"Relation {oid} is still damaged after the repair: {'; '.join(found[:3])}.")
+@FAULTS.register("zero-index")
+@dataclass(frozen=True, kw_only=True)
+class ZeroIndex(CorruptIndex):
+    """Zeroes every page of the primary key index of ``months`` (of every attached month for none).
+
+    It is what a file system leaves of pages that it had promised and lost.  A zeroed page passes every checksum, since
+    it looks like one that was never used, so the index itself has to notice: the service must take XX002 for the
+    partition's fault as it takes XX001.  Effect: XX002 ``index … contains unexpected zero page at block 0`` for each
+    insert; the heap is whole.  Versions: 15 to 18; 15 and 16 are restarted by inject.  Radius: write no, read no for
+    the months; every month is disturbed by the restart only.  Heal rebuilds the index (REINDEX), or restores its
+    bytes while the heap cannot be read either.
+    """
+
+    name: ClassVar[str] = "zero-index"
+    states: ClassVar[frozenset[str]] = frozenset({"XX002"})
+
+    def _strike(self, scene: Scene, damage: Damage) -> None:
+        zeros = bytes(PAGE_BYTES * len(damage.blocks))
+        write_pages(scene.environment.database.data_dir, damage.relation, damage.blocks, zeros)
+
+    def _put_back(self, scene: Scene, damage: Damage) -> None:
+        zeros = bytes(PAGE_BYTES * len(damage.blocks))
+        data_dir = scene.environment.database.data_dir
+        restore_pages(data_dir, damage.relation, damage.blocks, good_bytes(scene, damage), zeros)
 
 
-async def _ensure_a_page(connection: AsyncConnection, child: Child) -> None:
-    """Give an empty heap a page, by an insert that is rolled back: what is not there cannot be damaged."""
-    size = await connection.execute("SELECT pg_relation_size(%s::oid::regclass)", (await oid_of(connection, child),))
-    row = await size.fetchone()
-    if row is not None and row[0] == 0:
-        async with connection.transaction(force_rollback=True):
-            await insert_canary(connection, child.month.first_day)
+@FAULTS.register("tear-page")
+@dataclass(frozen=True, kw_only=True)
+class TearPage(Corruption):
+    """Tears one heap page of each of ``months`` (of every attached month for none): half new, half as it was before.
+
+    It is what a crash leaves of a page that was half written where nothing (``full_page_writes``) repairs it.  The
+    older half is real: the page is read before and after an insert that is rolled back.  The service is expected to
+    queue what needs the torn page, and to store or queue the rest.  Effect: XX001 ``invalid page in block N``, which
+    only data checksums notice (on by default from PostgreSQL 18; this harness's own servers have them on); without
+    them the fault is refused.  Versions: 15 to 18; 15 and 16 are restarted by inject.  Radius: write partial (an insert
+    may find room in another page), read no for the months; every month is disturbed by the restart only.  Heal
+    writes the whole new page over the torn one, if it still is that.
+    """
+
+    name: ClassVar[str] = "tear-page"
+
+    def radius(self, environment: Environment) -> BlastRadius:
+        """Declare the months: only what needs the torn page fails."""
+        return dataclasses.replace(super().radius(environment), write=Write.PARTIAL)
+
+    async def _relations(self, connection: AsyncConnection, child: Child) -> list[Relation]:
+        return [await relation_of(connection, await oid_of(connection, child))]
+
+    async def _prepare(self, scene: Scene, connection: AsyncConnection, children: Sequence[Child]) -> None:
+        """Keep the older pages, then have one of them written once more."""
+        checksums = await (await connection.execute("SHOW data_checksums")).fetchone()
+        if checksums != ("on",):
+            raise FaultNotConfirmed(
+                "This PostgreSQL has no data checksums, so nothing would notice a torn page and nothing could be "
+                "judged. Use a data directory made with initdb --data-checksums."
+            )
+        for child in children:
+            await ensure_a_page(connection, child)
+        await connection.execute("CHECKPOINT")
+        data_dir = scene.environment.database.data_dir
+        for child in children:
+            relation = (await self._relations(connection, child))[0]
+            blocks = range(count_pages(data_dir, relation))
+            scene.ledger.save_bytes(f"older-{relation.oid}", read_pages(data_dir, relation, blocks))
+            async with connection.transaction(force_rollback=True):
+                await insert_canary(connection, child.month.first_day, padding_bytes=2 * SECTOR_BYTES)
+
+    def _blocks(self, scene: Scene, month: Month, relation: Relation) -> Damage:
+        """Choose the last page that differs from what it was; one that was not there before was all zeros."""
+        damage = super()._blocks(scene, month, relation)
+        data_dir = scene.environment.database.data_dir
+        older = scene.ledger.load_bytes(f"older-{relation.oid}") or b""
+        newer = read_pages(data_dir, relation, damage.blocks)
+        changed = [block for block in damage.blocks if _torn(_page(older, block), _page(newer, block)) is not None]
+        # On 15 and 16 the pages are counted again once the server is down: before that nothing need be written out.
+        return dataclasses.replace(damage, blocks=tuple(changed[-1:]) or damage.blocks[-1:])
+
+    def _torn_page(self, scene: Scene, damage: Damage) -> bytes | None:
+        older = scene.ledger.load_bytes(f"older-{damage.relation.oid}") or b""
+        return _torn(_page(older, damage.blocks[0]), good_bytes(scene, damage))
+
+    def _strike(self, scene: Scene, damage: Damage) -> None:
+        torn = self._torn_page(scene, damage)
+        if torn is None:
+            raise FaultNotConfirmed(f"No page of {damage.relation.name} was written, so none could be torn.")
+        write_pages(scene.environment.database.data_dir, damage.relation, damage.blocks, torn)
+
+    def _put_back(self, scene: Scene, damage: Damage) -> None:
+        torn = self._torn_page(scene, damage)
+        if torn is not None:
+            data_dir = scene.environment.database.data_dir
+            restore_pages(data_dir, damage.relation, damage.blocks, good_bytes(scene, damage), torn)
+
+    async def confirm(self, scene: Scene) -> str:
+        """A scan of each month meets the torn page."""
+        blocks = ", ".join(str(damage.blocks[0]) for damage in saved_damages(scene))
+        return f"torn: block {blocks}; {await _scan_fails(scene)}"
+
+    async def _verify(self, connection: AsyncConnection, children: Sequence[Child]) -> None:
+        for child in children:
+            await verify_heap(connection, child)
+
+
+def _page(pages: bytes, block: int) -> bytes:
+    return pages[block * PAGE_BYTES : (block + 1) * PAGE_BYTES].ljust(PAGE_BYTES, b"\0")
+
+
+def _torn(older: bytes, newer: bytes) -> bytes | None:
+    """Return the page with the newer bytes before the tear and the older ones behind it; None if nothing differs."""
+    for tear in TEARS:
+        torn = newer[:tear] + older[tear:]
+        if torn not in (newer, older):
+            return torn
+    return None

@@ -18,8 +18,9 @@ from harness.faults.process import CrashService
 from harness.faults.storage import CorruptHeap, CorruptIndex
 from harness.probes.postgres import probe_insert
 from harness.stacks.base import Direction, Environment, StopMode
-from tests.integration import faults_lab
+from tests.integration import faults_cases_storage, faults_lab
 from tests.integration.faults_cases_partition import PARTITION_CASES
+from tests.integration.faults_cases_storage import STORAGE_CASES
 from tests.integration.faults_lab import (
     DECEMBER,
     JANUARY,
@@ -35,6 +36,7 @@ from tests.integration.faults_lab import (
 )
 
 lab = faults_lab.lab
+small_disk = faults_cases_storage.small_disk
 
 FAULT_CASES: tuple[Fault, ...] = (
     DetachPartition(months=(DECEMBER,)),
@@ -60,6 +62,7 @@ FAULT_CASES: tuple[Fault, ...] = (
     DisableProxy(),
     CrashService(),
     *PARTITION_CASES,
+    *STORAGE_CASES,
 )
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from harness import events as ev
 from harness.blast import BlastRadius, Dlq, Edge, ServiceState, Write
-from harness.oracle import Oracle, Side, side_of
+from harness.oracle import Oracle, Side, State, _choices, answers_for_write, side_of
 from harness.rundata import FaultWindow, Operation
 from harness.targets.model import Limits
 from harness.values import Month, Phase
@@ -63,6 +63,24 @@ def test_a_fault_never_confirmed_leaves_only_edges() -> None:
 def test_a_fault_never_probed_never_ends() -> None:
     window = dataclasses.replace(WINDOW, probed=None)
     assert side_of(window, operation(500, 500.1), Limits()) is Side.EDGE
+
+
+@pytest.mark.parametrize(
+    ("edge", "at_edge"), [(Edge.MONTHS, {201}), (Edge.DDL, {201, 202}), (Edge.RESTART, {201, 202})]
+)
+def test_a_month_that_stays_writable_may_queue_while_statements_of_its_fault_run(edge: Edge, at_edge: set[int]) -> None:
+    radius = BlastRadius(months=frozenset({DECEMBER}), write=Write.YES, edge=edge)
+    window = dataclasses.replace(WINDOW, radius=radius)
+    sides = (Side.EDGE, Side.ON, Side.OFF)
+    answers = [
+        {answer for one in _choices(window, side, operation(10.1, 10.2)) for answer in _answers_under(one)}
+        for side in sides
+    ]
+    assert answers == [at_edge, {201}, {201}]
+
+
+def _answers_under(radius: BlastRadius | None) -> frozenset[int]:
+    return answers_for_write(State.under([] if radius is None else [radius]), Limits(), writers_fit=True)
 
 
 def expect(history: History, number: int) -> tuple[frozenset[int], bool, Phase]:
