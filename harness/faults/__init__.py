@@ -4,6 +4,34 @@ To add one: a frozen keyword-only dataclass registered by its name, in the modul
 and docs/reference/faults.md then ask for it by themselves.
 """
 
-from . import creation, database, network, noop, partition, process, storage
+from . import (
+    commit,
+    creation,
+    database,
+    flapping,
+    network,
+    noop,
+    partition,
+    process,
+    server,
+    sessions,
+    storage,
+    timeouts,
+    toxics,
+)
 
-__all__ = ["creation", "database", "network", "noop", "partition", "process", "storage"]
+__all__ = [
+    "commit",
+    "creation",
+    "database",
+    "flapping",
+    "network",
+    "noop",
+    "partition",
+    "process",
+    "server",
+    "sessions",
+    "storage",
+    "timeouts",
+    "toxics",
+]

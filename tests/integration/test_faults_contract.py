@@ -19,6 +19,7 @@ from harness.faults.storage import CorruptHeap, CorruptIndex
 from harness.probes.postgres import probe_insert
 from harness.stacks.base import Direction, Environment, StopMode
 from tests.integration import faults_lab
+from tests.integration.faults_cases_database import DATABASE_CASES
 from tests.integration.faults_lab import (
     DECEMBER,
     JANUARY,
@@ -58,6 +59,7 @@ FAULT_CASES: tuple[Fault, ...] = (
     ResetConnections(direction=Direction.DOWNSTREAM),
     DisableProxy(),
     CrashService(),
+    *DATABASE_CASES,
 )
 
 
