@@ -17,11 +17,11 @@ from .._wait import wait_until
 from ..blast import BlastRadius, Edge, Write
 from ..errors import FaultError, FaultNotConfirmed, HealFailed
 from ..fault import FAULTS, Scene
-from ..probes.postgres import NO_ANSWER, NO_CONNECTION, probe_insert
+from ..probes.postgres import NO_ANSWER, NO_CONNECTION, open_probe, probe_insert
 from ..stacks.base import Capability, Environment
 from . import _holder, _signals
-from ._login import DAY, OWN_BACKENDS, STARTING, insert_on, judged, login_insert, open_login
-from ._sql import admin, failing_as, retrying, uninterrupted
+from ._login import DAY, OWN_BACKENDS, STARTING, UNREACHABLE, insert_on, judged, login_insert, open_login
+from ._sql import admin, failing_as, uninterrupted
 
 RESTART_DEADLINE_SECONDS = 30.0
 SILENCE_SECONDS = 0.15
@@ -38,6 +38,10 @@ SELECT setting FROM pg_file_settings WHERE name = %s AND sourcefile LIKE '%%post
 
 def _radius(write: Write) -> BlastRadius:
     return BlastRadius(months=None, write=write, read=False, edge=Edge.RESTART, outlives_clients=True)
+
+
+def _proxied(scene: Scene) -> bool:
+    return Capability.PROXIED in scene.environment.capabilities
 
 
 async def saved_setting(connection: AsyncConnection, name: str) -> str | None:
@@ -175,8 +179,8 @@ class PauseDatabase:
         running = _signals.running_of(_signals.postmaster_of(scene.environment.database))
         if running:
             raise FaultNotConfirmed(f"Processes {running} of PostgreSQL run; something continued them.")
-        proxied = Capability.PROXIED in scene.environment.capabilities
-        seen = await probe_insert(scene.environment.database, DAY, proxied=proxied, deadline_seconds=SILENCE_SECONDS)
+        database = scene.environment.database
+        seen = await probe_insert(database, DAY, proxied=_proxied(scene), deadline_seconds=SILENCE_SECONDS)
         if seen.sqlstate != NO_ANSWER:
             raise FaultNotConfirmed(f"An insert was {seen}, where no answer was due.")
         return f"{len(scene.ledger.load('paused') or [])} processes stopped; insert: {seen}"
@@ -284,15 +288,18 @@ class ReadOnly:
     async def inject(self, scene: Scene) -> None:
         """Open a connection as the service, note what was set, and set it."""
         with failing_as(FaultError, "make PostgreSQL read-only"):
-            _holder.hold(scene, await open_login(scene))
+            witness = await open_probe(scene.environment.database, proxied=_proxied(scene))
+            _holder.hold(scene, witness)
+            # Between transactions, as the service's are: one that is open keeps writing.
+            await witness.commit()
             async with admin(scene) as connection:
                 scene.ledger.save("setting", {"was": await saved_setting(connection, _READ_ONLY)})
-                await retrying(lambda: alter_system(connection, _READ_ONLY, "on"), what="alter the system")
+                await alter_system(connection, _READ_ONLY, "on")
 
     async def confirm(self, scene: Scene) -> str:
         """An insert is refused with 25006, on a new connection and on one that was open before."""
         witness = _holder.let_go(scene)
-        seen = await login_insert(scene)
+        seen = await probe_insert(scene.environment.database, DAY, proxied=_proxied(scene))
         if witness is not None:
             old = await insert_on(witness)
             await witness.close()
@@ -316,4 +323,5 @@ class ReadOnly:
 
     async def probe(self, scene: Scene) -> bool:
         """An insert of the service is judged, and not for being one."""
-        return (await login_insert(scene)).sqlstate != "25006" and await judged(scene)
+        seen = await probe_insert(scene.environment.database, DAY, proxied=_proxied(scene))
+        return seen.sqlstate not in UNREACHABLE | {"25006"}

@@ -45,13 +45,24 @@ def sessions_radius(write: Write) -> BlastRadius:
 
 
 async def end_sessions(connection: AsyncConnection, role: str, *, at_most: int = 0) -> None:
-    """End the role's backends until no more than ``at_most`` are left."""
+    """End the role's backends until no more than ``at_most`` are left: where new ones are refused."""
 
     async def gone() -> bool:
         left = await (await connection.execute(OWN_BACKENDS, (role,))).fetchall()
         if len(left) > at_most:
             await connection.execute(END_BACKENDS, (role,))
         return len(left) <= at_most
+
+    await wait_until(gone, what=f"the end of the backends of {role}", deadline_seconds=10.0, interval_seconds=0.005)
+
+
+async def end_present_sessions(connection: AsyncConnection, role: str) -> None:
+    """End the backends that the role has now, and wait until they are gone; new ones may come meanwhile."""
+    present = set(await (await connection.execute(OWN_BACKENDS, (role,))).fetchall())
+    await connection.execute(END_BACKENDS, (role,))
+
+    async def gone() -> bool:
+        return not present & set(await (await connection.execute(OWN_BACKENDS, (role,))).fetchall())
 
     await wait_until(gone, what=f"the end of the backends of {role}", deadline_seconds=10.0, interval_seconds=0.005)
 

@@ -20,7 +20,7 @@ from ..probes.postgres import PROBE_DEADLINE_SECONDS, TABLE, cut_after, insert_c
 from ..stacks.base import Capability, Environment
 from ._login import judged, open_login, refusal_of
 from ._sql import PARENT, admin, attached, failing_as, in_transaction
-from .sessions import end_sessions, sessions_radius
+from .sessions import end_present_sessions, sessions_radius
 
 _NAME = "harness_forces_statement_timeout"
 _FUNCTION = """
@@ -111,7 +111,7 @@ class ForceStatementTimeout:
                     return True
 
                 if await in_transaction(connection, drop, what="drop the trigger"):
-                    await end_sessions(connection, role)
+                    await end_present_sessions(connection, role)
 
     async def probe(self, scene: Scene) -> bool:
         """An insert of the service is judged."""
