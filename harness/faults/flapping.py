@@ -93,6 +93,9 @@ class FlappingProxy:
         if task is not None:
             task.cancel()
             await asyncio.wait([task])
+            if not task.cancelled():
+                # Asked for, so that an error of the flapping is not reported as never retrieved.
+                task.exception()
         try:
             await uninterrupted(scene.environment.proxy.enable())
         except FaultError as error:

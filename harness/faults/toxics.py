@@ -35,8 +35,8 @@ from ._toxified import (
 
 PROOF_SECONDS = 0.15
 """How long an end must be held back to prove it, where an end takes some milliseconds."""
-LEAST_QUOTA_BYTES = 2_000
-"""Below this no handshake fits, or no more than one write: then nothing would be left of "partial"."""
+LEAST_QUOTA_BYTES = 1_000
+"""A handshake takes 700 bytes downstream: below this nothing would be left of "partial"."""
 _SIZE_VARIATION = 1
 """Toxiproxy's slicer crashes without any."""
 

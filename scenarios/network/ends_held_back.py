@@ -12,7 +12,7 @@ from .._months import TWO_MONTHS
 SCENARIO = Scenario(
     name="ended-connections-look-alive",
     claim=(
-        "With the ends of connections held back for three seconds, sessions that an administrator ended cost no "
+        "With the ends of connections held back for two seconds, sessions that an administrator ended cost no "
         "event and no duplicate, and direct writes go on."
     ),
     requirements=(
@@ -20,5 +20,5 @@ SCENARIO = Scenario(
         "S5",
     ),
     load=TWO_MONTHS,
-    schedule=Schedule((Step(SlowClose(delay_ms=3000)), Step(TerminateBackends(), after_events=60))),
+    schedule=Schedule((Step(SlowClose(delay_ms=2000)), Step(TerminateBackends(), after_events=60))),
 )
