@@ -43,12 +43,14 @@ class Edge(enum.StrEnum):
     """Whom the injecting and the healing of a fault disturb beyond its own months.
 
     ``MONTHS``: nobody else.  ``DDL``: every month, while the statements run.  ``RESTART``: every month, until
-    the recovery edge of the heal (or, on inject, the confirmation) is over.
+    the recovery edge of the heal (or, on inject, the confirmation) is over.  ``FLAPPING``: the fault is nothing but
+    edges, for every month and from its inject to the end of the recovery, so that nothing in it is judged strictly.
     """
 
     MONTHS = "months"
     DDL = "ddl"
     RESTART = "restart"
+    FLAPPING = "flapping"
 
 
 @dataclass(frozen=True, kw_only=True)

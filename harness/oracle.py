@@ -165,6 +165,8 @@ def side_of(window: FaultWindow, operation: Operation, limits: Limits) -> Side:
     bites = window.confirmed if window.confirmed is not None else math.inf
     heals = window.healing if window.healing is not None else math.inf
     recovered = math.inf if window.probed is None else window.probed + limits.recovery_seconds
+    if window.radius.edge is Edge.FLAPPING:
+        return Side.OFF if start > recovered else Side.EDGE
     if covers or window.radius.edge is Edge.RESTART:
         if start > recovered:
             return Side.OFF

@@ -52,7 +52,8 @@ class Scenario:
 
     ``requirements`` are ids of docs/reference/requirements.md that a PASS proves.  ``exclusive`` scenarios run
     alone, which latency promises (``judge_latency``) need.  ``extra_checkers`` judge
-    besides the default set.
+    besides the default set.  ``strict_phases`` are the phases that owe strictly judged events (None: all); a fault
+    that is nothing but edges leaves its own phase to conservation, and its scenario says so by leaving it out.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Scenario:
     exclusive: bool = False
     judge_latency: bool = False
     min_strict_events: int = MIN_STRICT_EVENTS
+    strict_phases: tuple[str, ...] | None = None
     min_latency_samples: int = 0
     recovery_deadline_seconds: float = 20.0
     service_environment: Mapping[str, str] = field(default_factory=dict)
@@ -90,6 +92,7 @@ class Scenario:
             "exclusive": self.exclusive,
             "judge_latency": self.judge_latency,
             "min_strict_events": self.min_strict_events,
+            "strict_phases": None if self.strict_phases is None else list(self.strict_phases),
             "min_latency_samples": self.min_latency_samples,
             "recovery_deadline_seconds": self.recovery_deadline_seconds,
             "service_environment": dict(self.service_environment),
@@ -106,6 +109,8 @@ class Scenario:
             schedule = Schedule.from_json(data.pop("schedule"))
             for key in ("requirements", "extra_checkers"):
                 data[key] = tuple(data[key])
+            if data.get("strict_phases") is not None:
+                data["strict_phases"] = tuple(data["strict_phases"])
             return cls(load=Load(**load), schedule=schedule, **data)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ScenarioError(

@@ -6,10 +6,12 @@ and docs/reference/faults.md then ask for it by themselves.
 
 from . import (
     bounds,
+    commit,
     creation,
     database,
     default,
     files,
+    flapping,
     fullness,
     network,
     noop,
@@ -17,16 +19,22 @@ from . import (
     partition,
     process,
     replaced,
+    server,
+    sessions,
     storage,
+    timeouts,
+    toxics,
     triggers,
 )
 
 __all__ = [
     "bounds",
+    "commit",
     "creation",
     "database",
     "default",
     "files",
+    "flapping",
     "fullness",
     "network",
     "noop",
@@ -34,6 +42,10 @@ __all__ = [
     "partition",
     "process",
     "replaced",
+    "server",
+    "sessions",
     "storage",
+    "timeouts",
+    "toxics",
     "triggers",
 ]

@@ -33,7 +33,11 @@ T = TypeVar("T")
 
 DDL_LOCK_TIMEOUT_MS = 100
 DDL_DEADLINE_SECONDS = 10.0
-ADMIN_OPTIONS = f"-c lock_timeout={DDL_LOCK_TIMEOUT_MS} -c idle_in_transaction_session_timeout=0"
+ADMIN_OPTIONS = (
+    f"-c lock_timeout={DDL_LOCK_TIMEOUT_MS} -c idle_in_transaction_session_timeout=0"
+    # A heal must write under another fault that makes the whole server read-only, or its commits wait for a standby.
+    " -c default_transaction_read_only=off -c synchronous_commit=local"
+)
 PARENT = sql.Identifier(TABLE)
 
 _TRY_AGAIN = (

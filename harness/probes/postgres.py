@@ -181,12 +181,14 @@ async def open_probe(
     return connection
 
 
-async def insert_canary(connection: AsyncConnection, day: date, *, padding_bytes: int = 0) -> float:
+async def insert_canary(
+    connection: AsyncConnection, day: date, *, padding_bytes: int = 0, event_id: uuid.UUID | None = None
+) -> float:
     """Insert one row of the harness's own through the parent and return the seconds it took.
 
-    The caller commits or rolls back.  Raises psycopg.Error.
+    The caller commits or rolls back, and names the row if it wants to find it again.  Raises psycopg.Error.
     """
-    row = {"event_id": uuid.uuid4(), "day": day.isoformat(), "padding": "x" * padding_bytes}
+    row = {"event_id": event_id or uuid.uuid4(), "day": day.isoformat(), "padding": "x" * padding_bytes}
     started = time.perf_counter()
     await connection.execute(_INSERT, row)
     return time.perf_counter() - started

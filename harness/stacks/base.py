@@ -94,6 +94,10 @@ class DatabaseServer(Protocol):
         """The login role of the service, ``slm_user``."""
 
     @property
+    def service_conninfo(self) -> str:
+        """What the service itself connects with: its own role and password, by way of the proxy."""
+
+    @property
     def pid(self) -> int | None:
         """The postmaster, None while it is stopped."""
 

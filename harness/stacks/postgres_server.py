@@ -92,6 +92,11 @@ class EmbeddedPostgres:
         """The service's login role."""
         return SERVICE_ROLE
 
+    @property
+    def service_conninfo(self) -> str:
+        """``DATABASE_URL`` of the service, by way of the proxy."""
+        return self.service_url(self.proxy_port)
+
     def service_url(self, port: int) -> str:
         """``DATABASE_URL`` of the service by way of ``port``, without TLS, which the server does not have."""
         return (

@@ -19,6 +19,7 @@ from harness.faults.storage import CorruptHeap, CorruptIndex
 from harness.probes.postgres import probe_insert
 from harness.stacks.base import Direction, Environment, StopMode
 from tests.integration import faults_cases_storage, faults_lab
+from tests.integration.faults_cases_database import DATABASE_CASES
 from tests.integration.faults_cases_partition import PARTITION_CASES
 from tests.integration.faults_cases_storage import STORAGE_CASES
 from tests.integration.faults_lab import (
@@ -63,6 +64,7 @@ FAULT_CASES: tuple[Fault, ...] = (
     CrashService(),
     *PARTITION_CASES,
     *STORAGE_CASES,
+    *DATABASE_CASES,
 )
 
 

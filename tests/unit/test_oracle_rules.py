@@ -55,6 +55,23 @@ def test_an_uncovered_operation_meets_only_the_declared_edges(edge: Edge, start:
     assert side_of(window, operation(start, start + 0.01, JANUARY), Limits()) is side
 
 
+@pytest.mark.parametrize(
+    ("start", "side"), [(9.0, Side.OFF), (15.0, Side.EDGE), (21.0, Side.EDGE), (PROBED + 5.5, Side.OFF)]
+)
+@pytest.mark.parametrize("month", [DECEMBER, JANUARY])
+def test_flapping_is_an_edge_from_its_inject_to_its_recovery(month: Month, start: float, side: Side) -> None:
+    window = dataclasses.replace(WINDOW, radius=dataclasses.replace(RADIUS, edge=Edge.FLAPPING))
+    assert side_of(window, operation(start, start + 0.01, month), Limits()) is side
+
+
+def test_flapping_allows_both_answers_and_nothing_strictly() -> None:
+    history = History()
+    history.fault(radius=dataclasses.replace(RADIUS, write=Write.PARTIAL, edge=Edge.FLAPPING))
+    for month in (DECEMBER, JANUARY):
+        allowed, strict, _ = expect(history, history.op(15.0, month, 201))
+        assert (allowed, strict) == (frozenset({201, 202}), False)
+
+
 def test_a_fault_never_confirmed_leaves_only_edges() -> None:
     window = dataclasses.replace(WINDOW, confirmed=None)
     assert side_of(window, operation(15, 15.1), Limits()) is Side.EDGE
