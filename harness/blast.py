@@ -27,6 +27,7 @@ class Dlq(enum.StrEnum):
 
     YES = "yes"
     NO = "no"
+    PARTIAL = "partial"
     DESTROYED = "destroyed"
 
 
@@ -34,6 +35,8 @@ class ServiceState(enum.StrEnum):
     """Whether the service process can answer at all."""
 
     UP = "up"
+    PARTIAL = "partial"
+    """It answers some requests and others not: it is short of descriptors or memory."""
     PAUSED = "paused"
     DOWN = "down"
 

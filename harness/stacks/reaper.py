@@ -24,6 +24,7 @@ ROOT_VARIABLE = "PARTITION_HARNESS_ROOT"
 
 _PROC = Path("/proc")
 _IPC_RMID = 0
+_MNT_DETACH = 2
 
 
 def processes_of(root: Path) -> list[int]:
@@ -89,11 +90,27 @@ def remove_shared_memory(data_dir: Path) -> None:
             ctypes.CDLL(None).shmctl(int(segment), _IPC_RMID, None)
 
 
+def unmount_all(root: Path) -> None:
+    """Unmount what is mounted below ``root``, the deepest first; harmless where nothing is, or without ``/proc``."""
+    try:
+        lines = (_PROC / "self/mountinfo").read_text().splitlines()
+    except OSError:
+        return
+    places = [line.split()[4].replace("\\040", " ") for line in lines]
+    mounted = sorted((place for place in places if place.startswith(f"{root}/")), reverse=True)
+    if mounted:
+        import ctypes
+
+        for place in mounted:
+            ctypes.CDLL(None).umount2(os.fsencode(place), _MNT_DETACH)
+
+
 def destroy(root: Path) -> list[str]:
     """Kill every process of ``root``, free its shared memory, remove the tree; return what would not go."""
     left = [f"process {pid}" for pid in kill_all(root)]
     for pid_file in [*root.glob("*/postmaster.pid"), *root.glob("*/*/postmaster.pid")]:
         remove_shared_memory(pid_file.parent)
+    unmount_all(root)
     shutil.rmtree(root, ignore_errors=True)
     if root.exists():
         left.append(f"directory {root}")

@@ -18,7 +18,7 @@ from harness.faults.process import CrashService
 from harness.faults.storage import CorruptHeap, CorruptIndex
 from harness.probes.postgres import probe_insert
 from harness.stacks.base import Direction, Environment, StopMode
-from tests.integration import faults_lab
+from tests.integration import faults_cases_process, faults_lab
 from tests.integration.faults_lab import (
     DECEMBER,
     JANUARY,
@@ -58,6 +58,7 @@ FAULT_CASES: tuple[Fault, ...] = (
     ResetConnections(direction=Direction.DOWNSTREAM),
     DisableProxy(),
     CrashService(),
+    *faults_cases_process.CASES,
 )
 
 
@@ -145,7 +146,7 @@ async def cancelled_after(work: Coroutine[object, object, object], turns: int) -
 
 
 def test_every_registered_fault_is_put_through_the_contract() -> None:
-    assert set(FAULTS) == {fault.name for fault in FAULT_CASES} | {NoopDetach.name}
+    assert set(FAULTS) == {fault.name for fault in FAULT_CASES} | {NoopDetach.name} | faults_cases_process.ELSEWHERE
 
 
 @pytest.mark.parametrize("fault", FAULT_CASES, ids=case_name)
