@@ -155,7 +155,8 @@ def delete_under_lock(path: Path) -> tuple[str, ...]:
 
 def _ids(database: sqlite3.Connection) -> Iterator[str]:
     for (table,) in database.execute(_NAMES).fetchall():
-        rows = database.execute(f'SELECT * FROM "{table}"')
+        quoted = str(table).replace('"', '""')
+        rows = database.execute(f'SELECT * FROM "{quoted}"')  # noqa: S608  (a name cannot be a parameter)
         columns = [str(column[0]) for column in rows.description]
         for row in rows:
             for column, value in zip(columns, row, strict=True):

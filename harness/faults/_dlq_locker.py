@@ -17,7 +17,8 @@ def main(path: str) -> None:
         return
     database = sqlite3.connect(path, timeout=5.0, isolation_level=None)
     database.execute("BEGIN EXCLUSIVE")
-    print("locked", flush=True)
+    sys.stdout.write("locked\n")
+    sys.stdout.flush()
     sys.stdin.read()
     # Not an orderly close, which might checkpoint or delete the service's files.
     os._exit(0)

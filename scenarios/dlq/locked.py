@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from harness.faults.dlq import DlqLocked
 from harness.faults.partition import DetachPartition
-from harness.scenario import Scenario
+from harness.scenario import Load, Scenario
 from harness.schedule import Schedule, Step
 
-from .._months import DECEMBER, TWO_MONTHS
+from .._months import DECEMBER, JANUARY
 
 SCENARIO = Scenario(
     name="dlq-locked",
@@ -16,6 +16,7 @@ SCENARIO = Scenario(
         "January is stored, and the queue works again once the lock is gone."
     ),
     requirements=("S3", "S5"),
-    load=TWO_MONTHS,
+    # A write into a locked file waits for it, and all that wait are refused at once: many writers see it often.
+    load=Load(months=(DECEMBER, JANUARY), writers_per_month=20, rate_per_writer=3.0, edge_rate_per_writer=1.5),
     schedule=Schedule((Step(DetachPartition(months=(DECEMBER,))), Step(DlqLocked(), after_events=30))),
 )
