@@ -72,6 +72,8 @@ class BlastRadius:
     outlives_clients: bool = False
     """True while backends may outlive their clients (lock, network, pause, restart): connection counts of
     ``pg_stat_activity`` then say nothing about the pool."""
+    true_clock: bool = True
+    """False when the service's calendar is shifted: what it dated since then says nothing, also after the heal."""
 
     def covers(self, day: date) -> bool:
         """Tell whether an event of that UTC date is inside the radius."""

@@ -16,8 +16,9 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import ClassVar
 
+from .._wait import wait_until
 from ..blast import BlastRadius, Edge
-from ..errors import FaultError, FaultNotConfirmed, HealFailed, UsageError
+from ..errors import DeadlineExceeded, FaultError, FaultNotConfirmed, HealFailed, UsageError
 from ..fault import FAULTS, Scene
 from ..stacks.base import Capability, Environment
 from ._service import LIVE, ask
@@ -26,6 +27,7 @@ _TRUE = "+0\n"
 _LAST_WRITE = re.compile(r"^datastorage_partition_last_write_timestamp\{[^}]*\} ([0-9.e+]+)$", re.MULTILINE)
 _DATE = re.compile(r"^date:\s*(.+?)\r?$", re.MULTILINE | re.IGNORECASE)
 TOLERANCE_SECONDS = 30.0
+REREAD_SECONDS = 1.5
 
 
 @FAULTS.register("shift-clock")
@@ -51,7 +53,7 @@ class ShiftClock:
 
     def radius(self, environment: Environment) -> BlastRadius:
         """Declare nobody."""
-        return BlastRadius(months=frozenset(), edge=Edge.MONTHS)
+        return BlastRadius(months=frozenset(), edge=Edge.MONTHS, true_clock=False)
 
     async def inject(self, scene: Scene) -> None:
         """Note the file, then write the shift into it."""
@@ -67,12 +69,19 @@ class ShiftClock:
 
     async def confirm(self, scene: Scene) -> str:
         """The service itself dates something by the shifted clock: an answer's header, or its last write."""
-        due, seen = time.time() + 86400 * self.days, await _dated(scene)
-        near = [moment for moment in seen if abs(moment - due) <= TOLERANCE_SECONDS]
-        if not near:
-            away = ", ".join(f"{moment - time.time():+.0f} s" for moment in seen) or "nothing dated"
-            raise FaultNotConfirmed(f"The service's clock is not {self.days:+d} days away; it shows {away}.")
-        return f"the service dates by a clock {(near[0] - time.time()) / 86400:+.2f} days away"
+        away: list[float] = []
+
+        async def shifted() -> list[float]:
+            away[:] = [moment - time.time() for moment in await _dated(scene)]
+            return [one for one in away if abs(one - 86400 * self.days) <= TOLERANCE_SECONDS]
+
+        try:
+            # libfaketime looks at its file once a second.
+            near = await wait_until(shifted, what="the shifted clock", deadline_seconds=REREAD_SECONDS)
+        except DeadlineExceeded as error:
+            seen = ", ".join(f"{one:+.0f} s" for one in away) or "nothing dated"
+            raise FaultNotConfirmed(f"The service's clock is not {self.days:+d} days away: {seen}.") from error
+        return f"the service dates by a clock {near[0] / 86400:+.2f} days away"
 
     async def heal(self, scene: Scene) -> None:
         """Write no shift into the file."""

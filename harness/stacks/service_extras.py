@@ -54,9 +54,10 @@ def prepare(workdir: Path, wanted: Mapping[str, str]) -> ServiceExtras:
         environment = {
             "LD_PRELOAD": str(library),
             "FAKETIME_TIMESTAMP_FILE": str(clock_file),
-            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_CACHE_DURATION": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            "FAKETIME_DONT_RESET": "1",
+            # Without this its waits on monotonic conditions end late or never, and so do all thread pools.
+            "FAKETIME_FORCE_MONOTONIC_FIX": "0",
             # File times stay true: SQLite and log rotation compare them with each other only.
             "NO_FAKE_STAT": "1",
         }

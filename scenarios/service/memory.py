@@ -14,5 +14,5 @@ SCENARIO = Scenario(
     claim="A service that gets no more memory while December is detached keeps every answer honest.",
     requirements=("S3", "S5"),
     load=TWO_MONTHS,
-    schedule=Schedule((Step(DetachPartition(months=(DECEMBER,))), Step(LimitMemory(spare_mb=1)))),
+    schedule=Schedule((Step(LimitMemory(spare_mb=1)), Step(DetachPartition(months=(DECEMBER,))))),
 )
