@@ -217,4 +217,5 @@ def radius_from_json(text: str) -> BlastRadius:
         dates=None if dates is None else (date.fromisoformat(dates[0]), date.fromisoformat(dates[1])),
         edge=Edge(data["edge"]),
         outlives_clients=bool(data["outlives_clients"]),
+        true_clock=bool(data.get("true_clock", True)),
     )

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,12 +116,20 @@ async def answers(scene: Scene) -> bool:
     return scene.environment.service.pid is not None and (await ask(scene, LIVE))[0] == 200
 
 
-async def unserved(scene: Scene, connections: int, timeout_seconds: float) -> int:
-    """Ask the liveness page over so many connections at once; return how many got no answer."""
-    asked: Sequence[tuple[int, str]] = await asyncio.gather(
-        *(ask(scene, LIVE, timeout_seconds) for _ in range(connections))
-    )
-    return sum(status == 0 for status, _ in asked)
+async def served_beside(scene: Scene, idle: int, timeout_seconds: float) -> bool:
+    """Tell whether the liveness page is answered in time while so many idle connections are held open."""
+    parts = urlsplit(scene.environment.service.base_url)
+    held: list[asyncio.StreamWriter] = []
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            for _ in range(idle):
+                held.append((await asyncio.open_connection(parts.hostname, parts.port))[1])  # noqa: PERF401  (half of them close too)
+        return (await ask(scene, LIVE, timeout_seconds))[0] == 200
+    except (OSError, TimeoutError):
+        return False
+    finally:
+        for writer in held:
+            writer.close()
 
 
 async def readiness(scene: Scene) -> str:

@@ -28,6 +28,7 @@ _LAST_WRITE = re.compile(r"^datastorage_partition_last_write_timestamp\{[^}]*\} 
 _DATE = re.compile(r"^date:\s*(.+?)\r?$", re.MULTILINE | re.IGNORECASE)
 TOLERANCE_SECONDS = 30.0
 REREAD_SECONDS = 1.5
+"""Within this the service must have dated something anew; libfaketime itself looks at its file each time."""
 
 
 @FAULTS.register("shift-clock")
@@ -76,7 +77,6 @@ class ShiftClock:
             return [one for one in away if abs(one - 86400 * self.days) <= TOLERANCE_SECONDS]
 
         try:
-            # libfaketime looks at its file once a second.
             near = await wait_until(shifted, what="the shifted clock", deadline_seconds=REREAD_SECONDS)
         except DeadlineExceeded as error:
             seen = ", ".join(f"{one:+.0f} s" for one in away) or "nothing dated"

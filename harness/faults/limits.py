@@ -24,15 +24,14 @@ from ._service import (
     limits_of,
     lowest_free_descriptor,
     saved_life,
+    served_beside,
     set_limits,
-    unserved,
     virtual_bytes,
 )
 
-_CONNECTIONS = 16
-"""Fresh connections that confirm asks over at once, beyond the spare descriptors."""
+_IDLE = 4
+"""Idle connections that confirm opens beyond the spare descriptors, so that what closed meanwhile is taken again."""
 _UNSERVED_SECONDS = 0.2
-_PROBED = 3
 
 
 def _short_of_something() -> BlastRadius:
@@ -114,25 +113,24 @@ class LimitDescriptors:
             raise FaultError(f"The descriptor limit of process {life.pid} cannot be set: {error}.") from error
 
     async def confirm(self, scene: Scene) -> str:
-        """The limit is in force, and of many fresh connections at once some are not served."""
+        """The limit is in force, and beside a few idle connections another one is not served."""
         life = _in_force(scene, resource.RLIMIT_NOFILE)
-        asked = _CONNECTIONS + self.spare
-        without = await unserved(scene, asked, _UNSERVED_SECONDS)
-        if not without:
+        idle = self.spare + _IDLE
+        if await served_beside(scene, idle, _UNSERVED_SECONDS):
             raise FaultNotConfirmed(
-                f"All of {asked} fresh connections were served although process {life.pid} may open only "
-                f"{self.spare} more descriptors: many of its own were closed meanwhile."
+                f"A connection beside {idle} idle ones was served although process {life.pid} may open only "
+                f"{self.spare} more descriptors: others of its own were closed meanwhile."
             )
         limit = scene.ledger.load("soft")
-        return f"process {life.pid} may have descriptors below {limit}; {without} of {asked} connections not served"
+        return f"process {life.pid} may have descriptors below {limit}; not served beside {idle} idle connections"
 
     async def heal(self, scene: Scene) -> None:
         """Put the limits back; start the service if it died."""
         await _loosen(scene, resource.RLIMIT_NOFILE)
 
     async def probe(self, scene: Scene) -> bool:
-        """Fresh connections are served."""
-        return await answers(scene) and not await unserved(scene, _PROBED, 1.0)
+        """A connection beside as many idle ones is served."""
+        return await served_beside(scene, self.spare + _IDLE, 1.0)
 
 
 @FAULTS.register("limit-memory")

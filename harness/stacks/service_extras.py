@@ -54,7 +54,7 @@ def prepare(workdir: Path, wanted: Mapping[str, str]) -> ServiceExtras:
         environment = {
             "LD_PRELOAD": str(library),
             "FAKETIME_TIMESTAMP_FILE": str(clock_file),
-            "FAKETIME_CACHE_DURATION": "1",
+            "FAKETIME_NO_CACHE": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
             # Without this its waits on monotonic conditions end late or never, and so do all thread pools.
             "FAKETIME_FORCE_MONOTONIC_FIX": "0",
