@@ -17,6 +17,6 @@ SCENARIO = Scenario(
     ),
     requirements=("S6", "S5"),
     # A write into a locked file waits for it, and all that wait are refused at once: many writers see it often.
-    load=Load(months=(DECEMBER, JANUARY), writers_per_month=20, rate_per_writer=3.0, edge_rate_per_writer=1.5),
+    load=Load(months=(DECEMBER, JANUARY), writers_per_month=12, rate_per_writer=3.0, edge_rate_per_writer=2.0),
     schedule=Schedule((Step(StopDatabase()), Step(DlqLocked(), after_events=30))),
 )
