@@ -28,6 +28,7 @@ class Dlq(enum.StrEnum):
 
     YES = "yes"
     NO = "no"
+    PARTIAL = "partial"
     DESTROYED = "destroyed"
 
 
@@ -35,6 +36,8 @@ class ServiceState(enum.StrEnum):
     """Whether the service process can answer at all."""
 
     UP = "up"
+    PARTIAL = "partial"
+    """It answers some requests and others not: it is short of descriptors or memory."""
     PAUSED = "paused"
     DOWN = "down"
 
@@ -74,6 +77,8 @@ class BlastRadius:
     outlives_clients: bool = False
     """True while backends may outlive their clients (lock, network, pause, restart): connection counts of
     ``pg_stat_activity`` then say nothing about the pool."""
+    true_clock: bool = True
+    """False when the service's calendar is shifted: what it dated since then says nothing, also after the heal."""
 
     def covers(self, day: date) -> bool:
         """Tell whether an event of that UTC date is inside the radius."""

@@ -114,7 +114,9 @@ class Conductor:
             await pause(stall)
             self._timeout_seconds += stall
         self._stable_from_now()
-        scrapes = self._history.scrapes + (MIN_SCRAPES if self._reads.metrics else 0)
+        scrapes = self._history.scrapes + (
+            MIN_SCRAPES if self._reads.metrics and not self._nemesis.silences_service() else 0
+        )
         await self._enough(self._scenario.load.all_months, latency=True, scrapes=scrapes)
 
     async def after(self) -> None:

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from ._wait import wait_until
+from .blast import ServiceState
 from .errors import DeadlineExceeded, FaultNotConfirmed, HarnessError
 from .events import Destroyed, FaultMark, FaultStep, ServiceMark
 from .fault import DestroyedRows, Fault, Scene, radius_to_json
@@ -56,6 +57,12 @@ class Nemesis:
                 return None
             months |= radius.months
         return months
+
+    def silences_service(self) -> bool:
+        """Tell whether a fault of the schedule keeps the service from answering for as long as it is on."""
+        silent = (ServiceState.PAUSED, ServiceState.DOWN)
+        radii = [fault.radius(self._environment) for fault in self._faults if not fault.momentary]
+        return any(radius.service in silent for radius in radii)
 
     async def inject(self, number: int) -> bool:
         """Inject and confirm one fault; False (and marks that say why) when it did not bite."""

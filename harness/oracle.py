@@ -42,14 +42,23 @@ class Expectation:
     """True when some fault that was or may have been active covers the event's date."""
 
 
+_FALLBACKS = {
+    Dlq.YES: frozenset({QUEUED}),
+    Dlq.PARTIAL: frozenset({QUEUED, UNAVAILABLE}),
+    Dlq.NO: frozenset({UNAVAILABLE}),
+    Dlq.DESTROYED: frozenset({UNAVAILABLE}),
+}
+"""What the queue lets a service answer where the table takes nothing; the worst state is the last."""
+
+
 @dataclass(frozen=True)
 class State:
     """The state of one month under the faults that are on: what the table of the oracle is asked with."""
 
     write: Write = Write.YES
     delay_ms: float = 0.0
-    dlq: bool = True
-    service_up: bool = True
+    dlq: Dlq = Dlq.YES
+    service: ServiceState = ServiceState.UP
 
     @classmethod
     def under(cls, radii: Sequence[BlastRadius]) -> State:
@@ -58,26 +67,31 @@ class State:
         return cls(
             write=max((radius.write for radius in radii), key=order.index, default=Write.YES),
             delay_ms=sum(radius.delay_ms for radius in radii if radius.write is Write.DELAYED),
-            dlq=all(radius.dlq is Dlq.YES for radius in radii),
-            service_up=all(radius.service is ServiceState.UP for radius in radii),
+            dlq=max((radius.dlq for radius in radii), key=list(_FALLBACKS).index, default=Dlq.YES),
+            service=max((radius.service for radius in radii), key=list(ServiceState).index, default=ServiceState.UP),
         )
+
+    @property
+    def silent(self) -> bool:
+        """True when nobody can answer at all."""
+        return self.service in (ServiceState.PAUSED, ServiceState.DOWN)
 
 
 def answers_for_write(state: State, limits: Limits, *, writers_fit: bool) -> frozenset[int]:
     """The oracle's table for a valid first send into an attached month."""
-    if not state.service_up:
+    if state.silent:
         return frozenset({NO_ANSWER})
-    fallback = QUEUED if state.dlq else UNAVAILABLE
+    fallback = _FALLBACKS[state.dlq]
     if state.write is Write.NO:
-        return frozenset({fallback})
+        return fallback
     if state.write is Write.PARTIAL:
-        return frozenset({CREATED, fallback})
+        return fallback | {CREATED}
     if state.write is Write.DELAYED:
         share = state.delay_ms / 1000.0 / limits.smallest_timeout_seconds
         if share >= 2.0:
-            return frozenset({fallback})
+            return fallback
         if share > 0.5 or not writers_fit:
-            return frozenset({CREATED, fallback})
+            return fallback | {CREATED}
     return frozenset({CREATED})
 
 
@@ -122,8 +136,14 @@ class Oracle:
 
     def _answers(self, operation: Operation, radii: Sequence[BlastRadius]) -> frozenset[int]:
         state = State.under(radii)
-        if not state.service_up:
+        if state.silent:
             return frozenset({NO_ANSWER})
+        if state.service is ServiceState.PARTIAL:
+            return self._spoken(operation, state) | {NO_ANSWER}
+        return self._spoken(operation, state)
+
+    def _spoken(self, operation: Operation, state: State) -> frozenset[int]:
+        """What a service that answers may say."""
         if operation.kind is OpKind.INVALID:
             return frozenset({REJECTED})
         fit = self._writers.get(operation.month, 0) <= self._limits.stalling_month_share

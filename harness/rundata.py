@@ -218,4 +218,5 @@ def radius_from_json(text: str) -> BlastRadius:
         rest=Write(data.get("rest", Write.YES)),
         edge=Edge(data["edge"]),
         outlives_clients=bool(data["outlives_clients"]),
+        true_clock=bool(data.get("true_clock", True)),
     )

@@ -35,7 +35,7 @@ from .probes.logs import read_log
 from .results import RunResult, Waits
 from .samplers import Samplers
 from .scenario import Scenario
-from .stacks.base import Environment, Stack
+from .stacks.base import Environment, Stack, remedy
 from .steadystate import SteadyState
 from .targets.model import Target
 
@@ -153,7 +153,8 @@ class _LiveRun:
         missing = plan.scenario.needs - environment.capabilities
         if missing:
             raise ScenarioError(
-                f"The scenario {plan.scenario.name} needs {', '.join(sorted(missing))}, which this environment lacks."
+                f"The scenario {plan.scenario.name} needs {', '.join(sorted(missing))}, which this environment lacks. "
+                f"{remedy(missing)}".strip()
             )
         history.add(_run_started(plan, self.clock, environment))
         self.timings = dict(environment.timings.__dict__)

@@ -6,13 +6,16 @@ and docs/reference/faults.md then ask for it by themselves.
 
 from . import (
     bounds,
+    clock,
     commit,
     creation,
     database,
     default,
+    dlq,
     files,
     flapping,
     fullness,
+    limits,
     network,
     noop,
     obstacles,
@@ -29,13 +32,16 @@ from . import (
 
 __all__ = [
     "bounds",
+    "clock",
     "commit",
     "creation",
     "database",
     "default",
+    "dlq",
     "files",
     "flapping",
     "fullness",
+    "limits",
     "network",
     "noop",
     "obstacles",

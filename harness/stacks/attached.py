@@ -46,6 +46,11 @@ class AttachedService:
         """A file that is never written: the log belongs to whoever started the service."""
         return self._log_path
 
+    @property
+    def dlq_file(self) -> Path | None:
+        """Nobody told, so None."""
+        return None
+
     async def start(self) -> None:
         """Ask the user to start it."""
         self._progress(f"start the service at {self._url} with DATABASE_URL={self._database_url}")

@@ -28,6 +28,21 @@ class Capability(enum.StrEnum):
     DLQ = "dlq"
     METRICS = "metrics"
     LOGS = "logs"
+    DLQ_FILE = "dlq-file"
+    SMALL_DISK = "small-disk"
+    SERVICE_CLOCK = "service-clock"
+
+
+_REMEDIES = {
+    Capability.DLQ_FILE: "the queue must be a SQLite file of a launched service: DLQ_URL = sqlite:///… in the target",
+    Capability.SMALL_DISK: "it is mounted when the harness runs as root and the scenario sets HARNESS_SMALL_DISK_MB",
+    Capability.SERVICE_CLOCK: "apt-get install faketime, and the scenario must set HARNESS_CLOCK",
+}
+
+
+def remedy(missing: frozenset[Capability]) -> str:
+    """How to get what an environment lacks, as far as there is a way; empty otherwise."""
+    return "; ".join(f"{one}: {_REMEDIES[one]}" for one in sorted(missing) if one in _REMEDIES)
 
 
 class StopMode(enum.StrEnum):
@@ -199,6 +214,10 @@ class Environment:
     proxy: DatabaseProxy
     service: ServiceProcess
     timings: StartTimings
+    dlq_file: Path | None = None
+    """The SQLite file of the service's queue, where the harness can reach it."""
+    clock_file: Path | None = None
+    """The file by which libfaketime sets the service's clock, where the scenario asked for one."""
     secrets: tuple[str, ...] = field(repr=False, default=())
     """Passwords and tokens that every artifact must be redacted of."""
 

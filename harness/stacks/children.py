@@ -11,6 +11,7 @@ from pathlib import Path
 
 from .._wait import wait_until
 from ..errors import DeadlineExceeded, SetupError
+from . import reaper
 from .runtime_user import RuntimeUser, caller
 
 
@@ -104,6 +105,7 @@ class Child:
         """SIGKILL the group and wait for the leader; works on a stopped process as well."""
         self.signal_group(signal.SIGKILL)
         await self.wait(10.0)
+        reaper.remove_faketime(self.pid)
 
 
 def tail(path: Path, lines: int = 12) -> str:

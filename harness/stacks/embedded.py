@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 
 from ..errors import HarnessError, SetupError, UsageError
 from ..targets.model import Target
-from . import reaper, runner_root
+from . import reaper, runner_root, service_extras
 from .attached import AttachedService
 from .base import Capability, Environment, StartTimings
 from .ports import PortReservation, reserve_given_port, reserve_port
@@ -190,7 +190,10 @@ class _Starter:
         self.parts.add(_Turn.PORT, _closing(proxy_lock))
         database = self._database(workdir)
         database.proxy_port = proxy_lock.port
-        service = self._service(workdir, database, overrides)
+        place = workdir / "service"
+        place.mkdir(mode=0o700)
+        extras = await asyncio.to_thread(service_extras.prepare, place, overrides)
+        service = self._service(workdir, database, {**overrides, **extras.environment})
         behind, (_, service_seconds) = await _both(
             self._proxied_database(workdir, database, proxy_lock.port), _timed(self._started_service(service))
         )
@@ -198,15 +201,17 @@ class _Starter:
         return Environment(
             name=self.name,
             target=self.target,
-            workdir=workdir / "service",
+            workdir=place,
             artifacts=self.artifacts,
-            capabilities=self._capabilities(),
+            capabilities=self._capabilities(service) | extras.capabilities,
             database=database,
             proxy=proxy,
             service=service,
             timings=StartTimings(
                 clone_seconds, postgres_seconds, toxiproxy_seconds, service_seconds, time.monotonic() - began
             ),
+            dlq_file=service.dlq_file,
+            clock_file=extras.clock_file,
             secrets=(
                 *database.secrets,
                 *filter(None, (self.target.tokens.admin, self.target.tokens.metrics)),
@@ -229,8 +234,6 @@ class _Starter:
     def _service(
         self, workdir: Path, database: EmbeddedPostgres, overrides: Mapping[str, str]
     ) -> LaunchedService | AttachedService:
-        place = workdir / "service"
-        place.mkdir(mode=0o700)
         url, log_path = database.service_url(database.proxy_port), self.artifacts / "service.log"
         service: LaunchedService | AttachedService
         if self.target.launch is None:
@@ -240,7 +243,7 @@ class _Starter:
                 self.target,
                 self.target.launch,
                 database_url=url,
-                workdir=place,
+                workdir=workdir / "service",
                 log_path=log_path,
                 root=self.root.path,
                 overrides=overrides,
@@ -285,7 +288,7 @@ class _Starter:
         self.parts.add(_Turn.PROXY, server.stop)
         return await server.start()
 
-    def _capabilities(self) -> frozenset[Capability]:
+    def _capabilities(self, service: LaunchedService | AttachedService) -> frozenset[Capability]:
         reads = self.target.reads
         granted = {
             Capability.SQL: reads.sql,
@@ -297,6 +300,7 @@ class _Starter:
             Capability.DLQ: reads.dlq,
             Capability.METRICS: reads.metrics,
             Capability.LOGS: reads.logs,
+            Capability.DLQ_FILE: service.dlq_file is not None,
         }
         return frozenset(capability for capability, has in granted.items() if has)
 

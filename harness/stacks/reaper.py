@@ -10,6 +10,7 @@ The functions below are also what the runner itself uses to clean up.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -23,6 +24,7 @@ ROOT_VARIABLE = "PARTITION_HARNESS_ROOT"
 """Environment variable by which a process declares the runner's root that it belongs to."""
 
 _PROC = Path("/proc")
+_SHM = Path("/dev/shm")  # noqa: S108  (where the C library keeps POSIX shared memory)
 _IPC_RMID = 0
 _MNT_DETACH = 2
 
@@ -90,24 +92,34 @@ def remove_shared_memory(data_dir: Path) -> None:
             ctypes.CDLL(None).shmctl(int(segment), _IPC_RMID, None)
 
 
+def remove_faketime(pid: int) -> None:
+    """Remove the two shared objects that libfaketime makes for a process and leaves behind when that is killed."""
+    for name in (f"faketime_shm_{pid}", f"sem.faketime_sem_{pid}"):
+        with contextlib.suppress(OSError):
+            (_SHM / name).unlink(missing_ok=True)
+
+
 def unmount_all(root: Path) -> None:
-    """Unmount every file system that a fault mounted below ``root``, the innermost first; harmless without any."""
-    place = os.fsencode(root) + b"/"
+    """Unmount what is mounted below ``root``, the deepest first; harmless where nothing is, or without ``/proc``."""
     try:
-        lines = (_PROC / "self/mountinfo").read_bytes().splitlines()
+        lines = (_PROC / "self/mountinfo").read_text().splitlines()
     except OSError:
         return
-    mounted = [line.split()[4] for line in lines if line.split()[4].startswith(place)]
+    places = [line.split()[4].replace("\\040", " ") for line in lines]
+    mounted = sorted((place for place in places if place.startswith(f"{root}/")), reverse=True)
     if mounted:
         import ctypes
 
-        for mount in sorted(mounted, key=len, reverse=True):
-            ctypes.CDLL(None).umount2(mount, _MNT_DETACH)
+        for place in mounted:
+            ctypes.CDLL(None).umount2(os.fsencode(place), _MNT_DETACH)
 
 
 def destroy(root: Path) -> list[str]:
     """Kill every process of ``root``, free its shared memory, remove the tree; return what would not go."""
+    pids = processes_of(root)
     left = [f"process {pid}" for pid in kill_all(root)]
+    for pid in pids:
+        remove_faketime(pid)
     for pid_file in [*root.glob("*/postmaster.pid"), *root.glob("*/*/postmaster.pid")]:
         remove_shared_memory(pid_file.parent)
     unmount_all(root)

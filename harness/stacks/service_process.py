@@ -70,7 +70,10 @@ class LaunchedService:
         }
         self._command = [part.format(**places) for part in launch.command]
         declared = {key: value.format(**places) for key, value in launch.environment.items()}
-        self._environment = _inherited() | declared | dict(overrides) | {reaper.ROOT_VARIABLE: str(root)}
+        # A scenario may move the queue within the work directory, whose name it cannot know.
+        asked = {key: value.replace("{workdir}", str(workdir)) for key, value in overrides.items()}
+        self._environment = _inherited() | declared | asked | {reaper.ROOT_VARIABLE: str(root)}
+        self._dlq_file = launch.dlq_file.format(**places)
         self._child: Child | None = None
         self._log_from = 0
         self._port = 0
@@ -100,6 +103,13 @@ class LaunchedService:
     def environment(self) -> Mapping[str, str]:
         """The whole environment it is launched with, secrets included."""
         return dict(self._environment)
+
+    @property
+    def dlq_file(self) -> Path | None:
+        """The SQLite file of the queue: what DLQ_URL says, else ``launch.dlq_file`` of the target."""
+        url = self._environment.get("DLQ_URL", "")
+        named = url.removeprefix("sqlite:///") if url.startswith("sqlite:///") else self._dlq_file
+        return self._workdir / named if named else None
 
     async def start(self) -> None:
         """Start it (again) and wait until it listens; harmless when running.

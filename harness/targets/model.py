@@ -30,11 +30,13 @@ class Launch:
 
     Its working directory is ``{workdir}``; whatever it starts is found again for clean-up by a working directory
     below the runner's root, or by the environment variable ``PARTITION_HARNESS_ROOT`` that the stack adds.
+    ``dlq_file`` is the SQLite file of its queue, for a service that is not told by ``DLQ_URL = "sqlite:///…"``.
     """
 
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
     start_timeout_seconds: float = 30.0
+    dlq_file: str = ""
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,9 @@ def _launch(path: Path, raw: Any) -> Launch:
     timeout = table.get("start_timeout_seconds", 30.0)
     if not isinstance(timeout, int | float) or isinstance(timeout, bool) or timeout <= 0:
         raise TargetError(f"{path}: launch.start_timeout_seconds must be a number of seconds above 0.")
-    return Launch(tuple(command), dict(environment), float(timeout))
+    dlq_file = _string(path, "launch.dlq_file", table.get("dlq_file", ""))
+    _placeholders(path, "launch.dlq_file", dlq_file)
+    return Launch(tuple(command), dict(environment), float(timeout), dlq_file)
 
 
 def _placeholders(path: Path, key: str, text: str) -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ from harness.ledger import LedgerEntry
 from harness.probes.postgres import read_rows
 from harness.stacks.base import Environment
 from harness.stacks.embedded import EmbeddedOptions, EmbeddedStack
+from harness.stacks.service_extras import CLOCK
 from harness.targets.model import load_target
 from harness.values import Month
 
@@ -33,24 +35,14 @@ NOVEMBER, DECEMBER, JANUARY = Month(2025, 11), Month(2025, 12), Month(2026, 1)
 MISSING = Month(2031, 5)
 ROWS_PER_MONTH = 60
 
-SILENT_SERVICE = """
-import http.server, os, pathlib
-class Ready(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200); self.end_headers(); self.wfile.write(b'{"status": "ok", "degraded": []}')
-    def log_message(self, *said): pass
-server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Ready)
-part = pathlib.Path(os.environ["PORT_FILE"] + ".part")
-part.write_text(str(server.server_address[1])); part.rename(os.environ["PORT_FILE"])
-server.serve_forever()
-"""
-
 TARGET = """
 name = "silent"
 [launch]
 command = ["{python}", "{root}/silent_service.py"]
 [launch.environment]
 PORT_FILE = "{port_file}"
+DATABASE_URL = "{database_url}"
+DLQ_URL = "sqlite:///{workdir}/dlq.sqlite3"
 """
 
 SCHEMA = """
@@ -110,12 +102,18 @@ class Lab:
 
 
 @asynccontextmanager
-async def _environment(folder: Path, bindir: Path | None) -> AsyncIterator[Environment]:
-    (folder / "silent_service.py").write_text(SILENT_SERVICE)
+async def lab_environment(
+    folder: Path, bindir: Path | None, overrides: Mapping[str, str] | None = None
+) -> AsyncIterator[Environment]:
+    """Start the lab's environment with its table filled."""
+    shutil.copy(Path(__file__).with_name("silent_service.py"), folder)
     (folder / "target.toml").write_text(TARGET)
     stack = EmbeddedStack(EmbeddedOptions(pg_bindir=bindir))
     async with stack.environment(
-        load_target(folder / "target.toml"), name="faults", artifacts=folder / "artifacts", environment_overrides={}
+        load_target(folder / "target.toml"),
+        name="faults",
+        artifacts=folder / "artifacts",
+        environment_overrides=overrides or {},
     ) as environment:
         with psycopg.connect(environment.database.admin_conninfo) as connection:
             connection.execute(SCHEMA)
@@ -135,7 +133,7 @@ def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     """Start one environment for all tests of this file."""
     folder = tmp_path_factory.mktemp("faults")
     with asyncio.Runner() as runner:
-        context = _environment(folder, request.param)
+        context = lab_environment(folder, request.param, {CLOCK: "1"})
         environment = runner.run(context.__aenter__())
         try:
             yield Lab(runner.run, environment, folder / "ledger")

@@ -18,7 +18,7 @@ from harness.faults.process import CrashService
 from harness.faults.storage import CorruptHeap, CorruptIndex
 from harness.probes.postgres import probe_insert
 from harness.stacks.base import Direction, Environment, StopMode
-from tests.integration import faults_cases_storage, faults_lab
+from tests.integration import faults_cases_process, faults_cases_storage, faults_lab
 from tests.integration.faults_cases_database import DATABASE_CASES
 from tests.integration.faults_cases_partition import PARTITION_CASES
 from tests.integration.faults_cases_storage import STORAGE_CASES
@@ -65,6 +65,7 @@ FAULT_CASES: tuple[Fault, ...] = (
     *PARTITION_CASES,
     *STORAGE_CASES,
     *DATABASE_CASES,
+    *faults_cases_process.CASES,
 )
 
 
@@ -152,7 +153,7 @@ async def cancelled_after(work: Coroutine[object, object, object], turns: int) -
 
 
 def test_every_registered_fault_is_put_through_the_contract() -> None:
-    assert set(FAULTS) == {fault.name for fault in FAULT_CASES} | {NoopDetach.name}
+    assert set(FAULTS) == {fault.name for fault in FAULT_CASES} | {NoopDetach.name} | faults_cases_process.ELSEWHERE
 
 
 @pytest.mark.parametrize("fault", FAULT_CASES, ids=case_name)

@@ -52,7 +52,7 @@ def table_row(write: Write, queue_works: bool, service_up: bool, share: float, f
 @given(st.sampled_from(Write), st.booleans(), st.booleans(), st.floats(0, 10_000), st.booleans())
 def test_the_oracle_is_its_table(write: Write, dlq: bool, up: bool, delay_ms: float, fits: bool) -> None:
     share = delay_ms / 1000 / min(2.0, 2.0, 5.0)
-    state = State(write, delay_ms, dlq, up)
+    state = State(write, delay_ms, Dlq.YES if dlq else Dlq.NO, ServiceState.UP if up else ServiceState.DOWN)
     assert answers_for_write(state, LIMITS, writers_fit=fits) == table_row(write, dlq, up, share, fits)
 
 

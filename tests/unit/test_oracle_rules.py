@@ -166,6 +166,27 @@ def test_nobody_answers_for_a_silenced_service() -> None:
     assert expect(history, history.op(15.0, JANUARY, 0))[0] == {0}
 
 
+def test_a_service_short_of_something_answers_honestly_or_not_at_all() -> None:
+    history = History()
+    history.fault(
+        BlastRadius(months=None, write=Write.PARTIAL, dlq=Dlq.PARTIAL, service=ServiceState.PARTIAL, edge=Edge.RESTART)
+    )
+    assert expect(history, history.op(15.0, JANUARY, 0))[0] == {0, 201, 202, 503}
+    assert expect(history, history.op(15.0, JANUARY, 400, kind=ev.OpKind.INVALID))[0] == {0, 400}
+
+
+@pytest.mark.parametrize(
+    ("dlq", "allowed"),
+    [(Dlq.YES, {202}), (Dlq.PARTIAL, {202, 503}), (Dlq.NO, {503}), (Dlq.DESTROYED, {503})],
+)
+def test_a_queue_that_takes_little_leaves_the_answers_that_its_state_allows(dlq: Dlq, allowed: set[int]) -> None:
+    history = History()
+    history.fault(RADIUS)
+    history.fault(BlastRadius(months=None, dlq=dlq, edge=Edge.MONTHS), number=1)
+    assert expect(history, history.op(15.0, DECEMBER, 503))[0] == allowed
+    assert expect(history, history.op(15.0, JANUARY, 201))[0] == {201}
+
+
 def test_overlapping_faults_intersect() -> None:
     history = History()
     history.fault()

@@ -1,0 +1,118 @@
+"""Faults of the service's clock: it is ahead or behind, across a month boundary.
+
+Clocks jump: a virtual machine resumes, NTP corrects a bad start.  Months come from the events' own timestamps and
+never from the clock, so the service is expected to answer as before, to make the months ahead by its own clock, and
+not to lose, hold back or give up what it queued by a clock that jumped there and back.  Only the calendar is
+shifted: the monotonic clock, by which time-outs are measured, stays true.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import ClassVar
+
+from .._wait import wait_until
+from ..blast import BlastRadius, Edge
+from ..errors import DeadlineExceeded, FaultError, FaultNotConfirmed, HealFailed, UsageError
+from ..fault import FAULTS, Scene
+from ..stacks.base import Capability, Environment
+from ._service import LIVE, ask
+
+_TRUE = "+0\n"
+_LAST_WRITE = re.compile(r"^datastorage_partition_last_write_timestamp\{[^}]*\} ([0-9.e+]+)$", re.MULTILINE)
+_DATE = re.compile(r"^date:\s*(.+?)\r?$", re.MULTILINE | re.IGNORECASE)
+TOLERANCE_SECONDS = 30.0
+REREAD_SECONDS = 1.5
+"""Within this the service must have dated something anew; libfaketime itself looks at its file each time."""
+
+
+@FAULTS.register("shift-clock")
+@dataclass(frozen=True, kw_only=True)
+class ShiftClock:
+    """Shifts the service's calendar clock by ``days``, ahead or (negative) behind, while it runs.
+
+    Through libfaketime, which the stack preloads where the scenario sets ``HARNESS_CLOCK`` and which is installed
+    (``apt-get install faketime``).  Effect: none on any answer.  SQLSTATE: none.  Versions: 15 to 18.  Radius: no
+    month; every answer is judged as in health.  What the service dates by its clock (log lines, time gauges) is
+    shifted with it.
+    """
+
+    name: ClassVar[str] = "shift-clock"
+    needs: ClassVar[frozenset[Capability]] = frozenset({Capability.SERVICE_CLOCK})
+    momentary: ClassVar[bool] = False
+    days: int
+
+    def __post_init__(self) -> None:
+        """Raise :class:`UsageError` for no shift."""
+        if self.days == 0:
+            raise UsageError("shift-clock by days=0 shifts nothing; give days ahead, or behind as a negative number.")
+
+    def radius(self, environment: Environment) -> BlastRadius:
+        """Declare nobody."""
+        return BlastRadius(months=frozenset(), edge=Edge.MONTHS, true_clock=False)
+
+    async def inject(self, scene: Scene) -> None:
+        """Note the file, then write the shift into it."""
+        path = scene.environment.clock_file
+        if path is None:
+            raise FaultError("The service runs without libfaketime: apt-get install faketime, set HARNESS_CLOCK.")
+        scene.ledger.save("file", str(path))
+        scene.ledger.save("shifted_at", time.time())
+        try:
+            _write(path, f"{self.days:+d}d\n")
+        except OSError as error:
+            raise FaultError(f"The clock file {path} cannot be written: {error}.") from error
+
+    async def confirm(self, scene: Scene) -> str:
+        """The service itself dates something by the shifted clock: an answer's header, or its last write."""
+        away: list[float] = []
+
+        async def shifted() -> list[float]:
+            away[:] = [moment - time.time() for moment in await _dated(scene)]
+            return [one for one in away if abs(one - 86400 * self.days) <= TOLERANCE_SECONDS]
+
+        try:
+            near = await wait_until(shifted, what="the shifted clock", deadline_seconds=REREAD_SECONDS)
+        except DeadlineExceeded as error:
+            seen = ", ".join(f"{one:+.0f} s" for one in away) or "nothing dated"
+            raise FaultNotConfirmed(f"The service's clock is not {self.days:+d} days away: {seen}.") from error
+        return f"the service dates by a clock {near[0] / 86400:+.2f} days away"
+
+    async def heal(self, scene: Scene) -> None:
+        """Write no shift into the file."""
+        saved = scene.ledger.load("file")
+        if saved is not None:
+            try:
+                _write(Path(saved), _TRUE)
+            except OSError as error:
+                raise HealFailed(f"The clock file {saved} cannot be written: {error}. Write +0 into it.") from error
+
+    async def probe(self, scene: Scene) -> bool:
+        """The service dates something by the true clock."""
+        return any(abs(moment - time.time()) <= TOLERANCE_SECONDS for moment in await _dated(scene))
+
+
+def _write(path: Path, text: str) -> None:
+    """Replace the file at once: the service may read it at any moment."""
+    part = path.with_suffix(".part")
+    part.write_text(text)
+    part.replace(path)
+
+
+async def _dated(scene: Scene) -> list[float]:
+    """What the service has dated by its clock: the answer's own date, and its last writes."""
+    pages = (LIVE, scene.environment.service.metrics_url)
+    return [moment for page in pages for moment in _moments((await ask(scene, page))[1])]
+
+
+def _moments(text: str) -> Iterator[float]:
+    head, _, body = text.partition("\r\n\r\n")
+    for date in _DATE.findall(head):
+        yield parsedate_to_datetime(date).timestamp()
+    for value in _LAST_WRITE.findall(body):
+        yield float(value)
