@@ -40,11 +40,17 @@ def living(pid: int | None) -> bool:
         return False
     except PermissionError:
         pass
+    if not Path(f"/proc/{pid}").exists():
+        return not Path("/proc/self").exists()
+    return not _is_zombie(pid)
+
+
+def _is_zombie(pid: int) -> bool:
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except OSError:
-        return not Path("/proc/self").exists()
-    return stat.rpartition(")")[2].split()[0] not in ("Z", "X")
+        return False
+    return stat.rpartition(")")[2].split()[0] in ("Z", "X")
 
 
 def pid_in(path: Path) -> int | None:
@@ -176,6 +182,7 @@ class ExternalPostgres:
         ]
 
     async def _start_once(self) -> None:
+        self._forget_zombie()
         command, owner = list(self._settings.database_start), caller()
         by_hand = not command
         if by_hand:
@@ -208,6 +215,15 @@ class ExternalPostgres:
                 f"PostgreSQL in {self.data_dir} was not ready within {_READY_SECONDS:g} s; see its log and "
                 f"{self._log_path}."
             ) from error
+
+    def _forget_zombie(self) -> None:
+        """Remove the pid file of a postmaster that is a zombie: PostgreSQL would take it for a living one.
+
+        A killed one stays that for good where its parent (a container's process 1, say) never waits for it.
+        """
+        lines = self._pid_file_lines()
+        if lines and lines[0].strip().isdigit() and _is_zombie(int(lines[0])) and not self._server_processes():
+            (self.data_dir / "postmaster.pid").unlink(missing_ok=True)
 
     def _pid_file_lines(self) -> list[str]:
         try:
