@@ -72,7 +72,7 @@ Planner = Callable[[Any, Environment | None], tuple[str, ...]]
 """What gives a fault's plan, statement by statement; each line begins with ``inject:``, ``confirm:``, ``heal:`` …"""
 
 PLANS: Registry[Planner] = Registry("plan")
-"""Plans by the name of the fault; ``harness.faults.plans`` fills it.  A fault may have a method ``plan`` instead."""
+"""Plans by the name of the fault; ``harness.faults._plans`` fills it.  A fault may have a method ``plan`` instead."""
 
 _VERBS = ("inject", "confirm", "heal", "probe")
 

@@ -110,6 +110,8 @@ class UndoLab:
     database_url: str
     acknowledged: list[tuple[str, str]] = field(default_factory=list)
     """Id and month of every event that the service answered 201 or 202."""
+    _gate: asyncio.Event = field(default_factory=asyncio.Event)
+    _sending: int = 0
 
     @property
     def reports(self) -> Path:
@@ -206,6 +208,7 @@ class UndoLab:
     async def writing(self, rate: float = 20.0) -> AsyncIterator[None]:
         """Write events into every month all the while."""
         async with httpx.AsyncClient(timeout=8.0, trust_env=False) as client:
+            self.busy()
             tasks = [asyncio.create_task(self._write(client, month, rate)) for month in MONTHS]
             try:
                 yield
@@ -214,8 +217,22 @@ class UndoLab:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
 
+    def busy(self) -> None:
+        """Let the writers write."""
+        self._gate.set()
+
+    async def calm(self) -> None:
+        """Keep the writers from writing, and wait for the answers they still owe."""
+        self._gate.clear()
+
+        async def answered() -> bool:
+            return self._sending == 0
+
+        await wait_until(answered, what="the writers' last answers", deadline_seconds=20)
+
     async def _write(self, client: httpx.AsyncClient, month: str, rate: float) -> None:
         while True:
+            await self._gate.wait()
             event_id = str(uuid.uuid4())
             body = {
                 "event_id": event_id,
@@ -228,10 +245,15 @@ class UndoLab:
                 "correlation_id": f"20260101-000000-undo-lab-0000/{len(self.acknowledged)}",
                 "event_data": {"amount": 1.10},
             }
-            with suppress(httpx.HTTPError):
+            self._sending += 1
+            try:
                 answer = await client.post(f"{self.base_url}/api/v1/audit/events", json=body)
                 if answer.status_code in (201, 202):
                     self.acknowledged.append((event_id, month))
+            except httpx.HTTPError:
+                pass
+            finally:
+                self._sending -= 1
             await pause(1 / rate)
 
 
