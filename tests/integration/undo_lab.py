@@ -202,7 +202,7 @@ class UndoLab:
                     return ready.status_code == 200 and not ready.json()["degraded"] and depth == 0
                 return False
 
-            await wait_until(settled, what="the service to have drained", deadline_seconds=60, interval_seconds=0.1)
+            await wait_until(settled, what="the service to have drained", deadline_seconds=40, interval_seconds=0.1)
 
     @asynccontextmanager
     async def writing(self, rate: float = 20.0) -> AsyncIterator[None]:
