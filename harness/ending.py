@@ -67,6 +67,8 @@ def complete(work: Coroutine[Any, Any, T], left: Callable[[], str]) -> T:
     try:
         return asyncio.run(until_ended())
     except (KeyboardInterrupt, asyncio.CancelledError):
+        # Everything is healed and stopped: a late second Ctrl-C must not spoil the last words.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         by = (endings[0].by if endings else None) or signal.SIGINT
         click.echo(
             f"harness: ended by {by.name}; open faults were healed and environments stopped (what could not be is the "

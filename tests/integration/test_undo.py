@@ -228,7 +228,7 @@ def test_a_whole_run_is_killed_and_the_watchdog_heals(lab: UndoLab, whole: None)
 
 @pytest.mark.parametrize("times", [1, 2])
 def test_ctrl_c_once_and_twice_heals(lab: UndoLab, whole: None, times: int) -> None:
-    process, folder = started_run(lab, "december-detached", "--seed", "6")
+    process, folder = started_run(lab, "december-detached", "--seed", str(60 + times))
     process.send_signal(signal.SIGINT)
     if times == 2:
         wait_until_sync(

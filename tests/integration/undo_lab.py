@@ -24,6 +24,7 @@ import httpx
 import psycopg
 
 from harness._wait import pause, wait_until
+from harness.errors import DeadlineExceeded
 from harness.fault import FAULTS, Fault
 from harness.probes.foreign import EXTENSIONS, mark
 from harness.stacks.base import Environment
@@ -202,7 +203,12 @@ class UndoLab:
                     return ready.status_code == 200 and not ready.json()["degraded"] and depth == 0
                 return False
 
-            await wait_until(settled, what="the service to have drained", deadline_seconds=40, interval_seconds=0.1)
+            try:
+                await wait_until(settled, what="the service to have drained", deadline_seconds=40, interval_seconds=0.1)
+            except DeadlineExceeded as error:
+                said = (await client.get(f"{self.base_url}/health/ready")).text
+                children = [child for child in await self.catalog() if child[3]]
+                raise DeadlineExceeded(f"{error}: {said}; {children}") from error
 
     @asynccontextmanager
     async def writing(self, rate: float = 20.0) -> AsyncIterator[None]:
