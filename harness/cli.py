@@ -1,27 +1,26 @@
-"""The command line: ``harness run | replay | check | list | doctor``.
+"""The command line: ``harness run | replay | check | heal | mark | list | doctor``.
 
 Exit codes are those of ``harness.gate``; every error of the harness's own is one paragraph without a traceback.
 """
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import json
-import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from . import __version__
+from .ending import complete
 from .errors import HarnessError
 from .gate import Exit, decide
+from .undoing import heal, mark
 from .values import Verdict
 
-T = TypeVar("T")
 _PATH = click.Path(path_type=Path)
 
 
@@ -50,6 +49,7 @@ def _stack_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--proxy-port", type=click.IntRange(1024, 65535), help="Fixed port of the proxy, for a target by url."
         ),
         click.option("--toxiproxy-url", help="Use this running Toxiproxy instead of starting one."),
+        click.option("--force", is_flag=True, help="Pass over rows and clients of others in an external database."),
     )
     for option in reversed(options):
         command = option(command)
@@ -84,9 +84,17 @@ def cli() -> None:
 @click.option("--seed", type=int, help="Seed of the workload [default: a new one, shown at the end].")
 @click.option("--jobs", type=click.IntRange(1, 64), help="Environments at once [default: 4 a core].")
 @click.option("--step", is_flag=True, help="Pause at each step and print how to look (psql, curl).")
+@click.option("--dry-run", is_flag=True, help="Print what would be done, statement by statement, and do nothing.")
 @_stack_options
 def run(
-    names: tuple[str, ...], keyword: str, scenarios: Path, seed: int | None, jobs: int | None, step: bool, **stack: Any
+    names: tuple[str, ...],
+    keyword: str,
+    scenarios: Path,
+    seed: int | None,
+    jobs: int | None,
+    step: bool,
+    dry_run: bool,
+    **stack: Any,
 ) -> None:
     """Run scenarios: all of them, those named, or those that match -k.
 
@@ -95,11 +103,18 @@ def run(
     harness run -k december                      those about December
     harness run december-detached --seed 7       one, with a known workload
     harness run december-detached --step         walk through a failure by hand
+    harness run december-detached --dry-run      print what would be done, and do nothing
     harness run --target my/target.toml          judge another service
     """  # noqa: D301  (click wants the control character, which a raw text does not have)
     from .discovery import load_scenarios, select
 
     chosen = select(load_scenarios(scenarios), names, keyword)
+    if dry_run:
+        from .dryrun import rehearse
+
+        _import_faults()
+        rehearse(chosen, stack["target"], stack["reports"], force=stack["force"], say=click.echo)
+        return
     _run(chosen, scenarios_folder=scenarios, seed=seed, jobs=jobs, step=step, **stack)
 
 
@@ -232,51 +247,17 @@ def _run(
             pg_port=stack["pg_port"],
             toxiproxy_url=stack["toxiproxy_url"],
             proxy_port=stack["proxy_port"],
+            force=stack["force"],
             progress=lambda line: click.echo(line, err=True),
         )
         session = Session(options, console, StepGate(sys.stdout) if step else None)
-        suite = _complete(session.run(scenarios), lambda: session.left().text(options.reports))
+        suite = complete(session.run(scenarios), lambda: session.left().text(options.reports))
         console.suite_finished(suite)
     raise SystemExit(decide(suite.runs))
 
 
-def _complete(work: Coroutine[Any, Any, T], left: Callable[[], str]) -> T:
-    """Run to the end; Ctrl-C, SIGTERM and SIGHUP heal every open fault and stop every environment first.
-
-    ``left`` says afterwards what is stored.
-    """
-    ended_by: list[signal.Signals] = []
-
-    async def until_ended() -> T:
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
-
-        def end(by: signal.Signals) -> None:
-            ended_by.append(by)
-            if task is not None:
-                task.cancel()
-
-        for by in (signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(by, end, by)
-        return await work
-
-    try:
-        return asyncio.run(until_ended())
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        by = ended_by[0] if ended_by else signal.SIGINT
-        click.echo(
-            f"harness: ended by {by.name}; open faults were healed and environments stopped (after a second one the "
-            f"reaper process ends what is left).\n{left()}",
-            err=True,
-        )
-        raise SystemExit(128 + by) from None
-    except BaseExceptionGroup as group:
-        own = group.subgroup(HarnessError)
-        if own is None:
-            raise
-        first: BaseException = own
-        while isinstance(first, BaseExceptionGroup):
-            first = first.exceptions[0]
-        raise first from None
+cli.add_command(heal)
+cli.add_command(mark)
 
 
 def main() -> None:

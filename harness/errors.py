@@ -11,6 +11,8 @@
     ├── FaultError
     │   ├── FaultNotConfirmed    the fault did not bite: the run is UNKNOWN         exit 3
     │   └── HealFailed           the damage could not be undone                     exit 1
+    ├── RunAborted               a halt file or an abort condition ended the run    exit 3
+    ├── LedgerBusy               another process holds the ledger's lock            exit 2
     ├── HistoryError             a stored run cannot be read                        exit 2
     └── DeadlineExceeded         a condition did not come true in time
 
@@ -58,6 +60,21 @@ class HealFailed(FaultError):
     """The damage is still there after heal; names what is left."""
 
     exit_code = 1
+
+
+class RunAborted(HarnessError):
+    """A run was ended, and its faults healed, because going on was no longer safe or wanted."""
+
+    exit_code = 3
+
+
+class LedgerBusy(HarnessError):
+    """Another process holds the ledger's lock: its own run (``running``), or somebody who heals it."""
+
+    def __init__(self, message: str, *, running: bool) -> None:
+        """Keep which of the two it is."""
+        super().__init__(message)
+        self.running = running
 
 
 class HistoryError(HarnessError):

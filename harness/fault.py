@@ -8,6 +8,7 @@ where recovery is timed from.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import types
 import typing
@@ -66,6 +67,34 @@ class Fault(Protocol):
 
 
 FAULTS: Registry[type[Fault]] = Registry("fault")
+
+Planner = Callable[[Any, Environment | None], tuple[str, ...]]
+"""What gives a fault's plan, statement by statement; each line begins with ``inject:``, ``confirm:``, ``heal:`` …"""
+
+PLANS: Registry[Planner] = Registry("plan")
+"""Plans by the name of the fault; ``harness.faults._plans`` fills it.  A fault may have a method ``plan`` instead."""
+
+_VERBS = ("inject", "confirm", "heal", "probe")
+
+
+def plan_of(fault: Fault, environment: Environment | None = None) -> tuple[str, ...]:
+    """Return what the fault would do, line by line; what no plan tells is taken from the docstrings of its verbs."""
+    own = getattr(fault, "plan", None)
+    told: tuple[str, ...] = ()
+    if callable(own):
+        told = tuple(own(environment))
+    elif fault.name in set(PLANS):
+        told = PLANS.get(fault.name)(fault, environment)
+    lines = [*told]
+    for verb in _VERBS:
+        if not any(line.startswith(f"{verb}:") for line in told):
+            said = " ".join((inspect.getdoc(getattr(type(fault), verb)) or "").split())
+            lines.append(f"{verb}: {said or 'not described'}")
+    return tuple(sorted(lines, key=lambda line: _turn(line)))
+
+
+def _turn(line: str) -> int:
+    return next((number for number, verb in enumerate(_VERBS) if line.startswith(f"{verb}:")), 0)
 
 
 def fault_to_json(fault: Fault) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from ._wait import wait_until
 from .blast import ServiceState
 from .errors import DeadlineExceeded, FaultNotConfirmed, HarnessError
 from .events import Destroyed, FaultMark, FaultStep, ServiceMark
-from .fault import DestroyedRows, Fault, Scene, radius_to_json
+from .fault import DestroyedRows, Fault, Scene, fault_to_json, radius_to_json
 from .history import History
-from .ledger import Ledger
+from .ledger import EntryState, Ledger
 from .schedule import Schedule
 from .stacks.base import Environment
 from .values import Month
@@ -71,8 +71,10 @@ class Nemesis:
         self._history.mark(lambda t: FaultMark(t, number, fault.name, FaultStep.INJECTING, radius_json=radius))
         self._open.append(number)
         try:
+            scene.ledger.mark(EntryState.INJECTING, fault_to_json(fault))
             async with asyncio.timeout(INJECT_DEADLINE_SECONDS):
                 await fault.inject(scene)
+                scene.ledger.mark(EntryState.INJECTED)
                 self._mark(number, FaultStep.INJECTED)
                 evidence = await self._confirmed(fault, scene)
         except Exception as error:  # noqa: BLE001  (whatever went wrong, the fault is healed and the run UNKNOWN)
@@ -102,6 +104,7 @@ class Nemesis:
                 deadline_seconds=PROBE_DEADLINE_SECONDS,
                 interval_seconds=_PROBE_INTERVAL_SECONDS,
             )
+            scene.ledger.mark(EntryState.HEALED)
         except Exception as error:  # noqa: BLE001  (the heals of other faults go on)
             self._mark(number, FaultStep.HEAL_FAILED, _said(error) or f"took over {HEAL_DEADLINE_SECONDS:g} s")
             return None
@@ -121,6 +124,7 @@ class Nemesis:
                 async with asyncio.timeout(HEAL_DEADLINE_SECONDS):
                     await self._faults[number].heal(self._scenes[number])
                 self._open.remove(number)
+                self._scenes[number].ledger.mark(EntryState.HEALED)
                 self._mark(number, FaultStep.HEALED)
             except Exception as error:  # noqa: BLE001  (the heals of other faults go on)
                 self._mark(number, FaultStep.HEAL_FAILED, _said(error))

@@ -16,17 +16,18 @@ import json
 import platform
 import time
 import traceback
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import __version__, judging
+from . import __version__, guard, judging
 from ._wait import pause
 from .conductor import Conductor
 from .errors import HarnessError, ScenarioError
 from .events import Note, RunStarted, ServiceMark
 from .finalread import read_everything
 from .history import Clock, History, redact
-from .ledger import Ledger
+from .ledger import FOLDER, Holder, Ledger
 from .load.closed import ClosedLoop
 from .load.locust_driver import LocustLoad
 from .nemesis import Nemesis
@@ -121,6 +122,7 @@ class _LiveRun:
         self.stack = stack
         self.observer = observer
         self.clock = Clock()
+        self.ledger = Ledger(plan.folder / FOLDER)
         self.history = History(plan.folder, self.clock)
         self.secrets: tuple[str, ...] = ()
         self.judgeable = False
@@ -128,8 +130,21 @@ class _LiveRun:
         self.timings: dict[str, float] = {}
 
     async def play(self) -> None:
+        reports = self.plan.folder.parent
+        guard.refuse_when_halted(reports)
+        with self.ledger.held(Holder.RUN):
+            try:
+                async with guard.aborting(guard.halted(reports)):
+                    await self._play()
+            finally:
+                if self.plan.target.external is None:
+                    # Whatever was not healed is gone with its environment.
+                    self.ledger.finish()
+
+    async def _play(self) -> None:
         plan = self.plan
         await self._step(1, "validate")
+        guard.refuse_forbidden_faults(plan.target, plan.scenario.schedule)
         unknown = set(plan.scenario.load.months) - set(plan.target.months)
         if unknown:
             raise ScenarioError(
@@ -145,7 +160,13 @@ class _LiveRun:
         ) as environment:
             self.secrets = environment.secrets
             self.history.hide(environment.secrets)
-            await self._in_environment(environment)
+            if plan.target.external is None:
+                self.ledger.begin(plan.run, environment.reopen)
+            async with AsyncExitStack() as guards:
+                if environment.rows_since:
+                    watch = guard.aborting(guard.disturbed(environment), interval_seconds=guard.ROWS_INTERVAL_SECONDS)
+                    await guards.enter_async_context(watch)
+                await self._in_environment(environment)
             await self._step(10, "stop", environment)
 
     async def _in_environment(self, environment: Environment) -> None:
@@ -159,7 +180,7 @@ class _LiveRun:
         history.add(_run_started(plan, self.clock, environment))
         self.timings = dict(environment.timings.__dict__)
         probe = HttpProbe(environment)
-        nemesis = Nemesis(environment, history, Ledger(plan.folder / "ledger"), plan.scenario.schedule)
+        nemesis = Nemesis(environment, history, self.ledger, plan.scenario.schedule)
         samplers = Samplers(environment, history, probe)
         steady = SteadyState(environment, history, probe, plan.run)
         history.mark(lambda t: ServiceMark(t, "started", environment.service.pid or 0))

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Protocol
 
 from .errors import HistoryError, UsageError
+from .guard import refuse_when_halted
 from .history import FILE_NAME
 from .judging import judge_again, load_run
 from .report.base import write_all, write_suite
 from .results import RunResult, SuiteResult
 from .runner import RunObserver
 from .scenario import Scenario
-from .stacks.base import Environment
+from .stacks.base import Environment, Stack
 from .stacks.cache import user_cache
 from .stacks.embedded import EmbeddedOptions, EmbeddedStack
 from .suite import SuiteOptions, SuiteRunner, default_jobs, new_run_id
@@ -74,6 +75,7 @@ class SessionOptions:
     pg_port: int | None = None
     toxiproxy_url: str | None = None
     proxy_port: int | None = None
+    force: bool = False
     progress: Callable[[str], None] = field(default=_silent, repr=False)
 
     def repeat_options(self) -> str:
@@ -87,7 +89,8 @@ class SessionOptions:
             ("--toxiproxy-url", self.toxiproxy_url, None),
             ("--reports", self.reports, DEFAULT_REPORTS),
         )
-        return "".join(f" {name} {shlex.quote(str(value))}" for name, value, usual in chosen if value != usual)
+        given = "".join(f" {name} {shlex.quote(str(value))}" for name, value, usual in chosen if value != usual)
+        return f"{given} --force" if self.force else given
 
 
 class _Observer(RunObserver):
@@ -156,7 +159,8 @@ class Session:
         self.options = options
         self.target: Target = load_target(options.target)
         self.seed = options.seed if options.seed is not None else random.SystemRandom().randrange(2**31)
-        self.jobs = 1 if gate is not None or _has_fixed_port(options) else options.jobs or default_jobs()
+        alone = gate is not None or _has_fixed_port(options) or self.target.external is not None
+        self.jobs = 1 if alone else options.jobs or default_jobs()
         try:
             options.reports.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -164,15 +168,7 @@ class Session:
                 f"Reports cannot be written to {options.reports} ({error.strerror}); "
                 "name another folder with --reports."
             ) from error
-        self._stack = EmbeddedStack(
-            EmbeddedOptions(
-                pg_bindir=options.pg_bindir,
-                pg_port=options.pg_port,
-                toxiproxy_url=options.toxiproxy_url,
-                proxy_port=options.proxy_port,
-                progress=options.progress,
-            )
-        )
+        self._stack = _stack_of(self.target, options)
         self._reporting = _Reporting(display)
         self.suite_runner = SuiteRunner(
             self._stack,
@@ -191,7 +187,8 @@ class Session:
 
     async def prepare(self) -> None:
         """Find or build what all runs share; raises :class:`harness.errors.SetupError`."""
-        await asyncio.to_thread(self._stack.prepare)
+        if isinstance(self._stack, EmbeddedStack):
+            await asyncio.to_thread(self._stack.prepare)
 
     def left(self) -> Left:
         """Say what is stored of the runs so far; meant for a session that was interrupted."""
@@ -207,7 +204,8 @@ class Session:
 
     async def run(self, scenarios: Sequence[Scenario]) -> SuiteResult:
         """Run, judge and report; the suite's own files land in a folder of their own."""
-        if self.target.launch is None and len(scenarios) > 1:
+        refuse_when_halted(self.options.reports)
+        if self.target.launch is None and self.target.external is None and len(scenarios) > 1:
             raise UsageError(
                 f"The target {self.target.name} is reached by its url, so it must be started anew for each scenario; "
                 f"name one of these {len(scenarios)}."
@@ -225,6 +223,35 @@ class Session:
         result = SuiteResult(suite=suite, folder=folder, runs=tuple(runs), seconds=seconds, jobs=self.jobs)
         write_suite(result, folder)
         return result
+
+
+def _stack_of(target: Target, options: SessionOptions) -> Stack:
+    """The stack that a target asks for; raises :class:`UsageError` for options of the other one."""
+    if target.external is not None:
+        from .stacks.external import ExternalStack
+
+        given = {
+            "--pg-bindir": options.pg_bindir,
+            "--pg-port": options.pg_port,
+            "--proxy-port": options.proxy_port,
+            "--toxiproxy-url": options.toxiproxy_url,
+        }
+        for name, value in given.items():
+            if value is not None:
+                raise UsageError(
+                    f"{name} is for environments that the harness starts; {target.path} has an [external] table, which "
+                    "says where its parts are. Leave the option out."
+                )
+        return ExternalStack(force=options.force)
+    return EmbeddedStack(
+        EmbeddedOptions(
+            pg_bindir=options.pg_bindir,
+            pg_port=options.pg_port,
+            toxiproxy_url=options.toxiproxy_url,
+            proxy_port=options.proxy_port,
+            progress=options.progress,
+        )
+    )
 
 
 def _has_fixed_port(options: SessionOptions) -> bool:

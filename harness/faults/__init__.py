@@ -5,6 +5,7 @@ and docs/reference/faults.md then ask for it by themselves.
 """
 
 from . import (
+    _plans,
     bounds,
     clock,
     commit,
@@ -31,6 +32,7 @@ from . import (
 )
 
 __all__ = [
+    "_plans",
     "bounds",
     "clock",
     "commit",

@@ -69,6 +69,7 @@ SELECT tableoid, event_id::text, event_date,
 FROM audit_events
 WHERE event_category <> 'harness_canary'
 """
+_RECORDED_SINCE = "AND recorded_at >= %(since)s::timestamptz"
 
 _BOUNDS = re.compile(r"FOR VALUES FROM \('(\d{4}-\d{2}-\d{2})'\) TO \('(\d{4}-\d{2}-\d{2})'\)\Z")
 
@@ -262,8 +263,10 @@ async def partition_rows(conninfo: str) -> tuple[PartitionRow, ...]:
     return tuple(rows)
 
 
-async def read_rows(conninfo: str) -> tuple[TableRow, ...]:
+async def read_rows(conninfo: str, *, since: str = "") -> tuple[TableRow, ...]:
     """Read every row of the table but the harness's own, in one snapshot; raises :class:`HarnessError`.
+
+    With ``since``, a moment of the database's clock, only rows recorded from then on.
 
     The content keeps ``event_data`` exactly as ``jsonb`` prints it, so that numbers stay exact decimals.
     """
@@ -271,7 +274,7 @@ async def read_rows(conninfo: str) -> tuple[TableRow, ...]:
         months = {child.oid: child.month.label if child.month else "" for child in await partitions_of(connection)}
         async with connection.cursor(name="harness_final_read") as cursor:
             cursor.itersize = 5_000
-            await cursor.execute(_ROWS)
+            await cursor.execute(f"{_ROWS} {_RECORDED_SINCE}" if since else _ROWS, {"since": since})
             return tuple([_row(months.get(raw[0], ""), raw[1:]) async for raw in cursor])
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..targets.model import Target
 
@@ -220,6 +220,10 @@ class Environment:
     """The file by which libfaketime sets the service's clock, where the scenario asked for one."""
     secrets: tuple[str, ...] = field(repr=False, default=())
     """Passwords and tokens that every artifact must be redacted of."""
+    reopen: Mapping[str, Any] = field(default_factory=dict)
+    """What another process needs to open the same handles again, as JSON and without passwords: for the ledger."""
+    rows_since: str = ""
+    """Rows recorded before this moment (of the database's clock) are somebody else's; "" where there are none."""
 
 
 class Stack(Protocol):

@@ -216,6 +216,7 @@ class _Starter:
                 *database.secrets,
                 *filter(None, (self.target.tokens.admin, self.target.tokens.metrics)),
             ),
+            reopen={"stack": EmbeddedStack.name, "root": str(self.root.path)},
         )
 
     def _database(self, workdir: Path) -> EmbeddedPostgres:

@@ -21,6 +21,7 @@ from ..values import Month
 
 S = TypeVar("S")
 _WORDS = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
+_KEYS = {"name", "url", "months", "launch", "limits", "reads", "tokens", "allow_faults", "external"}
 PLACEHOLDERS = ("python", "root", "database_url", "workdir", "port_file")
 
 
@@ -78,8 +79,34 @@ class Tokens:
 
 
 @dataclass(frozen=True)
+class External:
+    """A PostgreSQL, a Toxiproxy and a service that somebody else started and that outlive the runner.
+
+    ``database_url`` is a libpq connection string of the harness's own role, past the proxy and without a password.
+    ``token`` must be in the marker table of that database (``harness mark``).  The rest is optional: with
+    ``data_dir`` on this host files can be damaged and the server stopped; with ``service_pid_file`` and
+    ``service_start`` the service can be killed.
+    """
+
+    database_url: str
+    token: str
+    toxiproxy_url: str
+    proxy_name: str
+    service_role: str = "slm_user"
+    metrics_url: str = ""
+    data_dir: str = ""
+    database_start: tuple[str, ...] = ()
+    service_pid_file: str = ""
+    service_start: tuple[str, ...] = ()
+    max_foreign_rows: int = 1_000_000
+
+
+@dataclass(frozen=True)
 class Target:
-    """One service under test.  ``url`` is empty when the harness launches it."""
+    """One service under test.  ``url`` is empty when the harness launches it.
+
+    ``allow_faults`` counts where the database is not the harness's own (``external``).
+    """
 
     name: str
     path: Path
@@ -89,6 +116,8 @@ class Target:
     reads: Reads = Reads()
     tokens: Tokens = Tokens()
     months: tuple[Month, ...] = ()
+    allow_faults: bool = False
+    external: External | None = None
 
     @property
     def root(self) -> Path:
@@ -113,7 +142,7 @@ def load_target(path: Path) -> Target:
 
 
 def _target(path: Path, raw: dict[str, Any]) -> Target:
-    _known(path, "", raw, {"name", "url", "months", "launch", "limits", "reads", "tokens"})
+    _known(path, "", raw, _KEYS)
     if "name" not in raw:
         raise TargetError(f'{path}: name is missing; add a line such as name = "my-service" at the top.')
     name = _string(path, "name", raw["name"])
@@ -135,7 +164,39 @@ def _target(path: Path, raw: dict[str, Any]) -> Target:
         reads=_reads(path, raw, launched=launch is not None),
         tokens=_section(path, "tokens", raw, Tokens),
         months=tuple(_month(path, label) for label in months),
+        allow_faults=_flag(path, "allow_faults", raw.get("allow_faults", False)),
+        external=_external(path, raw["external"], url) if "external" in raw else None,
     )
+
+
+def _external(path: Path, raw: Any, url: str) -> External:
+    table = _table(path, "external", raw)
+    known = {f.name: f for f in fields(External)}
+    _known(path, "external.", table, set(known))
+    if not url:
+        raise TargetError(f'{path}: [external] needs the service\'s own url = "http://…" at the top.')
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        if key.endswith("_start"):
+            if not isinstance(value, list) or not all(isinstance(part, str) for part in value):
+                raise TargetError(f"{path}: external.{key} must be a list of strings, the program first.")
+            values[key] = tuple(value)
+        elif key == "max_foreign_rows":
+            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+                raise TargetError(f"{path}: external.{key} must be a whole number of rows, not {value!r}.")
+            values[key] = value
+        else:
+            values[key] = _string(path, f"external.{key}", value)
+    for key in ("database_url", "token", "toxiproxy_url", "proxy_name"):
+        if not values.get(key):
+            raise TargetError(f"{path}: external.{key} is missing; docs/how-to/undo.md shows a whole table.")
+    return External(**values)
+
+
+def _flag(path: Path, key: str, raw: Any) -> bool:
+    if not isinstance(raw, bool):
+        raise TargetError(f"{path}: {key} must be true or false, not {raw!r}.")
+    return raw
 
 
 def _month(path: Path, raw: Any) -> Month:

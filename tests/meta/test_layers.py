@@ -25,9 +25,21 @@ LAYERS = (
         ]
     ),
     ("stacks", "faults", "probes", "load", "checkers"),
-    ("runner", "conductor", "steadystate", "samplers", "finalread", "nemesis", "judging"),
+    ("runner", "conductor", "steadystate", "samplers", "finalread", "nemesis", "judging", "guard", "healing"),
     ("report",),
-    ("cli", "__main__", "pytest_plugin", "stepping", "session", "suite", "discovery", "doctor"),
+    (
+        "cli",
+        "__main__",
+        "pytest_plugin",
+        "stepping",
+        "session",
+        "suite",
+        "discovery",
+        "doctor",
+        "ending",
+        "undoing",
+        "dryrun",
+    ),
 )
 LOCUST_PROCESS = "harness.load.locustfile"
 IO_MODULES = {"asyncio", "psycopg", "httpx", "aiohttp", "socket", "subprocess", "os", "pathlib", "sqlite3", "requests"}
