@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from .._wait import pause, wait_until
 from ..errors import DeadlineExceeded, FaultError, SetupError
@@ -119,6 +119,14 @@ class ExternalPostgres:
     def service_role(self) -> str:
         """The service's login role."""
         return self._settings.service_role
+
+    @property
+    def service_conninfo(self) -> str:
+        """The service's role through the proxy; libpq finds its password."""
+        parts = {
+            key: value for key, value in conninfo_to_dict(self.proxied_admin_conninfo).items() if key != "password"
+        }
+        return make_conninfo("", **{**parts, "user": self.service_role})
 
     @property
     def pid(self) -> int | None:

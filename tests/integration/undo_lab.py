@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -33,7 +34,7 @@ from harness.stacks.external_parts import pid_in
 from harness.stacks.postgres_server import EmbeddedPostgres
 from harness.stacks.toxiproxy_process import ToxiproxyProxy
 from harness.targets.model import load_target
-from tests.integration.faults_lab import SILENT_SERVICE, TARGET
+from tests.integration.faults_lab import TARGET
 
 ROOT = Path(__file__).parents[2]
 TOKEN = "the lab's own"
@@ -294,7 +295,7 @@ async def _amcheck(link: psycopg.AsyncConnection) -> list[str]:
 @asynccontextmanager
 async def undo_lab(folder: Path, bindir: Path | None = None) -> AsyncIterator[UndoLab]:
     """Start the parts and mark the database; end them afterwards."""
-    (folder / "silent_service.py").write_text(SILENT_SERVICE)
+    shutil.copy(Path(__file__).with_name("silent_service.py"), folder)
     (folder / "silent.toml").write_text(TARGET)
     stack = EmbeddedStack(EmbeddedOptions(pg_bindir=bindir))
     async with stack.environment(
