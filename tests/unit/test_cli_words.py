@@ -17,8 +17,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from harness import events as ev
-from harness.cli import _complete, cli
+from harness.cli import cli
 from harness.discovery import load_scenarios, select
+from harness.ending import complete
 from harness.errors import ScenarioError, TargetError, UsageError
 from harness.history import FILE_NAME
 from harness.report.stored import find_run, stored_runs
@@ -247,7 +248,7 @@ def test_an_interrupted_command_says_what_is_stored(tmp_path: Path, capsys: pyte
 
     left = Left(judged=("run-1",), recorded=("run-2",))
     with pytest.raises(SystemExit) as caught:
-        _complete(interrupted(), lambda: left.text(tmp_path))
+        complete(interrupted(), lambda: left.text(tmp_path))
     assert caught.value.code == 143
     said = capsys.readouterr().err
     assert "judged: run-1." in said
