@@ -105,14 +105,10 @@ async def _heal_external(ledger: Ledger, record: LedgerRecord, say: Say) -> bool
     artifacts = ledger.folder.parent
     environment = external.reopen(record.run, record.environment, artifacts)
     entries, well = _faults(ledger, environment, say)
-    healed: list[_Open] = []
-    for item in reversed(entries):
-        try:
-            await _heal(item, environment)
-            healed.append(item)
-        except Exception as error:  # noqa: BLE001  (the heals of other faults go on)
-            well = False
-            say(f"{item.name}: FAILED: {_said(error)}")
+    healed, failed = await _heal_what_can_be(list(reversed(entries)), environment)
+    for item, why in failed:
+        well = False
+        say(f"{item.name}: FAILED: {why}")
     for item in healed:
         try:
             await _probe(item)
@@ -144,6 +140,27 @@ def _faults(ledger: Ledger, environment: Environment, say: Say) -> tuple[list[_O
             well = False
             say(f"{entry.folder.name}: FAILED: {error} Heal it with the version of the harness that made it.")
     return found, well
+
+
+async def _heal_what_can_be(
+    left: Sequence[_Open], environment: Environment
+) -> tuple[Sequence[_Open], Sequence[tuple[_Open, str]]]:
+    """Heal in the order given, and those that failed again as long as another one's heal may have helped them.
+
+    A table with a damaged page, for one, cannot be attached before the page is repaired, whichever came first.
+    """
+    healed: list[_Open] = []
+    while True:
+        failed: list[tuple[_Open, str]] = []
+        for item in left:
+            try:
+                await _heal(item, environment)
+                healed.append(item)
+            except Exception as error:  # noqa: BLE001  (the heals of other faults go on)
+                failed.append((item, _said(error)))
+        if not failed or len(failed) == len(left):
+            return healed, failed
+        left = [item for item, _ in failed]
 
 
 async def _heal(item: _Open, environment: Environment) -> None:

@@ -16,7 +16,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -39,6 +38,8 @@ NAME = "external"
 WATCHDOG_VARIABLE = "HARNESS_WATCHDOG"
 """``off`` starts no watchdog: for tests of the heal by hand."""
 _HEAL_WAITS_SECONDS = 90
+_WORK = "work"
+"""Temporary files of a run lie in its ledger, so that whoever heals it finds them."""
 
 
 class ExternalStack:
@@ -81,7 +82,8 @@ class ExternalStack:
             ledger.finish()
             raise
         guard = _Watchdog.start(ledger)
-        workdir = Path(tempfile.mkdtemp(prefix="ph-external-"))
+        workdir = artifacts / FOLDER / _WORK
+        workdir.mkdir()
         try:
             yield reopen(name, description, artifacts, workdir=workdir, seconds=time.monotonic() - began)
         finally:
@@ -156,6 +158,7 @@ async def release(name: str, description: Mapping[str, Any], artifacts: Path) ->
     Returns what had to be put right besides; raises :class:`HarnessError`.
     """
     environment = reopen(name, description, artifacts)
+    shutil.rmtree(artifacts / FOLDER / _WORK, ignore_errors=True)
     said = ""
     if await environment.proxy.toxics() or not await environment.proxy.is_enabled():
         await environment.proxy.cleanse()

@@ -47,6 +47,8 @@ KILLED: tuple[tuple[Fault, ...], ...] = (
     (KillDatabase(),),
     (CrashService(),),
     (DETACH, KillDatabase(), Latency(delay_ms=30)),
+    # The table cannot be attached before its page is repaired, which is healed after it.
+    (CorruptHeap(months=(DECEMBER,), pages="last"), DetachPartition()),
 )
 
 
