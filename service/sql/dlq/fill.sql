@@ -1,4 +1,4 @@
 -- Know the keys of those who are in the queue, and no other.
 DELETE FROM keys;
-INSERT INTO keys SELECT key, seq FROM events ORDER BY key;
+INSERT INTO keys SELECT key, seq FROM events;
 UPDATE counts SET n = 0 WHERE state = 'left';

@@ -2,7 +2,7 @@ PRAGMA journal_mode=WAL;
 PRAGMA synchronous=FULL;
 PRAGMA temp_store=MEMORY;
 -- A long queue drains several times as fast when its index stays in memory and checkpoints are few.
-PRAGMA cache_size=-32768;
+PRAGMA cache_size=-16384;
 PRAGMA wal_autocheckpoint=8000;
 CREATE TABLE IF NOT EXISTS events (
     -- The month and a count of arrivals: what is drained together lies together, so that few pages change.
