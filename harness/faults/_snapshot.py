@@ -7,6 +7,7 @@ from psycopg import AsyncConnection, sql
 from ..errors import HealFailed
 from ..fault import Scene
 from ..probes.postgres import CANARY_CATEGORY
+from ._moving import columns_of
 from ._sql import Child, trusted
 
 _RETURNING = sql.Identifier("harness_returning_rows")
@@ -14,7 +15,7 @@ _RETURNING = sql.Identifier("harness_returning_rows")
 
 async def snapshot(scene: Scene, connection: AsyncConnection, child: Child) -> list[str]:
     """Save every row of the month, and return the ids of those that are not the harness's own."""
-    columns = await _columns(connection, child)
+    columns = await columns_of(connection, child.table)
     rows = bytearray()
     async with connection.cursor().copy(
         sql.SQL("COPY (SELECT {} FROM {}) TO STDOUT").format(columns, child.table)
@@ -45,12 +46,3 @@ async def stored_again(scene: Scene, connection: AsyncConnection, child: Child) 
             child.table, columns, columns, _RETURNING
         )
     )
-
-
-async def _columns(connection: AsyncConnection, child: Child) -> sql.Composed:
-    cursor = await connection.execute(
-        "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s)"
-        " AND attnum > 0 AND NOT attisdropped AND attgenerated = '' ORDER BY attnum",
-        (child.table.as_string(),),
-    )
-    return sql.SQL(", ").join(sql.Identifier(row[0]) for row in await cursor.fetchall())

@@ -20,6 +20,7 @@ from ..stacks.base import Capability, Environment
 from ..values import Month
 from . import _holder
 from ._moving import columns_of
+from ._snapshot import snapshot
 from ._sql import (
     PARENT,
     Child,
@@ -200,7 +201,7 @@ class DropPartition:
                     await lock_exclusively(connection, children, parent=True)
                     ids: list[str] = []
                     for child in children:
-                        ids += await _snapshot(scene, connection, child)
+                        ids += await snapshot(scene, connection, child)
                     scene.ledger.save("ids", ids)
                     save_children(scene, children)
                     await scene.destroyed(DestroyedRows(tuple(ids), restored=False))
@@ -236,22 +237,6 @@ class DropPartition:
     async def probe(self, scene: Scene) -> bool:
         """Every month takes an insert and can be read."""
         return await healthy(scene, _months_of(scene))
-
-
-async def _snapshot(scene: Scene, connection: AsyncConnection, child: Child) -> list[str]:
-    columns = await columns_of(connection, child.table)
-    rows = bytearray()
-    async with connection.cursor().copy(
-        sql.SQL("COPY (SELECT {} FROM {}) TO STDOUT").format(columns, child.table)
-    ) as copy:
-        async for chunk in copy:
-            rows += chunk
-    scene.ledger.save(f"columns-{child.month}", columns.as_string())
-    scene.ledger.save_bytes(f"rows-{child.month}.copy", bytes(rows))
-    ids = await connection.execute(
-        sql.SQL("SELECT event_id::text FROM {} WHERE event_category <> 'harness_canary'").format(child.table)
-    )
-    return [row[0] for row in await ids.fetchall()]
 
 
 async def _restore(scene: Scene, connection: AsyncConnection, child: Child) -> None:
