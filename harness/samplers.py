@@ -106,18 +106,18 @@ def _database_sockets(pid: int | None, port: int) -> int:
     """Count the established sockets of a process to a local port by /proc; -1 where that cannot be known."""
     if pid is None:
         return -1
-    wanted = f":{port:04X}"
+    # Remote port and state "established" stand side by side, so most lines need no taking apart.
+    wanted = f":{port:04X} 01 "
     try:
-        own = set()
-        for entry in os.scandir(f"/proc/{pid}/fd"):
+        lines = Path(f"/proc/{pid}/net/tcp").read_text().splitlines()
+        inodes = {line.split()[9] for line in lines if wanted in line}
+        found = 0
+        for entry in os.scandir(f"/proc/{pid}/fd") if inodes else ():
             try:
-                link = os.readlink(entry.path)  # noqa: PTH115  (ten times a second: no Path objects)
+                link = os.readlink(entry.path)  # noqa: PTH115  (three times a second: no Path objects)
             except OSError:
                 continue
-            if link.startswith("socket:["):
-                own.add(link[8:-1])
-        lines = Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]
+            found += link.startswith("socket:[") and link[8:-1] in inodes
     except OSError:
         return -1
-    rows = (line.split() for line in lines)
-    return sum(row[2].endswith(wanted) and row[3] == "01" and row[9] in own for row in rows)
+    return found

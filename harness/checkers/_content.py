@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 FIELDS = (
     "event_id",
@@ -22,20 +22,26 @@ FIELDS = (
 DEFAULT_VERSION = "1.0"
 
 
+class _Spelt(NamedTuple):
+    """A number as its JSON text; a tuple equals neither a string nor a boolean."""
+
+    text: str
+
+
 @dataclass(frozen=True)
 class Content:
-    """One event's content in a comparable form; ``fields`` maps a field to its canonical text."""
+    """One event's content: each field's value as parsed, with numbers as they were spelt."""
 
-    fields: tuple[tuple[str, str], ...]
+    values: dict[str, Any]
 
     def differing(self, other: Content) -> tuple[str, ...]:
         """Names of the fields that differ; an event id that one side leaves to the service does not count."""
-        mine, theirs = dict(self.fields), dict(other.fields)
+        mine, theirs = self.values, other.values
         names = [*FIELDS, *sorted((mine.keys() | theirs.keys()) - set(FIELDS))]
         return tuple(
             name
             for name in names
-            if mine.get(name) != theirs.get(name)
+            if not _same(name, mine, theirs)
             and not (name == "event_id" and (name not in mine or name not in theirs))
         )
 
@@ -43,14 +49,21 @@ class Content:
 def parse_content(text: str) -> Content:
     """Read an event's JSON.  What is no JSON object is compared as the text it is."""
     try:
-        data = json.loads(text, parse_float=Decimal, parse_int=Decimal)
+        data = json.loads(text, parse_float=_Spelt, parse_int=_Spelt)
     except ValueError:
         data = None
     if not isinstance(data, dict):
-        return Content((("(not an event)", text),))
+        return Content({"(not an event)": text})
     data.setdefault("version", DEFAULT_VERSION)
-    fields = tuple(sorted((name, _canonical_field(name, value)) for name, value in data.items()))
-    return Content(fields)
+    return Content(data)
+
+
+def _same(name: str, mine: dict[str, Any], theirs: dict[str, Any]) -> bool:
+    """Compare one field: as spelt, since most are spelt alike, and only then as what it means."""
+    if name not in mine or name not in theirs:
+        return name not in mine and name not in theirs
+    one, other = mine[name], theirs[name]
+    return bool(one == other) or _canonical_field(name, one) == _canonical_field(name, other)
 
 
 def correlation_of(text: str) -> str:
@@ -80,6 +93,8 @@ def _instant(text: str) -> str:
 
 def canonical(value: Any) -> str:
     """One text for all spellings of a JSON value: sorted keys, numbers without trailing zeros or exponents' forms."""
+    if isinstance(value, _Spelt):
+        return _number(Decimal(value.text))
     if isinstance(value, Decimal):
         return _number(value)
     if isinstance(value, dict):

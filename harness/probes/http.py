@@ -1,4 +1,6 @@
-"""The service's own pages, read through httpx: readiness, DLQ depth and content, metrics.
+"""The service's own pages, read through aiohttp: readiness, DLQ depth and content, metrics.
+
+They are read a dozen times a second in each of eight environments, where httpx cost three times as much.
 
 Every reader answers with a record or a value also when the service does not answer: a probe never raises for a
 target that is broken, since that is what it is there to see.
@@ -8,52 +10,53 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
-import httpx
+import aiohttp
 
 from ..events import DlqRow, DlqSample, MetricsSample, ReadySample
 from ..stacks.base import Environment
 
-_TIMEOUT_SECONDS = 2.0
+_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=2.0, sock_read=2.0)
+_NO_ANSWER = (aiohttp.ClientError, TimeoutError, OSError)
 _PAGE = 1000
 _SKIPPED_PREFIXES = ("#", "python_", "process_")
 
 
 class HttpProbe:
-    """One httpx client for the control pages of one environment."""
+    """One client for the control pages of one environment."""
 
     def __init__(self, environment: Environment) -> None:
-        """Open the client; :meth:`close` it afterwards."""
+        """Prepare, within a running loop; :meth:`close` it afterwards."""
         self._environment = environment
         tokens = environment.target.tokens
         self._admin = {"authorization": f"Bearer {tokens.admin}"} if tokens.admin else {}
         self._metrics = {"authorization": f"Bearer {tokens.metrics}"} if tokens.metrics else {}
-        self._client = httpx.AsyncClient(timeout=_TIMEOUT_SECONDS, trust_env=False)
+        self._client = aiohttp.ClientSession(timeout=_TIMEOUT)
 
     async def close(self) -> None:
         """Close the client."""
-        await self._client.aclose()
+        await self._client.close()
 
     async def ready(self, t: float) -> ReadySample:
         """``GET /health/ready``; status 0 when nobody answered."""
         try:
-            answer = await self._client.get(f"{self._environment.service.base_url}/health/ready")
-            data = _object(answer)
-            degraded = data.get("degraded") or []
-            return ReadySample(t, answer.status_code, tuple(str(item) for item in degraded))
-        except (httpx.HTTPError, OSError, TypeError):
+            status, body = await self._get(f"{self._environment.service.base_url}/health/ready")
+            degraded = _object(body).get("degraded") or []
+            return ReadySample(t, status, tuple(str(item) for item in degraded))
+        except (*_NO_ANSWER, TypeError):
             return ReadySample(t, 0)
 
     async def dlq(self, t: float) -> DlqSample:
         """``GET /api/v1/dlq``; depth -1 when it cannot be known."""
         try:
-            answer = await self._client.get(f"{self._environment.service.base_url}/api/v1/dlq", headers=self._admin)
-            data = _object(answer)
+            _, body = await self._get(f"{self._environment.service.base_url}/api/v1/dlq", self._admin)
+            data = _object(body)
             partitions = {str(key): int(value) for key, value in dict(data["partitions"]).items()}
             return DlqSample(t, int(data["depth"]), int(data["dead_letters"]), partitions)
-        except (httpx.HTTPError, OSError, KeyError, TypeError, ValueError):
+        except (*_NO_ANSWER, KeyError, TypeError, ValueError):
             return DlqSample(t, -1)
 
     async def metrics(self, t: float) -> MetricsSample:
@@ -64,13 +67,13 @@ class HttpProbe:
         """
         started = time.monotonic()
         try:
-            answer = await self._client.get(self._environment.service.metrics_url, headers=self._metrics)
-        except (httpx.HTTPError, OSError) as error:
+            status, body = await self._get(self._environment.service.metrics_url, self._metrics)
+        except _NO_ANSWER as error:
             return MetricsSample(t, {}, type(error).__name__, time.monotonic() - started)
         seconds = time.monotonic() - started
-        if answer.status_code != 200:
-            return MetricsSample(t, {}, f"HTTP {answer.status_code}", seconds)
-        return MetricsSample(t, parse_exposition(answer.text), "", seconds)
+        if status != 200:
+            return MetricsSample(t, {}, f"HTTP {status}", seconds)
+        return MetricsSample(t, parse_exposition(body.decode("utf-8", "replace")), "", seconds)
 
     async def dlq_rows(self) -> list[DlqRow] | None:
         """Read every event of the DLQ, pending and dead; None when it could not be read to the end."""
@@ -95,17 +98,23 @@ class HttpProbe:
         if cursor:
             query["cursor"] = cursor
         try:
-            answer = await self._client.get(
-                f"{self._environment.service.base_url}/api/v1/dlq/events", params=query, headers=self._admin
-            )
-            return _object(answer) if answer.status_code == 200 else None
-        except (httpx.HTTPError, OSError):
+            url = f"{self._environment.service.base_url}/api/v1/dlq/events"
+            status, body = await self._get(url, self._admin, query)
+            return _object(body) if status == 200 else None
+        except _NO_ANSWER:
             return None
 
+    async def _get(
+        self, url: str, headers: Mapping[str, str] | None = None, query: Mapping[str, str] | None = None
+    ) -> tuple[int, bytes]:
+        """One GET, its status and its whole body."""
+        async with self._client.get(url, headers=headers, params=query, allow_redirects=False) as answer:
+            return answer.status, await answer.read()
 
-def _object(answer: httpx.Response) -> dict[str, Any]:
+
+def _object(body: bytes) -> dict[str, Any]:
     try:
-        data = answer.json()
+        data = json.loads(body)
     except ValueError:
         return {}
     return data if isinstance(data, dict) else {}
