@@ -13,7 +13,7 @@ from ._wait import pause, wait_until
 from .errors import DeadlineExceeded
 from .events import Note, PhaseMark
 from .history import History
-from .load.tally import Tally
+from .load.tally import Tally, out_of_reach
 from .nemesis import Nemesis
 from .results import Waits
 from .samplers import Samplers
@@ -23,6 +23,8 @@ from .targets.model import Target
 from .values import Month, Phase
 
 PHASE_DEADLINE_SECONDS = 45.0
+PACE_KNOWN_SECONDS = 15.0
+"""After so long the pace of a phase tells whether it can have its samples of latency before the deadline."""
 MIN_SCRAPES = 8
 """Successful scrapes that the fault must last for, so that the metrics can be judged while it is on."""
 SLOWEST_DRAIN_PER_SECOND = 200.0
@@ -172,23 +174,33 @@ class Conductor:
         hurt = tuple(month for month in months if month not in healthy)
         samples = scenario.min_latency_samples if latency and not minimum else 0
 
-        async def enough() -> bool:
-            return (
-                tally.enough(months, wanted)
-                and tally.created(healthy) >= samples
-                and tally.strict(hurt or healthy) * len(hurt or healthy) >= samples
-                and self._history.scrapes >= scrapes
+        judged = hurt or healthy
+        began = self._history.clock.now()
+
+        def sampled() -> int:
+            return tally.strict(judged) * len(judged)
+
+        async def over() -> bool:
+            if not (
+                tally.enough(months, wanted) and tally.created(healthy) >= samples and self._history.scrapes >= scrapes
+            ):
+                return False
+            spent = self._history.clock.now() - began
+            return sampled() >= samples or (
+                spent >= PACE_KNOWN_SECONDS and out_of_reach(sampled(), samples, spent, PHASE_DEADLINE_SECONDS - spent)
             )
 
         try:
             await wait_until(
-                enough,
+                over,
                 what=f"{wanted} strictly judged events in each of {', '.join(m.label for m in months)}",
                 deadline_seconds=PHASE_DEADLINE_SECONDS,
                 interval_seconds=_INTERVAL_SECONDS,
             )
         except DeadlineExceeded as error:
             self._note("phase", f"{error}; the month with fewest has {tally.strict(months)}")
+        if sampled() < samples:
+            self._note("phase", f"{sampled()} of {samples} samples of latency; more were out of reach at this pace")
         if scenario.load.rate_per_writer > 0:
             # What the pace itself asks for; a machine that cannot keep it up pays the rest as slowness.
             self._sampling_seconds += wanted / (scenario.load.rate_per_writer * scenario.load.writers_per_month)

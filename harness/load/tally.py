@@ -10,6 +10,14 @@ from collections import Counter
 
 from ..values import Month
 
+SURELY_FASTER = 2.0
+"""How much faster than so far the rest of a phase may get at most, when it is asked what it can still reach."""
+
+
+def out_of_reach(count: int, wanted: int, spent_seconds: float, left_seconds: float) -> bool:
+    """Tell whether a count that grew for ``spent_seconds`` will not be what is wanted in those that are left."""
+    return count + SURELY_FASTER * count / spent_seconds * left_seconds < wanted
+
 
 class Tally:
     """Completed first sends by month since the last phase, and how many of them no edge touched."""
