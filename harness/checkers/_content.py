@@ -41,8 +41,7 @@ class Content:
         return tuple(
             name
             for name in names
-            if not _same(name, mine, theirs)
-            and not (name == "event_id" and (name not in mine or name not in theirs))
+            if not _same(name, mine, theirs) and not (name == "event_id" and (name not in mine or name not in theirs))
         )
 
 
