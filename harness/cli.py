@@ -5,7 +5,6 @@ Exit codes are those of ``harness.gate``; every error of the harness's own is on
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 from collections.abc import Callable
@@ -83,6 +82,14 @@ def cli() -> None:
 @click.option("--scenarios", type=_PATH, default=Path("scenarios"), show_default=True, help="Folder of scenarios.")
 @click.option("--seed", type=int, help="Seed of the workload [default: a new one, shown at the end].")
 @click.option("--jobs", type=click.IntRange(1, 64), help="Environments at once [default: 4 a core].")
+@click.option("--shard", metavar="I/N", help="Only part I of N, such as 1/4, to spread a suite over machines.")
+@click.option("--fail-fast", is_flag=True, help="Begin nothing after the first FAIL.")
+@click.option(
+    "--time-budget",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Begin nothing after so long; what did not begin is UNKNOWN.",
+)
 @click.option("--step", is_flag=True, help="Pause at each step and print how to look (psql, curl).")
 @click.option("--dry-run", is_flag=True, help="Print what would be done, statement by statement, and do nothing.")
 @_stack_options
@@ -92,6 +99,9 @@ def run(
     scenarios: Path,
     seed: int | None,
     jobs: int | None,
+    shard: str | None,
+    fail_fast: bool,
+    time_budget: float | None,
     step: bool,
     dry_run: bool,
     **stack: Any,
@@ -105,16 +115,20 @@ def run(
     harness run december-detached --step         walk through a failure by hand
     harness run december-detached --dry-run      print what would be done, and do nothing
     harness run --target my/target.toml          judge another service
+    harness run --shard 1/4 --fail-fast          a quarter of them, as one of four CI jobs
     """  # noqa: D301  (click wants the control character, which a raw text does not have)
-    from .discovery import load_scenarios, select
+    from .discovery import load_scenarios, select, shard_of
 
     chosen = select(load_scenarios(scenarios), names, keyword)
+    if shard is not None:
+        chosen = shard_of(chosen, shard)
     if dry_run:
         from .dryrun import rehearse
 
         _import_faults()
         rehearse(chosen, stack["target"], stack["reports"], force=stack["force"], say=click.echo)
         return
+    stack |= {"fail_fast": fail_fast, "time_budget": time_budget}
     _run(chosen, scenarios_folder=scenarios, seed=seed, jobs=jobs, step=step, **stack)
 
 
@@ -165,7 +179,17 @@ def check(run_name: str, reports: Path) -> None:
 @click.option("--reports", type=_PATH, default=Path("reports"), show_default=True, help="Where runs are stored.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def list_(what: str, scenarios: Path, reports: Path, as_json: bool) -> None:
-    """List scenarios, faults or checkers, each with a sentence, or the stored runs, newest first."""
+    """List scenarios, faults or checkers, each with a sentence, or the stored runs, newest first.
+
+    Faults come with their family, what they need of a stack, the SQLSTATEs they cause and the PostgreSQL versions.
+    """
+    if what == "faults":
+        from .faultfacts import catalogue, lines
+
+        _import_faults()
+        facts = catalogue()
+        click.echo(json.dumps([one.to_json() for one in facts], indent=2) if as_json else "\n".join(lines(facts)))
+        return
     rows = _listing(what, scenarios, reports)
     if as_json:
         click.echo(json.dumps([{"name": name, "text": text} for name, text in rows], indent=2))
@@ -197,11 +221,6 @@ def _listing(what: str, scenarios: Path, reports: Path) -> list[tuple[str, str]]
         from .discovery import load_scenarios
 
         return [(name, scenario.claim) for name, scenario in load_scenarios(scenarios).items()]
-    if what == "faults":
-        from .fault import FAULTS
-
-        _import_faults()
-        return [(name, f"{_first_sentence(kind.__doc__)} {_python_name(kind)}") for name, kind in FAULTS.items()]
     from . import checkers as _checkers  # noqa: F401  (fills the registry)
     from .checking import CHECKERS
 
@@ -210,12 +229,6 @@ def _listing(what: str, scenarios: Path, reports: Path) -> list[tuple[str, str]]
 
 def _first_sentence(text: str | None) -> str:
     return " ".join((text or "").strip().split("\n\n")[0].split())
-
-
-def _python_name(kind: type) -> str:
-    """What a scenario file imports, and the fields it may give."""
-    fields = ", ".join(field.name for field in dataclasses.fields(kind))
-    return f"[{kind.__module__}.{kind.__name__}({fields})]"
 
 
 def _import_faults() -> None:
@@ -248,6 +261,8 @@ def _run(
             toxiproxy_url=stack["toxiproxy_url"],
             proxy_port=stack["proxy_port"],
             force=stack["force"],
+            fail_fast=stack.get("fail_fast", False),
+            time_budget_seconds=stack.get("time_budget"),
             progress=lambda line: click.echo(line, err=True),
         )
         session = Session(options, console, StepGate(sys.stdout) if step else None)

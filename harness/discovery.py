@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -144,6 +145,28 @@ def select(scenarios: Scenarios, names: Sequence[str], keyword: str = "") -> lis
     if not chosen:
         raise UsageError(f"No scenario matches -k {keyword!r}; `harness list scenarios` shows all {len(scenarios)}.")
     return chosen
+
+
+_SHARD = re.compile(r"([1-9]\d*)/([1-9]\d*)\Z")
+
+
+def shard_of(scenarios: Sequence[Scenario], shard: str) -> list[Scenario]:
+    """Pick the part that ``shard`` names, such as ``1/4``: every fourth scenario from the first.
+
+    Exclusive scenarios are dealt out by themselves, since they take the most time.  All parts together are all
+    scenarios, each once.  Raises :class:`UsageError` for what is no part, and for one that is empty.
+    """
+    match = _SHARD.match(shard)
+    number, count = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not 1 <= number <= count:
+        raise UsageError(f"--shard {shard!r} is no part of a whole; write --shard 1/4 to --shard 4/4.")
+    shared = [scenario for scenario in scenarios if not scenario.exclusive]
+    alone = [scenario for scenario in scenarios if scenario.exclusive]
+    # From the other end, so that the parts that get one more of the shared ones get one less of these.
+    chosen = {scenario.name for scenario in (*shared[number - 1 :: count], *alone[count - number :: count])}
+    if not chosen:
+        raise UsageError(f"--shard {shard} is empty: {len(scenarios)} scenarios make no {count} parts; use fewer.")
+    return [scenario for scenario in scenarios if scenario.name in chosen]
 
 
 def compile_keyword(expression: str) -> Callable[[str], bool]:

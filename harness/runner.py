@@ -17,11 +17,12 @@ import platform
 import time
 import traceback
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import __version__, guard, judging
 from ._wait import pause
+from .checking import CheckResult
 from .conductor import Conductor
 from .errors import HarnessError, ScenarioError
 from .events import Note, RunStarted, ServiceMark
@@ -43,6 +44,9 @@ from .targets.model import Target
 STEADY_DEADLINE_SECONDS = 30.0
 CRASH_FILE = "harness-error.txt"
 _CLIENT_SLACK_SECONDS = 2.0
+
+NOT_BEGUN = "not-begun"
+"""The check of a run that never began, which says why."""
 
 
 class RunObserver:
@@ -112,6 +116,12 @@ def not_run(plan: RunPlan, setup_error: str, seconds: float) -> RunResult:
         setup_error=setup_error,
         repeat_command=plan.repeat_command,
     )
+
+
+def not_begun(plan: RunPlan, reason: str) -> RunResult:
+    """Return the result of a run that the suite's own bounds kept from beginning: UNKNOWN, and nobody's error."""
+    checks = (CheckResult(NOT_BEGUN, unknowns=(reason,)),)
+    return replace(not_run(plan, "", 0.0), checks=checks)
 
 
 class _LiveRun:

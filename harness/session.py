@@ -76,6 +76,8 @@ class SessionOptions:
     toxiproxy_url: str | None = None
     proxy_port: int | None = None
     force: bool = False
+    fail_fast: bool = False
+    time_budget_seconds: float | None = None
     progress: Callable[[str], None] = field(default=_silent, repr=False)
 
     def repeat_options(self) -> str:
@@ -180,6 +182,8 @@ class Session:
                 lock_file=user_cache() / "exclusive.lock",
                 repeat_options=options.repeat_options(),
                 pg_bindir=str(options.pg_bindir or ""),
+                fail_fast=options.fail_fast,
+                time_budget_seconds=options.time_budget_seconds,
             ),
             self._reporting,
             _Observer(display, gate),

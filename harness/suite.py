@@ -10,6 +10,7 @@ import asyncio
 import fcntl
 import os
 import secrets
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -21,10 +22,11 @@ from ._wait import wait_until
 from .checking import CheckResult
 from .errors import DeadlineExceeded, HarnessError, SetupError
 from .results import RunResult
-from .runner import RunObserver, RunPlan, not_run, run_scenario
+from .runner import RunObserver, RunPlan, not_begun, not_run, run_scenario
 from .scenario import Scenario
 from .stacks.base import Stack
 from .targets.model import Target
+from .values import Verdict
 
 MEASURED_AGAIN = "measured-again"
 _EXCLUSIVE_DEADLINE_SECONDS = 1800.0
@@ -45,7 +47,11 @@ class SuiteObserver(Protocol):
 
 @dataclass(frozen=True)
 class SuiteOptions:
-    """How to run a suite.  ``jobs`` is how many environments may live at once."""
+    """How to run a suite.  ``jobs`` is how many environments may live at once.
+
+    With ``fail_fast`` nothing begins after the first FAIL, and with ``time_budget_seconds`` nothing after that time;
+    what runs then ends as usual, and what did not begin is UNKNOWN, so that a suite cut short never passes.
+    """
 
     reports: Path
     seed: int
@@ -53,6 +59,8 @@ class SuiteOptions:
     lock_file: Path
     repeat_options: str = ""
     pg_bindir: str = ""
+    fail_fast: bool = False
+    time_budget_seconds: float | None = None
 
 
 def default_jobs() -> int:
@@ -83,9 +91,12 @@ class SuiteRunner:
         self._observer = observer
         self._run_observer = run_observer
         self._places = asyncio.Semaphore(max(1, options.jobs))
+        self._began = time.monotonic()
+        self._failed = ""
 
     async def run_all(self, scenarios: Sequence[Scenario]) -> list[RunResult]:
         """Run all: the shared ones side by side, then each exclusive one alone; results in the given order."""
+        self._began = time.monotonic()
         shared = [scenario for scenario in scenarios if not scenario.exclusive]
         results: dict[str, RunResult] = {}
         async with asyncio.TaskGroup() as group:
@@ -110,15 +121,31 @@ class SuiteRunner:
                 repeat_command=repeat,
                 pg_bindir=self._options.pg_bindir,
             )
+            why_not = self._over()
+            if why_not:
+                result = not_begun(plan, why_not)
+                self._observer.scenario_finished(result)
+                return result
             self._observer.scenario_started(run, scenario)
             try:
                 async with _turn(self._options.lock_file, exclusive=scenario.exclusive):
                     result = await self._measured_twice(plan)
             except HarnessError as error:
                 result = not_run(plan, str(error), 0.0)
+            if result.verdict is Verdict.FAIL:
+                self._failed = self._failed or scenario.name
             await asyncio.to_thread(self._observer.scenario_judged, result)
             self._observer.scenario_finished(result)
             return result
+
+    def _over(self) -> str:
+        """Say why no scenario may begin any more; empty while they may."""
+        budget = self._options.time_budget_seconds
+        if self._options.fail_fast and self._failed:
+            return f"Not begun: {self._failed} failed before, and --fail-fast was given."
+        if budget is not None and time.monotonic() - self._began >= budget:
+            return f"Not begun: the time budget of {budget:g} s was used up."
+        return ""
 
     async def _measured_twice(self, plan: RunPlan) -> RunResult:
         """Run; a latency over its bound is measured again at once, and over again it is a finding."""

@@ -48,9 +48,9 @@ class PreventPartitionCreation:
 
     ``how`` is "revoke-create": the schema gets the harness's role as owner and nobody else may create in it (a
     REVOKE alone would not bite, since the service owns the database and with it the schema), so CREATE TABLE is
-    42501; or "name-taken": a table of the harness has the partition's name, so it is 42P07.  Effect on inserts: 23514.
-    Versions: 15 to 18.  Radius: write no for the month; "revoke-create" keeps every other new month from being made
-    as well.
+    42501; or "name-taken": a table of the harness has the partition's name, so it is 42P07.  Effect: inserts are
+    23514, making the partition is 42501 or 42P07.  Versions: 15 to 18.  Radius: write no for the month;
+    "revoke-create" keeps every other new month from being made as well.
     """
 
     name: ClassVar[str] = "prevent-partition-creation"

@@ -114,10 +114,10 @@ async def _has_function(scene: Scene) -> bool:
 class RefuseByTrigger:
     """Puts a BEFORE INSERT trigger on the partitions of ``months`` (all for none) that raises ``sqlstate``.
 
-    Effect: that SQLSTATE for every row, with severity ERROR: the connection lives on, also after a 57P01.  Every
-    SQLSTATE can be had, which a service that decides by lists of them must survive; a class 22 or a 23502 that every
-    row gets, a harmless one too, is the partition's fault and never a 400.  Versions: 15 to 18.  Radius: write no,
-    read yes; edge for all months.
+    Every SQLSTATE can be had, which a service that decides by lists of them must survive; a class 22 or a 23502 that
+    every row gets, a harmless one too, is the partition's fault and never a 400.  Effect: the chosen SQLSTATE (P0001)
+    for every row, with severity ERROR, so that the connection lives on also where the server would end it.  Versions:
+    15 to 18.  Radius: write no, read yes; edge for all months.
     """
 
     name: ClassVar[str] = "refuse-by-trigger"

@@ -183,6 +183,18 @@ def test_a_fault_that_never_bites_is_unknown_and_never_green(place: Path) -> Non
     assert "UNKNOWN" in result.stdout
 
 
+def test_a_suite_cut_short_by_its_time_budget_is_told_and_never_green(place: Path) -> None:
+    options = ("--shard", "1/2", "--time-budget", "0.000001", "--fail-fast", "--reports", str(place / "r"))
+    result = harness(place, "run", "baseline", "december-detached", *options)
+    assert result.returncode == 3, result.stdout + result.stderr
+    assert "Not begun: the time budget of 1e-06 s was used up." in result.stdout
+    assert "december-detached" not in result.stdout
+    (suite,) = (place / "r").glob("*-suite-*/suite.json")
+    (told,) = json.loads(suite.read_text())["runs"]
+    assert (told["scenario"], told["verdict"]) == ("baseline", "UNKNOWN")
+    assert (suite.parent / "junit.xml").exists()
+
+
 def start_and_wait_for_the_fault(place: Path) -> tuple[subprocess.Popen[str], Path]:
     reports = place / "r"
     line, environment = command(place, "run", "december-detached", "--reports", str(reports), "--seed", "5")

@@ -39,6 +39,7 @@ LAYERS = (
         "ending",
         "undoing",
         "dryrun",
+        "faultfacts",
     ),
 )
 LOCUST_PROCESS = "harness.load.locustfile"

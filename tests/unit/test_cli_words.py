@@ -178,8 +178,13 @@ def test_help_keeps_its_examples_and_exit_codes_on_lines_of_their_own() -> None:
 
 
 def test_faults_are_listed_with_what_a_scenario_imports() -> None:
-    rows = {row["name"]: row["text"] for row in json.loads(invoke("list", "faults", "--json").output)}
-    assert rows["detach-partition"].endswith("[harness.faults.partition.DetachPartition(months)]")
+    rows = {row["name"]: row for row in json.loads(invoke("list", "faults", "--json").output)}
+    detach = rows["detach-partition"]
+    assert (detach["python"], detach["fields"]) == ("harness.faults.partition.DetachPartition", ["months"])
+    assert (detach["family"], detach["needs"], detach["sqlstates"]) == ("partition", ["sql"], ["23514"])
+    assert detach["versions"] == "15 to 18"
+    line = next(one for one in invoke("list", "faults").output.splitlines() if one.startswith("detach-partition "))
+    assert line.endswith("[harness.faults.partition.DetachPartition(months)]")
 
 
 def test_a_second_judgement_says_what_the_first_said(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from harness.errors import UsageError
 from harness.fault import FAULTS, fault_from_json
+from harness.faultfacts import catalogue
 from harness.faults._pages import (
     DAMAGE,
     PAGE_BYTES,
@@ -118,14 +119,20 @@ def test_field_that_makes_no_sense_is_a_usage_error(data: dict[str, object]) -> 
 
 
 def test_every_fault_tells_effect_versions_and_radius() -> None:
-    for name, kind in FAULTS.items():
-        for word in ("Effect", "Versions", "Radius"):
-            assert word in (kind.__doc__ or ""), f"{name} does not tell its {word}"
+    assert len(catalogue()) == len(list(FAULTS.items())) > 45
+    for facts in catalogue():
+        assert facts.effect
+        assert facts.versions
+        assert "Radius" in (FAULTS.get(facts.name).__doc__ or ""), f"{facts.name} does not tell its Radius"
 
 
 def test_reference_page_lists_every_fault_and_field() -> None:
     page = (Path(__file__).parents[2] / "docs/reference/faults.md").read_text(encoding="utf-8")
+    rows = {line.split("|")[1].strip(): line for line in page.splitlines() if line.startswith("| `")}
+    for facts in catalogue():
+        told = rows[f"`{facts.name}`"]
+        missing = [state for state in facts.sqlstates if state not in told]
+        assert not missing, f"docs/reference/faults.md does not tell {missing} of {facts.name}"
     for name, kind in FAULTS.items():
-        assert f"`{name}`" in page
         for field in dataclasses.fields(kind):  # type: ignore[arg-type]
             assert f"`{field.name}`" in page, f"{name}.{field.name} is not in docs/reference/faults.md"
