@@ -49,6 +49,7 @@ def judge_folder(
         waits=waits,
         timings=dict(timings),
         repeat_command=repeat_command,
+        data=run,
     )
     measured = {
         "seconds": result.seconds,

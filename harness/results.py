@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .checking import CheckResult, Clocks, Finding
+from .rundata import Run
 from .scenario import Scenario
 from .values import Verdict
 
@@ -32,7 +33,10 @@ class Waits:
 
 @dataclass(frozen=True)
 class RunResult:
-    """One scenario run, judged.  ``setup_error`` is set when it never got to be judged."""
+    """One scenario run, judged.  ``setup_error`` is set when it never got to be judged.
+
+    ``data`` is the history that was judged, for the reports that come next; it is let go with :meth:`slim`.
+    """
 
     run: str
     folder: Path
@@ -45,6 +49,11 @@ class RunResult:
     setup_error: str = ""
     timings: dict[str, float] = field(default_factory=dict)
     repeat_command: str = ""
+    data: Run | None = field(default=None, repr=False, compare=False)
+
+    def slim(self) -> RunResult:
+        """Return it without the history, which takes megabytes."""
+        return replace(self, data=None)
 
     @property
     def verdict(self) -> Verdict:

@@ -43,7 +43,7 @@ class Operation:
     error: str = ""
     of: int | None = None
 
-    @property
+    @cached_property
     def month(self) -> Month:
         """The month of the event."""
         return Month.of(self.event_date)
@@ -149,29 +149,13 @@ def _operations(records: Iterable[ev.Record]) -> Iterable[Operation]:
     for record in records:
         if not isinstance(record, ev.Invoke):
             continue
-        base = Operation(
-            record.op,
-            record.kind,
-            record.writer,
-            record.event_id,
-            record.event_date,
-            record.content,
-            record.t,
-            of=record.of,
-        )
+        sent = (record.op, record.kind, record.writer, record.event_id, record.event_date, record.content, record.t)
         end = completions.get(record.op)
         if end is None:
-            yield base
+            yield Operation(*sent, of=record.of)
         else:
-            yield dataclasses.replace(
-                base,
-                completed=end.t,
-                type=end.type,
-                status=end.status,
-                outcome=end.outcome,
-                partition=end.partition,
-                error=end.error,
-            )
+            ended = (end.t, end.type, end.status, end.outcome, end.partition, end.error)
+            yield Operation(*sent, *ended, of=record.of)
 
 
 _STEP_FIELDS = {

@@ -6,9 +6,10 @@ import asyncio
 import json
 import random
 import shlex
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -30,6 +31,9 @@ from .targets.model import Target, load_target
 REFERENCE_TARGET = Path(__file__).with_name("targets") / "reference.toml"
 DEFAULT_SCENARIOS = Path("scenarios")
 DEFAULT_REPORTS = Path("reports")
+SWITCH_SECONDS = 0.0005
+"""How long a thread that judges may keep the interpreter from the loop that plays the other runs; Python's own 5 ms
+would be added to each answer that the loop waits for."""
 
 
 class Display(Protocol):
@@ -209,6 +213,7 @@ class Session:
     async def run(self, scenarios: Sequence[Scenario]) -> SuiteResult:
         """Run, judge and report; the suite's own files land in a folder of their own."""
         refuse_when_halted(self.options.reports)
+        sys.setswitchinterval(SWITCH_SECONDS)
         if self.target.launch is None and self.target.external is None and len(scenarios) > 1:
             raise UsageError(
                 f"The target {self.target.name} is reached by its url, so it must be started anew for each scenario; "
@@ -270,11 +275,11 @@ def _has_fixed_port(options: SessionOptions) -> bool:
 
 
 def report(result: RunResult) -> None:
-    """Write all reports of one run; a run that never began has no history to show."""
-    try:
-        run = load_run(result.folder)
-    except HistoryError:
-        run = None
+    """Write all reports of one run; a run that never began has no history to show, or one in part."""
+    run = result.data
+    if run is None:
+        with suppress(HistoryError):
+            run = load_run(result.folder)
     write_all(result, run, result.folder)
 
 
@@ -283,7 +288,7 @@ def check_again(folder: Path) -> RunResult:
     with _explained(folder):
         result = judge_again(folder, f"harness replay {shlex.quote(folder.name)}{_reports_option(folder.parent)}")
     report(result)
-    return result
+    return result.slim()
 
 
 def _reports_option(reports: Path) -> str:

@@ -135,6 +135,7 @@ class SuiteRunner:
             if result.verdict is Verdict.FAIL:
                 self._failed = self._failed or scenario.name
             await asyncio.to_thread(self._observer.scenario_judged, result)
+            result = result.slim()
             self._observer.scenario_finished(result)
             return result
 
