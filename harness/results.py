@@ -10,7 +10,10 @@ from .rundata import Run
 from .scenario import Scenario
 from .values import Verdict
 
-__all__ = ["Clocks", "RunResult", "SuiteResult", "Waits"]
+__all__ = ["NOT_BEGUN", "Clocks", "RunResult", "SuiteResult", "Waits"]
+
+NOT_BEGUN = "not-begun"
+"""The check of a run that the suite's own bounds kept from beginning; it says why."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,11 @@ class RunResult:
         if self.setup_error:
             return Verdict.UNKNOWN
         return Verdict.worst(check.verdict for check in self.checks if not check.not_checked)
+
+    @property
+    def begun(self) -> bool:
+        """Tell whether it began at all; one that did not has neither history nor reports of its own."""
+        return all(check.checker != NOT_BEGUN for check in self.checks)
 
     @property
     def findings(self) -> tuple[Finding, ...]:

@@ -34,7 +34,7 @@ from .load.locust_driver import LocustLoad
 from .nemesis import Nemesis
 from .probes.http import HttpProbe
 from .probes.logs import read_log
-from .results import RunResult, Waits
+from .results import NOT_BEGUN, RunResult, Waits
 from .samplers import Samplers
 from .scenario import Scenario
 from .stacks.base import Environment, Stack, remedy
@@ -44,9 +44,6 @@ from .targets.model import Target
 STEADY_DEADLINE_SECONDS = 30.0
 CRASH_FILE = "harness-error.txt"
 _CLIENT_SLACK_SECONDS = 2.0
-
-NOT_BEGUN = "not-begun"
-"""The check of a run that never began, which says why."""
 
 
 class RunObserver:

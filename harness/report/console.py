@@ -231,7 +231,8 @@ def detail_lines(result: RunResult) -> Iterable[Line]:
                 yield Line(f"      {event_id}: {'; '.join(changed[event_id])}")
     for reason in reasons:
         yield Line("  unknown: ", reason, "unknown")
-    yield Line(f"  report: {report}")
+    if result.begun:
+        yield Line(f"  report: {report}")
     if result.repeat_command:
         yield Line(f"  repeat: {result.repeat_command}")
 

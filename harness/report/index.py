@@ -47,6 +47,9 @@ def suite_page(suite: SuiteResult, folder: Path) -> str:
 
 
 def _row(result: RunResult, folder: Path) -> list[Content]:
-    target = Path(os.path.relpath(result.folder / "report.html", folder)).as_posix()
+    name: Content = result.scenario.name
+    if result.begun:
+        target = Path(os.path.relpath(result.folder / "report.html", folder)).as_posix()
+        name = tag("a", result.scenario.name, href=target)
     cells = (*text.clock_cells(result.clocks), text.seconds_text(result.seconds), result.scenario.claim)
-    return [tag("a", result.scenario.name, href=target), badge(text.headline(result), small=True), *cells]
+    return [name, badge(text.headline(result), small=True), *cells]

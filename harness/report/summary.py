@@ -108,6 +108,8 @@ def seconds_text(seconds: float | None) -> str:
 
 def duration_text(result: RunResult) -> str:
     """How long a run took; one whose runner was killed, which left no figure, is unfinished."""
+    if not result.begun:
+        return "not begun"
     if result.seconds > 0 or result.setup_error:
         return seconds_text(result.seconds)
     return UNFINISHED

@@ -189,10 +189,13 @@ def test_a_suite_cut_short_by_its_time_budget_is_told_and_never_green(place: Pat
     assert result.returncode == 3, result.stdout + result.stderr
     assert "Not begun: the time budget of 1e-06 s was used up." in result.stdout
     assert "december-detached" not in result.stdout
+    assert "UNKNOWN baseline (not begun)" in result.stdout
+    assert "report.html" not in result.stdout
     (suite,) = (place / "r").glob("*-suite-*/suite.json")
     (told,) = json.loads(suite.read_text())["runs"]
     assert (told["scenario"], told["verdict"]) == ("baseline", "UNKNOWN")
-    assert (suite.parent / "junit.xml").exists()
+    assert "not begun" in (suite.parent / "junit.xml").read_text().lower()
+    assert "report.html" not in (suite.parent / "index.html").read_text()
 
 
 def start_and_wait_for_the_fault(place: Path) -> tuple[subprocess.Popen[str], Path]:
