@@ -8,7 +8,8 @@ relations, how they are struck, how they are put back.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -46,6 +47,7 @@ from ._sql import (
     retrying,
     save_children,
     saved_children,
+    saved_months,
     trusted,
     uninterrupted,
 )
@@ -104,8 +106,20 @@ def require_restart(scene: Scene, name: str) -> None:
         )
 
 
+@asynccontextmanager
+async def while_stopped(scene: Scene) -> AsyncIterator[None]:
+    """Stop the server for the block and start it again; what fails or is cut short in between is for finish_restart."""
+    database = scene.environment.database
+    scene.ledger.save("restarting", True)
+    scene.ledger.save("restarted", False)
+    await uninterrupted(database.stop(StopMode.FAST))
+    yield
+    await uninterrupted(database.start())
+    scene.ledger.save("restarted", True)
+
+
 async def finish_restart(scene: Scene) -> None:
-    """Bring the server back when inject was interrupted around its restart."""
+    """Bring the server back when :func:`while_stopped` was interrupted."""
     if scene.ledger.load("restarting") and not scene.ledger.load("restarted"):
         # The stop may still be under way: end it first, so that the start is a start.
         await uninterrupted(scene.environment.database.stop(StopMode.FAST))
@@ -265,18 +279,13 @@ class Corruption:
 
     async def _under_restart(self, scene: Scene, damages: Sequence[Damage]) -> None:
         """Damage while the server is down: its shutdown checkpoint has written everything out."""
-        database = scene.environment.database
-        scene.ledger.save("restarting", True)
-        await uninterrupted(database.stop(StopMode.FAST))
-        # Pages may have been added before the stop, so they are counted again.
-        self._saved_and_struck(scene, [self._blocks(scene, damage.month, damage.relation) for damage in damages])
-        await uninterrupted(database.start())
-        scene.ledger.save("restarted", True)
+        async with while_stopped(scene):
+            # Pages may have been added before the stop, so they are counted again.
+            self._saved_and_struck(scene, [self._blocks(scene, damage.month, damage.relation) for damage in damages])
 
     async def confirm(self, scene: Scene) -> str:
         """Three inserts into each month, on fresh connections, are refused with the SQLSTATE of the damage."""
-        months = [child.month for child in saved_children(scene)]
-        seen = await confirm_refused(scene, months, self.states, attempts=CONFIRM_ATTEMPTS)
+        seen = await confirm_refused(scene, saved_months(scene), self.states, attempts=CONFIRM_ATTEMPTS)
         pages = sum(len(damage.blocks) for damage in saved_damages(scene))
         return f"{pages} pages damaged; {seen}"
 
@@ -319,4 +328,4 @@ class Corruption:
 
     async def probe(self, scene: Scene) -> bool:
         """Every month takes an insert and can be read."""
-        return await healthy(scene, [child.month for child in saved_children(scene)])
+        return await healthy(scene, saved_months(scene))

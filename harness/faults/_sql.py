@@ -190,6 +190,11 @@ def saved_children(scene: Scene) -> list[Child]:
     return [Child.from_json(data) for data in saved]
 
 
+def saved_months(scene: Scene) -> list[Month]:
+    """Return the months of those children."""
+    return [child.month for child in saved_children(scene)]
+
+
 def radius_of(months: Sequence[Month], *, read: bool = False, edge: Edge = Edge.DDL, lock: bool = False) -> BlastRadius:
     """Return the radius of a fault that stops every write of ``months`` (of all for none)."""
     return BlastRadius(months=frozenset(months) or None, write=Write.NO, read=read, edge=edge, outlives_clients=lock)

@@ -42,6 +42,7 @@ from ._sql import (
     retrying,
     save_children,
     saved_children,
+    saved_months,
 )
 
 START, END = "start", "end"
@@ -49,10 +50,6 @@ MIDDLE_DAY = 16
 _NO_PARTITION = "23514"
 _STOP_WAITING_MS = 40
 """How long a concurrent detach waits for the transaction that holds it up, before it breaks off."""
-
-
-def _months_of(scene: Scene) -> list[Month]:
-    return [child.month for child in saved_children(scene)]
 
 
 @FAULTS.register("interrupt-detach")
@@ -136,7 +133,7 @@ class InterruptDetach:
 
     async def probe(self, scene: Scene) -> bool:
         """The month takes an insert and can be read."""
-        return await healthy(scene, _months_of(scene))
+        return await healthy(scene, saved_months(scene))
 
 
 async def _is_pending(connection: AsyncConnection, child: Child) -> bool:

@@ -39,13 +39,10 @@ from ._sql import (
     radius_of,
     save_children,
     saved_children,
+    saved_months,
 )
 
 _DEFAULT_NAME = f"{TABLE}_harness_default"
-
-
-def _months_of(scene: Scene) -> list[Month]:
-    return [child.month for child in saved_children(scene)]
 
 
 @FAULTS.register("detach-with-default")
@@ -177,7 +174,7 @@ class DetachWithDefault:
 
     async def probe(self, scene: Scene) -> bool:
         """Every month takes an insert and can be read, and its rows do not land in the default."""
-        return await healthy(scene, _months_of(scene)) and all(
+        return await healthy(scene, saved_months(scene)) and all(
             [bool(await self._landed_in_default(scene, child)) for child in saved_children(scene)]
         )
 

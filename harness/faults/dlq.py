@@ -16,7 +16,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -51,6 +53,17 @@ def _held_open(scene: Scene, suffixes: tuple[str, ...] = _dlq_file.SUFFIXES) -> 
     if not descriptors:
         raise FaultNotConfirmed(f"Process {life.pid} does not have {path} open: this is not its queue.")
     return life, descriptors
+
+
+def _undo(files: Sequence[str], undo: Callable[[Path], None], failure: str) -> None:
+    """Undo what was done to each of the files that is still there; raises HealFailed with ``failure``."""
+    for file in files:
+        try:
+            undo(Path(file))
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise HealFailed(failure.format(file=file, error=error)) from error
 
 
 @FAULTS.register("dlq-full")
@@ -162,12 +175,8 @@ class DlqDiskFull:
 
     async def heal(self, scene: Scene) -> None:
         """Delete the filler."""
-        filler = scene.ledger.load("filler")
-        if filler is not None:
-            try:
-                Path(filler).unlink(missing_ok=True)
-            except OSError as error:
-                raise HealFailed(f"The filler {filler} could not be deleted: {error}. Delete it by hand.") from error
+        filler, failure = scene.ledger.load("filler"), "The filler {file} could not be deleted: {error}."
+        _undo([filler] if filler else [], Path.unlink, f"{failure} Delete it by hand.")
 
     async def probe(self, scene: Scene) -> bool:
         """The disk takes a page again."""
@@ -222,13 +231,8 @@ class DlqReadOnly:
 
     async def heal(self, scene: Scene) -> None:
         """Clear the flags of the files that are still there."""
-        for file in scene.ledger.load("files") or []:
-            try:
-                _dlq_file.set_immutable(Path(file), immutable=False)
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                raise HealFailed(f"{file} is still immutable: {error}. Clear it with chattr -i.") from error
+        clear = partial(_dlq_file.set_immutable, immutable=False)
+        _undo(scene.ledger.load("files") or [], clear, "{file} is still immutable: {error}. Clear it with chattr -i.")
 
     async def probe(self, scene: Scene) -> bool:
         """Every file can be opened for writing."""

@@ -22,7 +22,7 @@ from psycopg import AsyncConnection
 from ..blast import BlastRadius, Edge, Write
 from ..errors import FaultError, HealFailed, UsageError
 from ..fault import FAULTS, Scene
-from ..stacks.base import Capability, Environment, StopMode
+from ..stacks.base import Capability, Environment
 from . import _files
 from ._damage import (
     Corruption,
@@ -35,6 +35,7 @@ from ._damage import (
     saved_damages,
     verify_heap,
     verify_index,
+    while_stopped,
 )
 from ._pages import PAGE_BYTES, SEGMENT_PAGES, Relation, close_descriptors, evict, relation_of
 from ._sql import (
@@ -47,7 +48,6 @@ from ._sql import (
     oid_of,
     radius_of,
     save_children,
-    uninterrupted,
 )
 
 ASIDE = ".harness-aside"
@@ -230,13 +230,9 @@ class TruncateFiles(_HeapFile):
         await in_transaction(connection, work, what="put the files back")
 
     async def _put_back_stopped(self, scene: Scene, heaps: Sequence[Damage]) -> None:
-        database = scene.environment.database
-        scene.ledger.save("restarted", False)
-        await uninterrupted(database.stop(StopMode.FAST))
-        for damage in heaps:
-            self._put_back(scene, damage)
-        await uninterrupted(database.start())
-        scene.ledger.save("restarted", True)
+        async with while_stopped(scene):
+            for damage in heaps:
+                self._put_back(scene, damage)
 
 
 @FAULTS.register("move-heap-file")

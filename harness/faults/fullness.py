@@ -44,6 +44,7 @@ from ._sql import (
     retrying,
     save_children,
     saved_children,
+    saved_months,
     uninterrupted,
 )
 
@@ -86,12 +87,11 @@ class _Full:
 
     async def confirm(self, scene: Scene) -> str:
         """Every month refuses inserts with 53100."""
-        months = [child.month for child in saved_children(scene)]
-        return await confirm_refused(scene, months, DISK_FULL, attempts=CONFIRM_ATTEMPTS)
+        return await confirm_refused(scene, saved_months(scene), DISK_FULL, attempts=CONFIRM_ATTEMPTS)
 
     async def probe(self, scene: Scene) -> bool:
         """Every month takes an insert and can be read."""
-        return await healthy(scene, [child.month for child in saved_children(scene)])
+        return await healthy(scene, saved_months(scene))
 
 
 @FAULTS.register("fill-tablespace")

@@ -32,6 +32,7 @@ from ._sql import (
     radius_of,
     save_children,
     saved_children,
+    saved_months,
 )
 
 SHARE, REINDEX = "share", "reindex"
@@ -44,10 +45,6 @@ SELECT n.nspname, c.relname FROM pg_constraint k JOIN pg_class c ON c.oid = k.co
 JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE k.conname = %s AND k.contype = 'c' AND k.coninhcount = 0
 """
-
-
-def _months_of(scene: Scene) -> list[Month]:
-    return [child.month for child in saved_children(scene)]
 
 
 async def _drop_check(connection: AsyncConnection, name: str, tables: Sequence[Child] | None = None) -> None:
@@ -91,7 +88,7 @@ class RefuseByCheck:
 
     async def confirm(self, scene: Scene) -> str:
         """Every month refuses an insert with 23514 that names the constraint."""
-        return _naming(_CHECK, await confirm_refused(scene, _months_of(scene), frozenset({"23514"})))
+        return _naming(_CHECK, await confirm_refused(scene, saved_months(scene), frozenset({"23514"})))
 
     async def heal(self, scene: Scene) -> None:
         """Drop the constraint from each table that has it."""
@@ -104,7 +101,7 @@ class RefuseByCheck:
 
     async def probe(self, scene: Scene) -> bool:
         """Every month takes an insert and can be read."""
-        return await healthy(scene, _months_of(scene))
+        return await healthy(scene, saved_months(scene))
 
 
 async def _add_check(connection: AsyncConnection, table: sql.Identifier, name: str) -> None:
@@ -145,7 +142,7 @@ class RefuseByParentCheck:
 
     async def confirm(self, scene: Scene) -> str:
         """Every month refuses an insert with 23514 that names the constraint."""
-        return _naming(_PARENT_CHECK, await confirm_refused(scene, _months_of(scene), frozenset({"23514"})))
+        return _naming(_PARENT_CHECK, await confirm_refused(scene, saved_months(scene), frozenset({"23514"})))
 
     async def heal(self, scene: Scene) -> None:
         """Drop the constraint from the parent, and the copies of it."""
@@ -157,7 +154,7 @@ class RefuseByParentCheck:
 
     async def probe(self, scene: Scene) -> bool:
         """Every month takes an insert and can be read."""
-        return await healthy(scene, _months_of(scene))
+        return await healthy(scene, saved_months(scene))
 
 
 async def _lock_share(connection: AsyncConnection, children: Sequence[Child]) -> None:
@@ -205,10 +202,10 @@ class HoldLockIdle:
 
     async def confirm(self, scene: Scene) -> str:
         """Every month makes an insert wait into its time-out, and the lock is that of a transaction left idle."""
-        seen = await confirm_refused(scene, _months_of(scene), LOCK_WAIT, timeout_ms=LOCK_WAIT_MS)
+        seen = await confirm_refused(scene, saved_months(scene), LOCK_WAIT, timeout_ms=LOCK_WAIT_MS)
         with failing_as(FaultNotConfirmed, "ask for the holder's locks"):
             held = await _holder.locks_held(scene, _holder.SHARE)
-        if held < len(_months_of(scene)):
+        if held < len(saved_months(scene)):
             raise FaultNotConfirmed(
                 f"The holder has {held} SHARE locks while idle in its transaction, not one a month; if its backend is "
                 "gone, see the PostgreSQL log."
@@ -222,4 +219,4 @@ class HoldLockIdle:
 
     async def probe(self, scene: Scene) -> bool:
         """Every month takes an insert and can be read."""
-        return await healthy(scene, _months_of(scene))
+        return await healthy(scene, saved_months(scene))

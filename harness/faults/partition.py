@@ -39,6 +39,7 @@ from ._sql import (
     radius_of,
     save_children,
     saved_children,
+    saved_months,
     trusted,
 )
 
@@ -46,10 +47,6 @@ NO_PARTITION = frozenset({"23514"})
 LOCK_WAIT = frozenset({"55P03", "57014"})
 LOCK_WAIT_MS = 120
 """How long confirm lets an insert wait: the granted lock is checked as well, so this only has to be a wait."""
-
-
-def _months_of(scene: Scene) -> list[Month]:
-    return [child.month for child in saved_children(scene)]
 
 
 async def _detach(connection: AsyncConnection, children: list[Child]) -> None:
@@ -90,7 +87,7 @@ class DetachPartition:
 
     async def confirm(self, scene: Scene) -> str:
         """Every month refuses an insert with 23514."""
-        return await confirm_refused(scene, _months_of(scene), NO_PARTITION)
+        return await confirm_refused(scene, saved_months(scene), NO_PARTITION)
 
     async def heal(self, scene: Scene) -> None:
         """Attach with the saved bounds whatever is not attached."""
@@ -111,7 +108,7 @@ class DetachPartition:
 
     async def probe(self, scene: Scene) -> bool:
         """Every month takes an insert and can be read."""
-        return await healthy(scene, _months_of(scene))
+        return await healthy(scene, saved_months(scene))
 
 
 @FAULTS.register("detach-and-restore-copy")
@@ -212,7 +209,7 @@ class DropPartition:
 
     async def confirm(self, scene: Scene) -> str:
         """Every month refuses an insert with 23514."""
-        seen = await confirm_refused(scene, _months_of(scene), NO_PARTITION)
+        seen = await confirm_refused(scene, saved_months(scene), NO_PARTITION)
         return f"{seen}; {len(scene.ledger.load('ids'))} rows destroyed"
 
     async def heal(self, scene: Scene) -> None:
@@ -236,7 +233,7 @@ class DropPartition:
 
     async def probe(self, scene: Scene) -> bool:
         """Every month takes an insert and can be read."""
-        return await healthy(scene, _months_of(scene))
+        return await healthy(scene, saved_months(scene))
 
 
 async def _restore(scene: Scene, connection: AsyncConnection, child: Child) -> None:
@@ -278,10 +275,10 @@ class LockPartition:
 
     async def confirm(self, scene: Scene) -> str:
         """Every month makes an insert wait into its time-out, and the lock is the holder's."""
-        seen = await confirm_refused(scene, _months_of(scene), LOCK_WAIT, timeout_ms=LOCK_WAIT_MS)
+        seen = await confirm_refused(scene, saved_months(scene), LOCK_WAIT, timeout_ms=LOCK_WAIT_MS)
         with failing_as(FaultNotConfirmed, "ask for the holder's locks"):
             held = await _holder.locks_held(scene)
-        if held < len(_months_of(scene)):
+        if held < len(saved_months(scene)):
             raise FaultNotConfirmed(
                 f"The holder has {held} locks, not one a month; if its backend is gone, see the PostgreSQL log."
             )
@@ -294,4 +291,4 @@ class LockPartition:
 
     async def probe(self, scene: Scene) -> bool:
         """Every month takes an insert and can be read."""
-        return await healthy(scene, _months_of(scene))
+        return await healthy(scene, saved_months(scene))

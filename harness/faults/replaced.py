@@ -24,7 +24,7 @@ from ..blast import BlastRadius, Edge, Write
 from ..errors import FaultError, FaultNotConfirmed, HealFailed
 from ..fault import FAULTS, DestroyedRows, Scene
 from ..probes.postgres import probe_insert
-from ..stacks.base import Capability, Environment, StopMode
+from ..stacks.base import Capability, Environment
 from ..values import Month
 from . import _files
 from ._damage import (
@@ -35,6 +35,7 @@ from ._damage import (
     require_restart,
     verify_heap,
     verify_index,
+    while_stopped,
 )
 from ._pages import Relation, close_descriptors, evict, relation_of
 from ._snapshot import snapshot, stored_again
@@ -49,7 +50,6 @@ from ._sql import (
     oid_of,
     save_children,
     saved_children,
-    uninterrupted,
 )
 
 EMPTY = sql.Identifier("harness_empty_copy")
@@ -134,12 +134,8 @@ class ReplaceHeapFile:
         return heap, await primary_key_of(connection, child), empty
 
     async def _under_restart(self, scene: Scene, heap: Relation, index: Relation, empty: bytes) -> None:
-        database = scene.environment.database
-        scene.ledger.save("restarting", True)
-        await uninterrupted(database.stop(StopMode.FAST))
-        _exchange(scene, heap, index, empty)
-        await uninterrupted(database.start())
-        scene.ledger.save("restarted", True)
+        async with while_stopped(scene):
+            _exchange(scene, heap, index, empty)
 
     async def _account(self, scene: Scene, connection: AsyncConnection, child: Child) -> None:
         ids = await snapshot(scene, connection, child)

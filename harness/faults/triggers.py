@@ -32,7 +32,7 @@ from ._sql import (
     in_transaction,
     radius_of,
     save_children,
-    saved_children,
+    saved_months,
 )
 
 LONGEST_DELAY_MS = 6000
@@ -45,10 +45,6 @@ _NO_ERROR_CLASSES = frozenset({"00", "01", "02"})
 _RAISE = "BEGIN RAISE EXCEPTION USING ERRCODE = '{}', MESSAGE = 'raised by a trigger of the harness'; END"
 _HARMLESS = "BEGIN RETURN NEW; END"
 _SLEEP = "BEGIN PERFORM pg_sleep({}); RETURN NEW; END"
-
-
-def _months_of(scene: Scene) -> list[Month]:
-    return [child.month for child in saved_children(scene)]
 
 
 async def _add_triggers(scene: Scene, months: Sequence[Month], body: str, what: str) -> None:
@@ -144,7 +140,7 @@ class RefuseByTrigger:
 
     async def confirm(self, scene: Scene) -> str:
         """Every month refuses an insert with the SQLSTATE."""
-        return await confirm_refused(scene, _months_of(scene), frozenset({self.sqlstate}))
+        return await confirm_refused(scene, saved_months(scene), frozenset({self.sqlstate}))
 
     async def heal(self, scene: Scene) -> None:
         """Make the function harmless, then drop it, and with it the triggers."""
@@ -152,7 +148,7 @@ class RefuseByTrigger:
 
     async def probe(self, scene: Scene) -> bool:
         """Every month takes an insert and can be read."""
-        return await healthy(scene, _months_of(scene))
+        return await healthy(scene, saved_months(scene))
 
 
 @FAULTS.register("slow-partition")
@@ -192,7 +188,7 @@ class SlowPartition:
         """In every month an insert succeeds after the delay and no sooner; a very long one is still waited for."""
         long = self.delay_ms > LONGEST_CONFIRM_MS
         timeout_ms = LONGEST_CONFIRM_MS if long else self.delay_ms + PROBE_TIMEOUT_MS
-        months = _months_of(scene)
+        months = saved_months(scene)
         results = await asyncio.gather(
             *(probe_insert(scene.environment.database, month.first_day, timeout_ms=timeout_ms) for month in months)
         )
@@ -215,4 +211,4 @@ class SlowPartition:
 
     async def probe(self, scene: Scene) -> bool:
         """Every month takes an insert, without the delay, and can be read."""
-        return await healthy(scene, _months_of(scene)) and not await _has_function(scene)
+        return await healthy(scene, saved_months(scene)) and not await _has_function(scene)
