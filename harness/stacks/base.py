@@ -81,6 +81,90 @@ class Toxic:
     attributes: tuple[tuple[str, int], ...] = ()
 
 
+HARNESS_PREFIX = "harness"
+"""Begins the names of what the harness makes beside the root of :class:`Files`."""
+
+
+class Files(Protocol):
+    """The files below one root folder, PGDATA for PostgreSQL, wherever the part they belong to runs.
+
+    Paths are relative to the root, with slashes: ``base/5/1259``; ``""`` is the root itself, and ``../harness…`` is
+    something of the harness's own beside it.  Any other way out of the root is refused.  What is made belongs to the
+    owner of the root, since root may be the one who writes.
+
+    Each method blocks, so long work is done in a thread; each could be one program run in a container.  What is not
+    there raises FileNotFoundError, what the system refuses another OSError, what the harness may not do
+    :class:`harness.errors.FaultError`.
+    """
+
+    def absolute(self, path: str) -> str:
+        """Return the path as the part itself knows it, for a statement or for a person."""
+
+    def exists(self, path: str) -> bool:
+        """Tell whether there is such a file or folder."""
+
+    def size(self, path: str) -> int:
+        """Return a file's size in bytes, 0 when there is none."""
+
+    def read(self, path: str, offset: int = 0, length: int = -1) -> bytes:
+        """Return ``length`` bytes from ``offset`` on, all for -1, fewer where the file ends."""
+
+    def write(self, path: str, content: bytes) -> None:
+        """Make a file hold exactly ``content``, durably; whoever has it open sees the same file.
+
+        It is made if there is none.
+        """
+
+    def patch(self, path: str, pieces: Sequence[tuple[int, bytes]]) -> None:
+        """Overwrite each piece of a file at its offset, durably and in place; nothing else of it changes."""
+
+    def rename(self, path: str, other: str) -> None:
+        """Give a file or folder another name, whose file goes; descriptors stay with it."""
+
+    def remove(self, path: str) -> None:
+        """Remove a file; harmless when there is none."""
+
+    def mode(self, path: str) -> int:
+        """Return the permission bits."""
+
+    def set_mode(self, path: str, mode: int) -> None:
+        """Set the permission bits."""
+
+    def make_folder(self, path: str) -> None:
+        """Make a folder that only its owner enters; raises FileExistsError when something is there."""
+
+    def remove_folder(self, path: str) -> None:
+        """Remove an empty folder; harmless when there is none, an OSError when anything is in it."""
+
+    def remove_tree(self, path: str) -> None:
+        """Remove a folder with all in it; harmless when there is none, refused where a file system is mounted."""
+
+    def copy_tree(self, source: str, target: str) -> None:
+        """Copy all that is in one folder into another that exists, owners and modes as they are."""
+
+    def tree_bytes(self, path: str) -> int:
+        """Return how much room the files below a folder take on disk pages."""
+
+    def mounted(self, path: str) -> bool:
+        """Tell whether a file system is mounted at the folder."""
+
+    def mount_small(self, path: str, size_bytes: int) -> None:
+        """Mount a file system of that size at a folder; raises FaultError without the right to.
+
+        It is the only way to a full disk that harms nobody else: PostgreSQL has no quota of its own, and a limit on
+        file sizes (RLIMIT_FSIZE) is another error (EFBIG) and would end the server at its next WAL file.
+        """
+
+    def unmount(self, path: str) -> None:
+        """Unmount what is mounted at the folder; harmless when nothing is."""
+
+    def fill(self, path: str) -> int:
+        """Write zeros to the end of a file until its file system takes no byte more; return how many.
+
+        Refused unless the file's folder is where that file system is mounted, so that no disk of others is filled.
+        """
+
+
 class DatabaseServer(Protocol):
     """The PostgreSQL of an environment, reached directly and not through the proxy."""
 
@@ -91,6 +175,10 @@ class DatabaseServer(Protocol):
     @property
     def data_dir(self) -> Path:
         """PGDATA, for faults that damage files."""
+
+    @property
+    def files(self) -> Files:
+        """The files of PGDATA; raises :class:`harness.errors.FaultError` where the harness cannot reach them."""
 
     @property
     def admin_conninfo(self) -> str:

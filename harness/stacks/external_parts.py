@@ -21,6 +21,7 @@ from ..targets.model import External
 from . import reaper
 from .base import StopMode
 from .children import Child, tail
+from .local_files import LocalFiles
 from .runtime_user import RuntimeUser, caller
 
 _READY_SECONDS = 60.0
@@ -98,6 +99,11 @@ class ExternalPostgres:
         if not self._settings.data_dir:
             raise FaultError("The target gives no external.data_dir, so no file of PostgreSQL can be touched.")
         return Path(self._settings.data_dir)
+
+    @property
+    def files(self) -> LocalFiles:
+        """Its files, where the data directory is on this host; raises :class:`FaultError` as ``data_dir`` does."""
+        return LocalFiles(self.data_dir)
 
     @property
     def admin_conninfo(self) -> str:

@@ -13,6 +13,7 @@ from ..errors import DeadlineExceeded, SetupError, UsageError
 from . import reaper
 from .base import StopMode
 from .children import Child, tail
+from .local_files import LocalFiles
 from .ports import PortReservation, reserve_given_port, reserve_port
 from .postgres_locator import PostgresInstallation
 from .postgres_template import ADMIN_ROLE, DATABASE, SERVICE_ROLE, Template, remedy_for
@@ -71,6 +72,11 @@ class EmbeddedPostgres:
     def data_dir(self) -> Path:
         """PGDATA."""
         return self._data_dir
+
+    @property
+    def files(self) -> LocalFiles:
+        """Its files, which are on this host."""
+        return LocalFiles(self._data_dir)
 
     @property
     def admin_conninfo(self) -> str:
