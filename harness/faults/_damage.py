@@ -197,7 +197,7 @@ class Corruption:
 
     def _blocks(self, scene: Scene, month: Month, relation: Relation) -> Damage:
         """Choose the pages that are saved and damaged: all of them."""
-        total = count_pages(scene.environment.database.data_dir, relation)
+        total = count_pages(scene.environment.database.files, relation)
         if not total:
             raise FaultError(
                 f"{relation.name} has no page, so there is nothing to damage in {month}; write to it first."
@@ -211,17 +211,17 @@ class Corruption:
 
     def _save(self, scene: Scene, damage: Damage) -> None:
         """Save what heal needs of one relation."""
-        data_dir = scene.environment.database.data_dir
-        scene.ledger.save_bytes(damage.key, read_pages(data_dir, damage.relation, damage.blocks))
+        files = scene.environment.database.files
+        scene.ledger.save_bytes(damage.key, read_pages(files, damage.relation, damage.blocks))
 
     def _strike(self, scene: Scene, damage: Damage) -> None:
         """Damage one relation; there is no await in it, so it is never half done but by a SIGKILL."""
-        damage_pages(scene.environment.database.data_dir, damage.relation, damage.blocks)
+        damage_pages(scene.environment.database.files, damage.relation, damage.blocks)
 
     def _put_back(self, scene: Scene, damage: Damage) -> None:
         """Put the good bytes back where the damage still is."""
-        data_dir = scene.environment.database.data_dir
-        restore_pages(data_dir, damage.relation, damage.blocks, good_bytes(scene, damage))
+        files = scene.environment.database.files
+        restore_pages(files, damage.relation, damage.blocks, good_bytes(scene, damage))
 
     @abstractmethod
     async def _verify(self, connection: AsyncConnection, children: Sequence[Child]) -> None:

@@ -7,17 +7,16 @@ has written since.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import groupby
 
 from psycopg import AsyncConnection
 
 from .._wait import wait_until
 from ..errors import FaultError
 from ..fault import Scene
+from ..stacks.base import Files
 
 PAGE_BYTES = 8192
 HEADER_BYTES = 24
@@ -54,54 +53,48 @@ async def relation_of(connection: AsyncConnection, oid: int) -> Relation:
     return Relation(*row)
 
 
-def count_pages(data_dir: Path, relation: Relation) -> int:
+def segments(files: Files, relation: Relation) -> list[str]:
+    """Return the relation's files that are there: the first one, and those of further gigabytes."""
+    found: list[str] = []
+    while files.exists(path := _segment(relation, len(found))):
+        found.append(path)
+    return found
+
+
+def count_pages(files: Files, relation: Relation) -> int:
     """Count the pages on disk, over all segments."""
-    total = 0
-    for number in range(1_000_000):
-        file = _segment(data_dir, relation, number)
-        if not file.exists():
-            return total
-        total += file.stat().st_size // PAGE_BYTES
-    return total
+    return sum(files.size(path) // PAGE_BYTES for path in segments(files, relation))
 
 
-def read_pages(data_dir: Path, relation: Relation, blocks: Sequence[int]) -> bytes:
+def read_pages(files: Files, relation: Relation, blocks: Sequence[int]) -> bytes:
     """Return the bytes of ``blocks``, one page after the other."""
-    with _segments(data_dir, relation, blocks) as places:
-        return b"".join(os.pread(descriptor, PAGE_BYTES, offset) for descriptor, offset in places)
+    return b"".join(_read(files, relation, blocks))
 
 
-def damage_pages(data_dir: Path, relation: Relation, blocks: Sequence[int]) -> None:
+def damage_pages(files: Files, relation: Relation, blocks: Sequence[int]) -> None:
     """Overwrite the headers of ``blocks``."""
-    with _segments(data_dir, relation, blocks) as places:
-        for descriptor, offset in places:
-            os.pwrite(descriptor, DAMAGE, offset)
+    _patch(files, relation, dict.fromkeys(blocks, DAMAGE))
 
 
-def write_pages(data_dir: Path, relation: Relation, blocks: Sequence[int], pages: bytes) -> None:
+def write_pages(files: Files, relation: Relation, blocks: Sequence[int], pages: bytes) -> None:
     """Overwrite ``blocks`` with ``pages``, one after the other."""
-    with _segments(data_dir, relation, blocks) as places:
-        for index, (descriptor, offset) in enumerate(places):
-            os.pwrite(descriptor, pages[index * PAGE_BYTES : (index + 1) * PAGE_BYTES], offset)
+    _patch(files, relation, {block: _page(pages, index) for index, block in enumerate(blocks)})
 
 
 def restore_pages(
-    data_dir: Path, relation: Relation, blocks: Sequence[int], saved: bytes, damaged: bytes | None = None
+    files: Files, relation: Relation, blocks: Sequence[int], saved: bytes, damaged: bytes | None = None
 ) -> list[int]:
     """Write the saved bytes over those of ``blocks`` that are still damaged, and return which those were.
 
     A page without the damage (the header of :func:`damage_pages`, or the whole pages given as ``damaged``) was never
     damaged, or was written since: its saved bytes would be stale.
     """
-    restored = []
-    with _segments(data_dir, relation, blocks) as places:
-        for index, (descriptor, offset) in enumerate(places):
-            bad = DAMAGE if damaged is None else damaged[index * PAGE_BYTES : (index + 1) * PAGE_BYTES]
-            if os.pread(descriptor, len(bad), offset) == bad:
-                os.pwrite(descriptor, saved[index * PAGE_BYTES : (index + 1) * PAGE_BYTES], offset)
-                os.fsync(descriptor)
-                restored.append(blocks[index])
-    return restored
+    due: dict[int, bytes] = {}
+    for index, (block, page) in enumerate(zip(blocks, _read(files, relation, blocks), strict=True)):
+        if page.startswith(DAMAGE if damaged is None else _page(damaged, index)):
+            due[block] = _page(saved, index)
+    _patch(files, relation, due)
+    return list(due)
 
 
 async def evict(scene: Scene, connection: AsyncConnection, relation: Relation) -> None:
@@ -134,23 +127,35 @@ async def close_descriptors(connection: AsyncConnection, relation: Relation) -> 
     await connection.execute("UPDATE pg_class SET relname = relname WHERE oid = %s", (relation.oid,))
 
 
-def _segment(data_dir: Path, relation: Relation, number: int) -> Path:
-    return data_dir / (f"{relation.path}.{number}" if number else relation.path)
+def _segment(relation: Relation, number: int) -> str:
+    return f"{relation.path}.{number}" if number else relation.path
 
 
-@contextmanager
-def _segments(data_dir: Path, relation: Relation, blocks: Iterable[int]) -> Iterator[Iterator[tuple[int, int]]]:
-    opened: dict[int, int] = {}
+def _offset(block: int) -> int:
+    return block % SEGMENT_PAGES * PAGE_BYTES
 
-    def places() -> Iterator[tuple[int, int]]:
-        for block in blocks:
-            number, page = divmod(block, SEGMENT_PAGES)
-            if number not in opened:
-                opened[number] = os.open(_segment(data_dir, relation, number), os.O_RDWR)
-            yield opened[number], page * PAGE_BYTES
 
-    try:
-        yield places()
-    finally:
-        for descriptor in opened.values():
-            os.close(descriptor)
+def _page(pages: bytes, index: int) -> bytes:
+    return pages[index * PAGE_BYTES : (index + 1) * PAGE_BYTES]
+
+
+def _runs(blocks: Sequence[int]) -> list[list[int]]:
+    """Split ``blocks`` into such as lie one after the other in one file, to be read at once."""
+    keyed = groupby(enumerate(blocks), key=lambda item: (item[1] - item[0], item[1] // SEGMENT_PAGES))
+    return [[block for _, block in run] for _, run in keyed]
+
+
+def _read(files: Files, relation: Relation, blocks: Sequence[int]) -> list[bytes]:
+    """Return the page of each block; one that its file no longer has is short or empty."""
+    pages: list[bytes] = []
+    for run in _runs(blocks):
+        content = files.read(_segment(relation, run[0] // SEGMENT_PAGES), _offset(run[0]), len(run) * PAGE_BYTES)
+        pages += [_page(content, index) for index in range(len(run))]
+    return pages
+
+
+def _patch(files: Files, relation: Relation, content: Mapping[int, bytes]) -> None:
+    """Overwrite the beginnings of pages, file by file."""
+    for number in sorted({block // SEGMENT_PAGES for block in content}):
+        pieces = [(_offset(block), new) for block, new in content.items() if block // SEGMENT_PAGES == number]
+        files.patch(_segment(relation, number), pieces)

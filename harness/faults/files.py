@@ -14,7 +14,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 from psycopg import AsyncConnection
@@ -22,8 +21,7 @@ from psycopg import AsyncConnection
 from ..blast import BlastRadius, Edge, Write
 from ..errors import FaultError, HealFailed, UsageError
 from ..fault import FAULTS, Scene
-from ..stacks.base import Capability, Environment
-from . import _files
+from ..stacks.base import Capability, Environment, Files
 from ._damage import (
     Corruption,
     Damage,
@@ -37,7 +35,7 @@ from ._damage import (
     verify_index,
     while_stopped,
 )
-from ._pages import PAGE_BYTES, SEGMENT_PAGES, Relation, close_descriptors, evict, relation_of
+from ._pages import PAGE_BYTES, SEGMENT_PAGES, Relation, close_descriptors, evict, relation_of, segments
 from ._sql import (
     Child,
     admin,
@@ -54,8 +52,8 @@ ASIDE = ".harness-aside"
 """Suffix of a file that was renamed away; PostgreSQL knows no such name."""
 
 
-def _data_dir(scene: Scene) -> Path:
-    return scene.environment.database.data_dir
+def _files(scene: Scene) -> Files:
+    return scene.environment.database.files
 
 
 async def _is_current(connection: AsyncConnection, relation: Relation) -> bool:
@@ -75,7 +73,7 @@ class _HeapFile(Corruption):
 
     def _save(self, scene: Scene, damage: Damage) -> None:
         super()._save(scene, damage)
-        mode = _files.mode_of(_data_dir(scene), damage.relation.path)
+        mode = _files(scene).mode(damage.relation.path)
         scene.ledger.save(f"mode-{damage.relation.oid}", mode)
 
     async def _repair(
@@ -115,16 +113,16 @@ class RemoveHeapFile(_HeapFile):
 
     def _strike(self, scene: Scene, damage: Damage) -> None:
         # Renamed and not unlinked: what a backend writes before it hears of it is then in the file that comes back.
-        _files.rename(_data_dir(scene), damage.relation.path, damage.relation.path + ASIDE)
+        _files(scene).rename(damage.relation.path, damage.relation.path + ASIDE)
 
     def _put_back(self, scene: Scene, damage: Damage) -> None:
         _bring_back(scene, damage)
 
 
 def _bring_back(scene: Scene, damage: Damage) -> None:
-    data_dir, path = _data_dir(scene), damage.relation.path
-    aside = _files.exists(data_dir, path + ASIDE)
-    if _files.exists(data_dir, path):
+    files, path = _files(scene), damage.relation.path
+    aside = files.exists(path + ASIDE)
+    if files.exists(path):
         if aside:
             raise HealFailed(
                 f"{path} exists again beside {path}{ASIDE}: the server crashed or was restored meanwhile and made it "
@@ -132,9 +130,9 @@ def _bring_back(scene: Scene, damage: Damage) -> None:
             )
         return
     if aside:
-        _files.rename(data_dir, path + ASIDE, path)
+        files.rename(path + ASIDE, path)
     else:
-        _files.write_in_place(data_dir, path, good_bytes(scene, damage)[: SEGMENT_PAGES * PAGE_BYTES])
+        files.write(path, good_bytes(scene, damage)[: SEGMENT_PAGES * PAGE_BYTES])
 
 
 @FAULTS.register("unreadable-heap-file")
@@ -152,12 +150,12 @@ class UnreadableHeapFile(_HeapFile):
     states: ClassVar[frozenset[str]] = frozenset({"42501"})
 
     def _strike(self, scene: Scene, damage: Damage) -> None:
-        _files.set_mode(_data_dir(scene), damage.relation.path, 0o000)
+        _files(scene).set_mode(damage.relation.path, 0o000)
 
     def _put_back(self, scene: Scene, damage: Damage) -> None:
-        if _files.mode_of(_data_dir(scene), damage.relation.path) == 0o000:
+        if _files(scene).mode(damage.relation.path) == 0o000:
             mode = scene.ledger.load(f"mode-{damage.relation.oid}")
-            _files.set_mode(_data_dir(scene), damage.relation.path, int(mode or 0o600))
+            _files(scene).set_mode(damage.relation.path, int(mode or 0o600))
 
 
 @FAULTS.register("truncate-files")
@@ -187,15 +185,15 @@ class TruncateFiles(_HeapFile):
         return [index] if self.what == "index" else [index, *await super()._relations(connection, child)]
 
     def _strike(self, scene: Scene, damage: Damage) -> None:
-        data_dir = _data_dir(scene)
-        for path in _files.segments(data_dir, damage.relation.path):
-            _files.write_in_place(data_dir, path, b"")
+        files = _files(scene)
+        for path in segments(files, damage.relation):
+            files.write(path, b"")
 
     def _put_back(self, scene: Scene, damage: Damage) -> None:
-        data_dir, saved, size = _data_dir(scene), good_bytes(scene, damage), SEGMENT_PAGES * PAGE_BYTES
+        files, saved, size = _files(scene), good_bytes(scene, damage), SEGMENT_PAGES * PAGE_BYTES
         paths = [damage.relation.path] + [f"{damage.relation.path}.{n}" for n in range(1, -(-len(saved) // size))]
         for number, path in enumerate(paths):
-            _files.write_in_place(data_dir, path, saved[number * size : (number + 1) * size])
+            files.write(path, saved[number * size : (number + 1) * size])
 
     async def _repair(
         self, scene: Scene, connection: AsyncConnection, children: Sequence[Child], damages: Sequence[Damage]
@@ -281,22 +279,22 @@ class MoveHeapFile(_HeapFile):
         self._saved_and_struck(scene, damages)
 
     def _strike(self, scene: Scene, damage: Damage) -> None:
-        data_dir, path = _data_dir(scene), damage.relation.path
+        files, path = _files(scene), damage.relation.path
         # Without its map a new backend asks the file itself for room, and so has to open it.
-        if _files.exists(data_dir, f"{path}_fsm"):
-            _files.rename(data_dir, f"{path}_fsm", f"{path}_fsm{ASIDE}")
-        _files.rename(data_dir, path, path + ASIDE)
+        if files.exists(f"{path}_fsm"):
+            files.rename(f"{path}_fsm", f"{path}_fsm{ASIDE}")
+        files.rename(path, path + ASIDE)
 
     def _put_back(self, scene: Scene, damage: Damage) -> None:
-        data_dir, path = _data_dir(scene), damage.relation.path
+        files, path = _files(scene), damage.relation.path
         _bring_back(scene, damage)
-        if _files.exists(data_dir, f"{path}_fsm"):
-            _files.remove(data_dir, f"{path}_fsm{ASIDE}")
-        elif _files.exists(data_dir, f"{path}_fsm{ASIDE}"):
-            _files.rename(data_dir, f"{path}_fsm{ASIDE}", f"{path}_fsm")
+        if files.exists(f"{path}_fsm"):
+            files.remove(f"{path}_fsm{ASIDE}")
+        elif files.exists(f"{path}_fsm{ASIDE}"):
+            files.rename(f"{path}_fsm{ASIDE}", f"{path}_fsm")
 
     async def confirm(self, scene: Scene) -> str:
         """Three new connections to each month fail, and the renamed file is where inject put it."""
         seen = await super().confirm(scene)
         moved = [damage.relation.path + ASIDE for damage in saved_damages(scene)]
-        return f"{seen}; held open as {', '.join(path for path in moved if _files.exists(_data_dir(scene), path))}"
+        return f"{seen}; held open as {', '.join(path for path in moved if _files(scene).exists(path))}"

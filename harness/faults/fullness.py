@@ -18,7 +18,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 import psycopg
@@ -27,9 +26,8 @@ from psycopg import AsyncConnection, sql
 from ..blast import BlastRadius, Edge, Write
 from ..errors import FaultError, HealFailed
 from ..fault import FAULTS, Scene
-from ..stacks.base import Capability, DatabaseServer, Environment, StopMode
+from ..stacks.base import HARNESS_PREFIX, Capability, DatabaseServer, Environment, Files, StopMode
 from ..values import Month
-from . import _files
 from ._damage import require_restart, verify_heap
 from ._sql import (
     Child,
@@ -55,6 +53,11 @@ SLACK_BYTES = 2 << 20
 PADDINGS = (1500, 300, 0)
 """Sizes of the rolled-back rows that take the room inside of pages, largest first."""
 MOST_ROWS = 100_000
+FILLER, ROWS = "harness-filler", "rows"
+"""The file that takes the room of a small disk, and the folder on it that is a tablespace."""
+_SMALL = f"{HARNESS_PREFIX}_small_"
+_AWAY, _BACK = ".harness-away", ".harness-back"
+"""Suffixes of the database's directory: of the one on its own disk, and of the copy that is to replace it."""
 
 _TAKE = """
 INSERT INTO audit_events (event_id, event_date, event_timestamp, version, event_type, event_category, event_action,
@@ -117,21 +120,21 @@ class FillTablespace(_Full):
         with failing_as(FaultError, "fill a tablespace"):
             async with admin(scene) as connection:
                 children = await children_of(connection, self.months)
-                name = f"harness_small_{await oid_of(connection, children[0])}"
-                place = scene.environment.database.data_dir.parent / name
-                if place.exists():
-                    raise FaultError(f"{place} is there already: another fault fills the disk of {children[0].month}.")
+                name, files = f"{_SMALL}{await oid_of(connection, children[0])}", scene.environment.database.files
+                place, known = f"../{name}", files.absolute(f"../{name}")
+                if files.exists(place):
+                    raise FaultError(f"{known} is there already: another fault fills the disk of {children[0].month}.")
                 save_children(scene, children)
-                scene.ledger.save("place", str(place))
+                scene.ledger.save("place", known)
                 size = SLACK_BYTES + 2 * sum([await _bytes_of(connection, child) for child in children])
-                _mount(scene.environment.database, place, size)
+                _mount(files, place, size)
                 await connection.execute(
                     sql.SQL("CREATE TABLESPACE {} LOCATION {}").format(
-                        sql.Identifier(name), sql.Literal(str(place / "rows"))
+                        sql.Identifier(name), sql.Literal(f"{known}/{ROWS}")
                     )
                 )
                 await _move(connection, children, name)
-                await uninterrupted(asyncio.to_thread(_files.fill, place))
+                await uninterrupted(asyncio.to_thread(files.fill, f"{place}/{FILLER}"))
                 await _take_room(connection, children)
 
     async def heal(self, scene: Scene) -> None:
@@ -139,37 +142,36 @@ class FillTablespace(_Full):
         saved, children = scene.ledger.load("place"), saved_children(scene)
         if saved is None:
             return
-        place = Path(saved)
+        # The ledger names it in full, for people; here its name is enough, since it lies beside the data directory.
+        name, files = str(saved).rpartition("/")[2], scene.environment.database.files
         with failing_as(HealFailed, "empty the small tablespace"):
-            _files.unfill(place)
+            files.remove(f"../{name}/{FILLER}")
             async with admin(scene) as connection:
-                moved = [child for child in children if await _lives_in(connection, child) == place.name]
+                moved = [child for child in children if await _lives_in(connection, child) == name]
                 if moved:
                     await _move(connection, moved, "pg_default")
                 for child in children:
                     await verify_heap(connection, child)
                 # It waits for a checkpoint by itself when files of moved tables are still there.
-                drop = sql.SQL("DROP TABLESPACE IF EXISTS {}").format(sql.Identifier(place.name))
+                drop = sql.SQL("DROP TABLESPACE IF EXISTS {}").format(sql.Identifier(name))
                 await retrying(lambda: connection.execute(drop), what="drop the small tablespace")
-            _remove_place(place)
+            _remove_place(files, f"../{name}")
 
 
-def _mount(database: DatabaseServer, place: Path, size_bytes: int) -> None:
-    place.mkdir(exist_ok=True)
+def _mount(files: Files, place: str, size_bytes: int) -> None:
+    if not files.exists(place):
+        files.make_folder(place)
     try:
-        _files.mount_small(place, size_bytes, like=database.data_dir)
+        files.mount_small(place, size_bytes)
     except FaultError:
-        place.rmdir()
+        files.remove_folder(place)
         raise
-    rows = place / "rows"
-    rows.mkdir(mode=0o700)
-    _files.owned_like(database.data_dir, rows)
+    files.make_folder(f"{place}/{ROWS}")
 
 
-def _remove_place(place: Path) -> None:
-    _files.unmount(place)
-    if place.exists():
-        place.rmdir()
+def _remove_place(files: Files, place: str) -> None:
+    files.unmount(place)
+    files.remove_folder(place)
 
 
 async def _bytes_of(connection: AsyncConnection, child: Child) -> int:
@@ -229,24 +231,24 @@ class FillDataDirectory(_Full):
                 row = await (
                     await connection.execute("SELECT oid FROM pg_database WHERE datname = current_database()")
                 ).fetchone()
-            own = database.data_dir / "base" / str(row[0] if row else "")
-            scene.ledger.save("own", str(own))
+            own = f"base/{row[0] if row else ''}"
+            scene.ledger.save("own", database.files.absolute(own))
             save_children(scene, children)
             await uninterrupted(self._onto_a_small_disk(scene, database, own))
             async with admin(scene) as connection:
-                await uninterrupted(asyncio.to_thread(_files.fill, own))
+                await uninterrupted(asyncio.to_thread(database.files.fill, f"{own}/{FILLER}"))
                 await _take_room(connection, children)
 
-    async def _onto_a_small_disk(self, scene: Scene, database: DatabaseServer, own: Path) -> None:
-        size = SLACK_BYTES + _files.tree_bytes(own) * 5 // 4
-        _try_mounting(database, size)
-        away = own.with_name(f"{own.name}.harness-away")
+    async def _onto_a_small_disk(self, scene: Scene, database: DatabaseServer, own: str) -> None:
+        files, away = database.files, own + _AWAY
+        size = SLACK_BYTES + files.tree_bytes(own) * 5 // 4
+        _try_mounting(files, size)
         scene.ledger.save("moving", True)
         await database.stop(StopMode.FAST)
-        own.rename(away)
-        own.mkdir(mode=0o700)
-        _files.mount_small(own, size, like=database.data_dir)
-        await asyncio.to_thread(_files.copy_tree, away, own)
+        files.rename(own, away)
+        files.make_folder(own)
+        files.mount_small(own, size)
+        await asyncio.to_thread(files.copy_tree, away, own)
         scene.ledger.save("moved", True)
         await database.start()
 
@@ -254,37 +256,50 @@ class FillDataDirectory(_Full):
         """Make room, then bring the directory back to its own disk, as it is now."""
         if not scene.ledger.load("moving") or scene.ledger.load("back"):
             return
-        own = Path(scene.ledger.load("own"))
+        own = "/".join(str(scene.ledger.load("own")).split("/")[-2:])
+        database = scene.environment.database
         with failing_as(HealFailed, "bring the data directory back"):
             if scene.ledger.load("moved"):
-                await asyncio.to_thread(_files.unfill, own)
-            await uninterrupted(self._onto_its_own_disk(scene, scene.environment.database, own))
+                await asyncio.to_thread(database.files.remove, f"{own}/{FILLER}")
+            await uninterrupted(self._onto_its_own_disk(scene, database, own))
             async with admin(scene) as connection:
                 for child in saved_children(scene):
                     await verify_heap(connection, child)
 
-    async def _onto_its_own_disk(self, scene: Scene, database: DatabaseServer, own: Path) -> None:
-        away = own.with_name(f"{own.name}.harness-away")
-        back = own.with_name(f"{own.name}.harness-back")
+    async def _onto_its_own_disk(self, scene: Scene, database: DatabaseServer, own: str) -> None:
+        files, away, back = database.files, own + _AWAY, own + _BACK
         await database.stop(StopMode.FAST)
-        if _files.mounted(own):
+        if files.mounted(own):
             if scene.ledger.load("moved"):
                 # The copy gets its name only when it is whole, so that a heal that was interrupted begins anew.
-                await asyncio.to_thread(_files.copied_anew, own, back)
+                await asyncio.to_thread(_copied_anew, files, own, back)
                 scene.ledger.save("copied", True)
-            _files.unmount(own)
-        if scene.ledger.load("copied") and back.exists():
-            _files.replace_folder(back, own)
-            _files.remove_folder(away)
-        elif away.exists() and not scene.ledger.load("moved"):
-            _files.replace_folder(away, own)
+            files.unmount(own)
+        if scene.ledger.load("copied") and files.exists(back):
+            _replace_folder(files, back, own)
+            files.remove_tree(away)
+        elif files.exists(away) and not scene.ledger.load("moved"):
+            _replace_folder(files, away, own)
         scene.ledger.save("back", True)
         await database.start()
 
 
-def _try_mounting(database: DatabaseServer, size_bytes: int) -> None:
+def _copied_anew(files: Files, source: str, target: str) -> None:
+    """Copy the files of a folder, but for the filler, into a new one, whatever was there before."""
+    files.remove_tree(target)
+    files.make_folder(target)
+    files.remove(f"{source}/{FILLER}")
+    files.copy_tree(source, target)
+
+
+def _replace_folder(files: Files, source: str, target: str) -> None:
+    """Give ``source`` the name of ``target``, which goes."""
+    files.remove_tree(target)
+    files.rename(source, target)
+
+
+def _try_mounting(files: Files, size_bytes: int) -> None:
     """Fail before the server is stopped where mounting is not allowed."""
-    place = database.data_dir.parent / "harness-tried"
-    _mount(database, place, size_bytes)
-    (place / "rows").rmdir()
-    _remove_place(place)
+    place = f"../{HARNESS_PREFIX}-tried"
+    _mount(files, place, size_bytes)
+    _remove_place(files, place)

@@ -26,7 +26,6 @@ from ..fault import FAULTS, DestroyedRows, Scene
 from ..probes.postgres import probe_insert
 from ..stacks.base import Capability, Environment
 from ..values import Month
-from . import _files
 from ._damage import (
     can_evict,
     finish_restart,
@@ -37,7 +36,7 @@ from ._damage import (
     verify_index,
     while_stopped,
 )
-from ._pages import Relation, close_descriptors, evict, relation_of
+from ._pages import Relation, close_descriptors, evict, relation_of, segments
 from ._snapshot import snapshot, stored_again
 from ._sql import (
     Child,
@@ -208,7 +207,7 @@ async def _empty_index(scene: Scene, connection: AsyncConnection, child: Child) 
     await connection.execute("CHECKPOINT")
     copy = Child(EMPTY.as_string().strip('"'), "public", child.bounds, child.month)
     index = await primary_key_of(connection, copy)
-    content = _files.read_file(scene.environment.database.data_dir, index.path)
+    content = scene.environment.database.files.read(index.path)
     await connection.execute(sql.SQL("DROP TABLE {}").format(EMPTY))
     return content
 
@@ -225,11 +224,11 @@ async def _open_again(connection: AsyncConnection, child: Child) -> None:
 
 def _exchange(scene: Scene, heap: Relation, index: Relation, empty_index: bytes) -> None:
     """Exchange the files in place: a descriptor that is still open sees the new content and not an unlinked file."""
-    data_dir = scene.environment.database.data_dir
-    for path in _files.segments(data_dir, heap.path):
-        _files.write_in_place(data_dir, path, b"")
-    for path in _files.segments(data_dir, index.path):
-        _files.write_in_place(data_dir, path, empty_index if path == index.path else b"")
+    files = scene.environment.database.files
+    for path in segments(files, heap):
+        files.write(path, b"")
+    for path in segments(files, index):
+        files.write(path, empty_index if path == index.path else b"")
     for fork in ("fsm", "vm"):
         # Maps of pages that are gone: a month without maps is whole, one with wrong ones is not.
-        _files.remove(data_dir, f"{heap.path}_{fork}")
+        files.remove(f"{heap.path}_{fork}")

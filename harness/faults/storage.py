@@ -144,12 +144,12 @@ class ZeroIndex(CorruptIndex):
 
     def _strike(self, scene: Scene, damage: Damage) -> None:
         zeros = bytes(PAGE_BYTES * len(damage.blocks))
-        write_pages(scene.environment.database.data_dir, damage.relation, damage.blocks, zeros)
+        write_pages(scene.environment.database.files, damage.relation, damage.blocks, zeros)
 
     def _put_back(self, scene: Scene, damage: Damage) -> None:
         zeros = bytes(PAGE_BYTES * len(damage.blocks))
-        data_dir = scene.environment.database.data_dir
-        restore_pages(data_dir, damage.relation, damage.blocks, good_bytes(scene, damage), zeros)
+        files = scene.environment.database.files
+        restore_pages(files, damage.relation, damage.blocks, good_bytes(scene, damage), zeros)
 
 
 @FAULTS.register("tear-page")
@@ -186,20 +186,20 @@ class TearPage(Corruption):
         for child in children:
             await ensure_a_page(connection, child)
         await connection.execute("CHECKPOINT")
-        data_dir = scene.environment.database.data_dir
+        files = scene.environment.database.files
         for child in children:
             relation = (await self._relations(connection, child))[0]
-            blocks = range(count_pages(data_dir, relation))
-            scene.ledger.save_bytes(f"older-{relation.oid}", read_pages(data_dir, relation, blocks))
+            blocks = range(count_pages(files, relation))
+            scene.ledger.save_bytes(f"older-{relation.oid}", read_pages(files, relation, blocks))
             async with connection.transaction(force_rollback=True):
                 await insert_canary(connection, child.month.first_day, padding_bytes=2 * SECTOR_BYTES)
 
     def _blocks(self, scene: Scene, month: Month, relation: Relation) -> Damage:
         """Choose the last page that differs from what it was; one that was not there before was all zeros."""
         damage = super()._blocks(scene, month, relation)
-        data_dir = scene.environment.database.data_dir
+        files = scene.environment.database.files
         older = scene.ledger.load_bytes(f"older-{relation.oid}") or b""
-        newer = read_pages(data_dir, relation, damage.blocks)
+        newer = read_pages(files, relation, damage.blocks)
         changed = [block for block in damage.blocks if _torn(_page(older, block), _page(newer, block)) is not None]
         # On 15 and 16 the pages are counted again once the server is down: before that nothing need be written out.
         return dataclasses.replace(damage, blocks=tuple(changed[-1:]) or damage.blocks[-1:])
@@ -212,13 +212,13 @@ class TearPage(Corruption):
         torn = self._torn_page(scene, damage)
         if torn is None:
             raise FaultNotConfirmed(f"No page of {damage.relation.name} was written, so none could be torn.")
-        write_pages(scene.environment.database.data_dir, damage.relation, damage.blocks, torn)
+        write_pages(scene.environment.database.files, damage.relation, damage.blocks, torn)
 
     def _put_back(self, scene: Scene, damage: Damage) -> None:
         torn = self._torn_page(scene, damage)
         if torn is not None:
-            data_dir = scene.environment.database.data_dir
-            restore_pages(data_dir, damage.relation, damage.blocks, good_bytes(scene, damage), torn)
+            files = scene.environment.database.files
+            restore_pages(files, damage.relation, damage.blocks, good_bytes(scene, damage), torn)
 
     async def confirm(self, scene: Scene) -> str:
         """A scan of each month meets the torn page."""

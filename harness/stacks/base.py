@@ -173,10 +173,6 @@ class DatabaseServer(Protocol):
         """``server_version_num``, e.g. 180006."""
 
     @property
-    def data_dir(self) -> Path:
-        """PGDATA, for faults that damage files."""
-
-    @property
     def files(self) -> Files:
         """The files of PGDATA; raises :class:`harness.errors.FaultError` where the harness cannot reach them."""
 

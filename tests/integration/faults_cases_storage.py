@@ -10,11 +10,11 @@ import pytest
 
 from harness.errors import FaultError
 from harness.fault import Fault
-from harness.faults import _files
 from harness.faults.files import MoveHeapFile, RemoveHeapFile, TruncateFiles, UnreadableHeapFile
 from harness.faults.fullness import FillDataDirectory, FillTablespace
 from harness.faults.replaced import ReplaceHeapFile
 from harness.faults.storage import TearPage, ZeroIndex
+from harness.stacks.local_files import LocalFiles
 from tests.integration.faults_lab import DECEMBER
 
 STORAGE_CASES: tuple[Fault, ...] = (
@@ -46,10 +46,11 @@ def small_disk(request: pytest.FixtureRequest) -> None:
 def lacks_mount() -> str:
     """Return what keeps a small file system from being mounted here, nothing when one can be."""
     with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
+        files = LocalFiles(Path(folder))
+        files.make_folder("small")
         try:
-            _files.mount_small(place, 1 << 20, like=place)
+            files.mount_small("small", 1 << 20)
         except FaultError as error:
             return str(error)
-        _files.unmount(place)
+        files.unmount("small")
     return ""

@@ -10,12 +10,12 @@ import pytest
 
 from harness.errors import FaultError
 from harness.fault import Fault, Scene
-from harness.faults import _files
 from harness.faults.files import MoveHeapFile, RemoveHeapFile, TruncateFiles, UnreadableHeapFile
 from harness.faults.fullness import FillTablespace
 from harness.faults.replaced import ReplaceHeapFile
 from harness.faults.storage import ZeroIndex
 from harness.stacks import reaper
+from harness.stacks.local_files import LocalFiles
 from tests.integration import faults_lab
 from tests.integration.faults_lab import (
     DECEMBER,
@@ -125,7 +125,7 @@ def test_removed_file_comes_back_from_the_ledger_when_somebody_removed_it_for_go
         rows = await rows_of(environment)
         fault = RemoveHeapFile(months=(DECEMBER,))
         await fault.inject(scene)
-        for aside in environment.database.data_dir.glob("base/*/*.harness-aside"):
+        for aside in Path(environment.database.files.absolute("")).glob("base/*/*.harness-aside"):
             aside.unlink()
         await fault.heal(scene)
         assert await fault.probe(scene)
@@ -140,7 +140,7 @@ def test_full_disk_without_the_right_to_mount_is_refused_before_anything_is_chan
     async def play() -> None:
         fault, scene = FillTablespace(months=(DECEMBER,)), lab.scene()
         before = await schema_of(lab.environment)
-        monkeypatch.setattr("harness.faults._files.shutil.which", lambda name: None)
+        monkeypatch.setattr("harness.stacks.local_files.shutil.which", lambda name: None)
         with pytest.raises(FaultError, match="needs root"):
             await fault.inject(scene)
         monkeypatch.undo()
@@ -152,12 +152,13 @@ def test_full_disk_without_the_right_to_mount_is_refused_before_anything_is_chan
 
 
 def test_reaper_unmounts_what_a_killed_runner_left_mounted(tmp_path: Path) -> None:
-    place = tmp_path / "root" / "small"
-    place.mkdir(parents=True)
+    files = LocalFiles(tmp_path / "root")
+    files.root.mkdir()
+    files.make_folder("small")
     try:
-        _files.mount_small(place, 1 << 20, like=tmp_path)
+        files.mount_small("small", 1 << 20)
     except FaultError as error:
         pytest.skip(str(error))
-    assert _files.mounted(place)
-    assert reaper.destroy(tmp_path / "root") == []
-    assert not _files.mounted(place)
+    assert files.mounted("small")
+    assert reaper.destroy(files.root) == []
+    assert not files.mounted("small")

@@ -13,44 +13,86 @@ from harness.faultfacts import catalogue
 from harness.faults._pages import (
     DAMAGE,
     PAGE_BYTES,
+    SEGMENT_PAGES,
     Relation,
     count_pages,
     damage_pages,
     read_pages,
     restore_pages,
+    segments,
+    write_pages,
 )
 from harness.probes.postgres import month_of_bounds
+from harness.stacks.local_files import LocalFiles
 from harness.values import Month
 
 RELATION = Relation(1, "public", "t", "base/1/2")
 
 
 @pytest.fixture
-def data_dir(tmp_path: Path) -> Path:
+def files(tmp_path: Path) -> LocalFiles:
     file = tmp_path / RELATION.path
     file.parent.mkdir(parents=True)
     file.write_bytes(b"".join(bytes([page + 1]) * PAGE_BYTES for page in range(4)))
-    return tmp_path
+    return LocalFiles(tmp_path)
 
 
-def test_restore_brings_back_the_saved_bytes_of_damaged_pages(data_dir: Path) -> None:
-    before = (data_dir / RELATION.path).read_bytes()
-    saved = read_pages(data_dir, RELATION, [1, 3])
-    damage_pages(data_dir, RELATION, [1, 3])
-    assert (data_dir / RELATION.path).read_bytes() != before
-    assert restore_pages(data_dir, RELATION, [1, 3], saved) == [1, 3]
-    assert (data_dir / RELATION.path).read_bytes() == before
+def test_restore_brings_back_the_saved_bytes_of_damaged_pages(files: LocalFiles) -> None:
+    before = (files.root / RELATION.path).read_bytes()
+    saved = read_pages(files, RELATION, [1, 3])
+    damage_pages(files, RELATION, [1, 3])
+    assert (files.root / RELATION.path).read_bytes() != before
+    assert restore_pages(files, RELATION, [1, 3], saved) == [1, 3]
+    assert (files.root / RELATION.path).read_bytes() == before
 
 
-def test_restore_leaves_a_page_that_was_written_since(data_dir: Path) -> None:
-    saved = read_pages(data_dir, RELATION, [0, 1])
-    damage_pages(data_dir, RELATION, [0])
-    with (data_dir / RELATION.path).open("r+b") as file:
+def test_restore_leaves_a_page_that_was_written_since(files: LocalFiles) -> None:
+    saved = read_pages(files, RELATION, [0, 1])
+    damage_pages(files, RELATION, [0])
+    with (files.root / RELATION.path).open("r+b") as file:
         file.seek(PAGE_BYTES)
         file.write(b"newer")
-    assert restore_pages(data_dir, RELATION, [0, 1], saved) == [0]
-    assert read_pages(data_dir, RELATION, [1]).startswith(b"newer")
-    assert restore_pages(data_dir, RELATION, [0, 1], saved) == []
+    assert restore_pages(files, RELATION, [0, 1], saved) == [0]
+    assert read_pages(files, RELATION, [1]).startswith(b"newer")
+    assert restore_pages(files, RELATION, [0, 1], saved) == []
+
+
+def test_pages_lie_in_files_of_a_gigabyte_and_are_taken_from_each_in_the_order_asked_for(tmp_path: Path) -> None:
+    files = LocalFiles(tmp_path)
+    (tmp_path / RELATION.path).parent.mkdir(parents=True)
+    # Sparse, so that a gigabyte takes no room.
+    for path, count in ((RELATION.path, SEGMENT_PAGES), (f"{RELATION.path}.1", 2)):
+        with (tmp_path / path).open("wb") as file:
+            file.truncate(count * PAGE_BYTES)
+    assert segments(files, RELATION) == [RELATION.path, f"{RELATION.path}.1"]
+    assert count_pages(files, RELATION) == SEGMENT_PAGES + 2
+    last, first = SEGMENT_PAGES - 1, SEGMENT_PAGES
+    blocks = [first, last, first + 1]
+    pages = b"".join(bytes([number]) * PAGE_BYTES for number in (7, 8, 9))
+    write_pages(files, RELATION, blocks, pages)
+    assert read_pages(files, RELATION, blocks) == pages
+    assert files.read(RELATION.path, last * PAGE_BYTES) == bytes([8]) * PAGE_BYTES
+    assert files.read(f"{RELATION.path}.1") == bytes([7]) * PAGE_BYTES + bytes([9]) * PAGE_BYTES
+    damage_pages(files, RELATION, [last, first])
+    assert restore_pages(files, RELATION, blocks, pages) == [first, last]
+    assert read_pages(files, RELATION, blocks) == pages
+
+
+def test_restore_writes_over_pages_that_are_torn_as_given_and_over_no_other(files: LocalFiles) -> None:
+    saved = read_pages(files, RELATION, [0, 1])
+    torn = bytes(2 * PAGE_BYTES)
+    write_pages(files, RELATION, [0], torn)
+    assert restore_pages(files, RELATION, [0, 1], saved, torn) == [0]
+    assert read_pages(files, RELATION, [0, 1]) == saved
+
+
+def test_restore_leaves_a_page_that_the_file_no_longer_has(files: LocalFiles) -> None:
+    saved = read_pages(files, RELATION, [2, 3])
+    damage_pages(files, RELATION, [2, 3])
+    with (files.root / RELATION.path).open("r+b") as file:
+        file.truncate(3 * PAGE_BYTES)
+    assert restore_pages(files, RELATION, [2, 3], saved) == [2]
+    assert count_pages(files, RELATION) == 3
 
 
 def test_damaged_header_has_flags_that_no_page_has() -> None:
@@ -58,7 +100,7 @@ def test_damaged_header_has_flags_that_no_page_has() -> None:
 
 
 def test_pages_of_a_missing_file_are_none(tmp_path: Path) -> None:
-    assert count_pages(tmp_path, RELATION) == 0
+    assert count_pages(LocalFiles(tmp_path), RELATION) == 0
 
 
 @pytest.mark.parametrize(
