@@ -72,7 +72,10 @@ class ScenarioItem(pytest.Item):
         """Wait for the verdict; raise :class:`NotPassed` for all but PASS."""
         from .values import Verdict
 
-        result = _suite_of(self.session).result(self.scenario)
+        suite = _suite_of(self.session)
+        if suite.why_skipped(self.scenario):
+            pytest.skip(suite.why_skipped(self.scenario))
+        result = suite.result(self.scenario)
         self.user_properties += [("requirement", requirement) for requirement in self.scenario.requirements]
         self.user_properties.append(("report", str(result.folder / "report.html")))
         if result.verdict is not Verdict.PASS:
@@ -160,6 +163,10 @@ class _Suite:
         self._task: asyncio.Task[object] | None = None
         self._thread = threading.Thread(target=self._run, name="harness-suite")
         self._thread.start()
+
+    def why_skipped(self, scenario: Scenario) -> str:
+        """Say what this machine lacks for the scenario and how to get it; empty when it can be played."""
+        return self._session.why_skipped(scenario)
 
     def result(self, scenario: Scenario) -> RunResult:
         """Wait for one result; raises what the suite raised."""

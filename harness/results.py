@@ -10,7 +10,7 @@ from .rundata import Run
 from .scenario import Scenario
 from .values import Verdict
 
-__all__ = ["NOT_BEGUN", "Clocks", "RunResult", "SuiteResult", "Waits"]
+__all__ = ["NOT_BEGUN", "Clocks", "RunResult", "Skipped", "SuiteResult", "Waits"]
 
 NOT_BEGUN = "not-begun"
 """The check of a run that the suite's own bounds kept from beginning; it says why."""
@@ -77,6 +77,14 @@ class RunResult:
 
 
 @dataclass(frozen=True)
+class Skipped:
+    """A scenario that this machine cannot play: what it lacks, and how to get it."""
+
+    scenario: Scenario
+    reason: str
+
+
+@dataclass(frozen=True)
 class SuiteResult:
     """All runs of one command."""
 
@@ -85,6 +93,7 @@ class SuiteResult:
     runs: tuple[RunResult, ...]
     seconds: float
     jobs: int
+    skipped: tuple[Skipped, ...] = ()
 
     @property
     def verdict(self) -> Verdict:

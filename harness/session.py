@@ -19,9 +19,10 @@ from .guard import refuse_when_halted
 from .history import FILE_NAME
 from .judging import judge_again, load_run
 from .report.base import write_all, write_suite
-from .results import RunResult, SuiteResult
+from .results import RunResult, Skipped, SuiteResult
 from .runner import RunObserver
 from .scenario import Scenario
+from .stacks import host
 from .stacks.base import Environment, Stack
 from .stacks.cache import user_cache
 from .stacks.embedded import EmbeddedOptions, EmbeddedStack
@@ -220,16 +221,29 @@ class Session:
                 f"name one of these {len(scenarios)}."
             )
         started = time.monotonic()
-        await self.prepare()
-        runs = await self.suite_runner.run_all(scenarios)
-        return self.summarize(runs, time.monotonic() - started)
+        skipped = [Skipped(one, self.why_skipped(one)) for one in scenarios if self.why_skipped(one)]
+        chosen = [one for one in scenarios if not self.why_skipped(one)]
+        runs: Sequence[RunResult] = ()
+        if chosen:
+            await self.prepare()
+            runs = await self.suite_runner.run_all(chosen)
+        return self.summarize(runs, time.monotonic() - started, skipped)
 
-    def summarize(self, runs: Sequence[RunResult], seconds: float) -> SuiteResult:
+    def why_skipped(self, scenario: Scenario) -> str:
+        """Say what this machine lacks for a scenario and how to get it; empty when it can be played.
+
+        Parts that run elsewhere are asked for what they give when they are first looked at.
+        """
+        return "" if self.target.external is not None else host.lacking(scenario.needs)
+
+    def summarize(self, runs: Sequence[RunResult], seconds: float, skipped: Sequence[Skipped] = ()) -> SuiteResult:
         """Write the suite's reports."""
         suite = new_run_id("suite")
         folder = self.options.reports.resolve() / suite
         folder.mkdir(parents=True)
-        result = SuiteResult(suite=suite, folder=folder, runs=tuple(runs), seconds=seconds, jobs=self.jobs)
+        result = SuiteResult(
+            suite=suite, folder=folder, runs=tuple(runs), seconds=seconds, jobs=self.jobs, skipped=tuple(skipped)
+        )
         write_suite(result, folder)
         return result
 

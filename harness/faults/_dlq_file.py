@@ -7,11 +7,9 @@ JSON with that member.
 from __future__ import annotations
 
 import ctypes
-import fcntl
 import os
 import re
 import sqlite3
-import struct
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -26,7 +24,6 @@ WRITTEN = ("", "-wal", "-journal")
 LARGEST_DISK_BYTES = 256 * 1024 * 1024
 """A file system larger than this is not the small one of a scenario, and is never filled."""
 
-_GETFLAGS, _SETFLAGS, _IMMUTABLE = 0x80086601, 0x40086602, 0x10
 _PIDFD_GETFD = 438
 _ID = re.compile(r'"event_id"\s*:\s*"([0-9A-Fa-f-]{36})"')
 _NAMES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
@@ -73,20 +70,6 @@ def writable_by(life: Life, descriptors: list[int]) -> list[int]:
     finally:
         os.close(pidfd)
     return taking
-
-
-def set_immutable(path: Path, *, immutable: bool) -> None:
-    """Set or clear the immutable flag, which stops writes by descriptors already open; raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        flags = bytearray(8)
-        fcntl.ioctl(descriptor, _GETFLAGS, flags)
-        now = int(struct.unpack("l", flags)[0])
-        due = now | _IMMUTABLE if immutable else now & ~_IMMUTABLE
-        if due != now:
-            fcntl.ioctl(descriptor, _SETFLAGS, struct.pack("l", due))
-    finally:
-        os.close(descriptor)
 
 
 def takes_writes(path: Path) -> bool:

@@ -27,6 +27,7 @@ from ..blast import BlastRadius, Dlq, Edge, Write
 from ..errors import DeadlineExceeded, FaultError, FaultNotConfirmed, HealFailed
 from ..fault import FAULTS, DestroyedRows, Scene
 from ..stacks.base import Capability, Environment
+from ..stacks.host import set_immutable
 from ..values import Month
 from . import _dlq_file, _dlq_locker
 from ._dlq_file import dlq_file, open_in
@@ -194,7 +195,7 @@ class DlqReadOnly:
     """
 
     name: ClassVar[str] = "dlq-read-only"
-    needs: ClassVar[frozenset[Capability]] = frozenset({Capability.DLQ_FILE})
+    needs: ClassVar[frozenset[Capability]] = frozenset({Capability.DLQ_FILE, Capability.IMMUTABLE})
     momentary: ClassVar[bool] = False
 
     def radius(self, environment: Environment) -> BlastRadius:
@@ -208,7 +209,7 @@ class DlqReadOnly:
         scene.ledger.save("files", [str(file) for file in files])
         try:
             for file in files:
-                _dlq_file.set_immutable(file, immutable=True)
+                set_immutable(file, immutable=True)
         except OSError as error:
             raise FaultError(
                 f"The queue cannot be made read-only: {error}. It needs root (CAP_LINUX_IMMUTABLE) and a file system "
@@ -231,7 +232,7 @@ class DlqReadOnly:
 
     async def heal(self, scene: Scene) -> None:
         """Clear the flags of the files that are still there."""
-        clear = partial(_dlq_file.set_immutable, immutable=False)
+        clear = partial(set_immutable, immutable=False)
         _undo(scene.ledger.load("files") or [], clear, "{file} is still immutable: {error}. Clear it with chattr -i.")
 
     async def probe(self, scene: Scene) -> bool:

@@ -85,7 +85,7 @@ async def _take_room(connection: AsyncConnection, children: Sequence[Child]) -> 
 class _Full:
     """What both share: how it shows."""
 
-    needs: ClassVar[frozenset[Capability]] = frozenset({Capability.SQL, Capability.FILES})
+    needs: ClassVar[frozenset[Capability]] = frozenset({Capability.SQL, Capability.FILES, Capability.MOUNT})
     momentary: ClassVar[bool] = False
 
     async def confirm(self, scene: Scene) -> str:
@@ -215,7 +215,9 @@ class FillDataDirectory(_Full):
     """
 
     name: ClassVar[str] = "fill-data-directory"
-    needs: ClassVar[frozenset[Capability]] = frozenset({Capability.SQL, Capability.FILES, Capability.KILLABLE_DATABASE})
+    needs: ClassVar[frozenset[Capability]] = frozenset(
+        {Capability.SQL, Capability.FILES, Capability.KILLABLE_DATABASE, Capability.MOUNT}
+    )
 
     def radius(self, environment: Environment) -> BlastRadius:
         """Declare every month, partial, and the restarts."""

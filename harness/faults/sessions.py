@@ -351,7 +351,24 @@ class TakeConnectionSlots:
         seen = await login_insert(scene, DAY)
         if seen.sqlstate != TOO_MANY:
             raise FaultNotConfirmed(f"An insert of the service's role was {seen}, where 53300 was due.")
+        slipped = await self._slipped(scene)
+        if slipped:
+            raise FaultNotConfirmed(f"{slipped} sessions of the service's role came in while the slots were taken.")
         return f"{len(_TAKEN.get(scene.ledger.folder, []))} slots taken; insert: {seen}"
+
+    async def _slipped(self, scene: Scene) -> int:
+        """End sessions whose login was under way when its role was limited, take their slots, and count them."""
+        role = scene.environment.database.service_role
+        async with admin(scene) as connection:
+            cursor = await connection.execute("SELECT count(*) FROM pg_stat_activity WHERE usename = %s", (role,))
+            row = await cursor.fetchone()
+            count = int(row[0]) if row is not None else 0
+            if count:
+                await set_limit(connection, role, 0)
+                await end_sessions(connection, role)
+                await self._take(scene)
+                await set_limit(connection, role, scene.ledger.load("limit"))
+        return count
 
     async def heal(self, scene: Scene) -> None:
         """Close or end the connections, drop their role, and see that the service's limit is its own."""

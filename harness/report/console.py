@@ -248,6 +248,8 @@ def _total_lines(suite: SuiteResult, cores: int) -> Iterable[Line]:
         plural = "s were" if skipped > 1 else " was"
         why = "the target lacks what they need; the reports list them"
         yield Line(f"  {skipped} check{plural} not made: {why}")
+    for skip in suite.skipped:
+        yield Line(f"  skipped: {skip.scenario.name} {skip.reason}", "", "unknown")
     waits = text.irreducible_seconds(suite.runs, cores)
     ratio = f", {suite.seconds / waits:.2f} times the waits" if waits > 0 else ""
     yield Line(

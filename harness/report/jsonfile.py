@@ -92,6 +92,7 @@ def suite_to_json(suite: SuiteResult) -> dict[str, Any]:
         "exit_code": int(decide(suite.runs)),
         "seconds": suite.seconds,
         "jobs": suite.jobs,
+        "skipped": [{"scenario": one.scenario.name, "reason": one.reason} for one in suite.skipped],
         "irreducible_seconds": irreducible_seconds(suite.runs, os.cpu_count() or 1),
         "runs": [
             {

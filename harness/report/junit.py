@@ -11,7 +11,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ..results import RunResult, SuiteResult
+from ..results import RunResult, Skipped, SuiteResult
 from ..rundata import Run
 from ..values import Verdict
 from .base import REPORTERS, SUITE_REPORTERS
@@ -50,7 +50,7 @@ class JunitSuiteReporter:
 
     def write(self, suite: SuiteResult, folder: Path) -> Path:
         """Write it; raises OSError."""
-        return _save(_suite(suite.suite, suite.runs, suite.seconds, ""), folder)
+        return _save(_suite(suite.suite, suite.runs, suite.seconds, "", suite.skipped), folder)
 
 
 REPORTERS.register(JunitReporter.name)(JunitReporter())
@@ -71,16 +71,22 @@ def _save(suite: ET.Element, folder: Path) -> Path:
     return path
 
 
-def _suite(name: str, results: Sequence[RunResult], seconds: float, stamp: str) -> ET.Element:
+def _suite(
+    name: str, results: Sequence[RunResult], seconds: float, stamp: str, skipped: Sequence[Skipped] = ()
+) -> ET.Element:
     suite = _element("testsuite", name=name, time=f"{seconds:.3f}")
     if stamp:
         suite.set("timestamp", xml_safe(stamp))
     for result in results:
         suite.append(_case(result))
-    suite.set("tests", str(len(results)))
+    for one in skipped:
+        case = _element("testcase", classname="scenarios", name=one.scenario.name, time="0.000")
+        case.append(_element("skipped", message=one.reason))
+        suite.append(case)
+    suite.set("tests", str(len(results) + len(skipped)))
     suite.set("failures", str(len(suite.findall("testcase/failure"))))
     suite.set("errors", str(len(suite.findall("testcase/error"))))
-    suite.set("skipped", "0")
+    suite.set("skipped", str(len(skipped)))
     return suite
 
 

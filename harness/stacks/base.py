@@ -31,11 +31,15 @@ class Capability(enum.StrEnum):
     DLQ_FILE = "dlq-file"
     SMALL_DISK = "small-disk"
     SERVICE_CLOCK = "service-clock"
+    MOUNT = "mount"
+    IMMUTABLE = "immutable"
 
 
 _REMEDIES = {
     Capability.DLQ_FILE: "the queue must be a SQLite file of a launched service: DLQ_URL = sqlite:///… in the target",
     Capability.SMALL_DISK: "it is mounted when the harness runs as root and the scenario sets HARNESS_SMALL_DISK_MB",
+    Capability.MOUNT: "run the harness as root, in a container with the capability SYS_ADMIN",
+    Capability.IMMUTABLE: "run the harness as root (CAP_LINUX_IMMUTABLE), with TMPDIR on ext4, xfs or btrfs",
     Capability.SERVICE_CLOCK: "apt-get install faketime, and the scenario must set HARNESS_CLOCK",
 }
 

@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 
 from ..errors import HarnessError, SetupError, UsageError
 from ..targets.model import Target
-from . import reaper, runner_root, service_extras
+from . import host, reaper, runner_root, service_extras
 from .attached import AttachedService
 from .base import Capability, Environment, StartTimings
 from .ports import PortReservation, reserve_given_port, reserve_port
@@ -303,7 +303,9 @@ class _Starter:
             Capability.LOGS: reads.logs,
             Capability.DLQ_FILE: service.dlq_file is not None,
         }
-        return frozenset(capability for capability, has in granted.items() if has)
+        # A small disk and a clock are granted to the service that asks for them (service_extras).
+        given = host.granted() & {Capability.MOUNT, Capability.IMMUTABLE}
+        return frozenset(capability for capability, has in granted.items() if has) | given
 
 
 def postgres_environment(root: Path) -> dict[str, str]:

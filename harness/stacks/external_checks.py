@@ -25,6 +25,7 @@ from ..probes.foreign import (
     server_facts,
 )
 from ..targets.model import External, Target
+from . import host
 from .base import Capability
 from .external_parts import pid_in
 from .service_process import ask_ready
@@ -182,6 +183,7 @@ def _capabilities(target: Target, settings: External, facts: ServerFacts) -> fro
         Capability.DLQ: target.reads.dlq,
         Capability.METRICS: target.reads.metrics,
         Capability.LOGS: target.reads.logs,
+        Capability.MOUNT: local and Capability.MOUNT in host.granted(),
     }
     return frozenset(capability for capability, has in granted.items() if has)
 

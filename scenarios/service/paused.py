@@ -13,6 +13,6 @@ SCENARIO = Scenario(
     claim="A service stopped with SIGSTOP and continued loses nothing that it answered, and works as before at once.",
     requirements=("S5",),
     # A request into the pause takes the client's whole time-out, so that only many writers meet it often.
-    load=Load(months=(DECEMBER, JANUARY), writers_per_month=50, rate_per_writer=2.0),
+    load=Load(months=(DECEMBER, JANUARY), writers_per_month=110, rate_per_writer=1.0, edge_rate_per_writer=0.5),
     schedule=Schedule.of(PauseService()),
 )

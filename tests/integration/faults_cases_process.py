@@ -5,32 +5,20 @@ What this machine cannot do is left out here and named in ``ELSEWHERE``, with th
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 from harness.fault import Fault
-from harness.faults._dlq_file import set_immutable
 from harness.faults.clock import ShiftClock
 from harness.faults.dlq import DlqDeleted, DlqDiskFull, DlqFull, DlqLocked, DlqReadOnly
 from harness.faults.limits import LimitDescriptors, LimitMemory
 from harness.faults.process import PauseService, RestartLoop, TerminateService
+from harness.stacks import host
+from harness.stacks.base import Capability
 from harness.stacks.service_extras import find_faketime
 from harness.values import Month
 
 DECEMBER = Month(2025, 12)
 
 
-def _immutable_works() -> bool:
-    with tempfile.NamedTemporaryFile() as file:
-        try:
-            set_immutable(Path(file.name), immutable=True)
-            set_immutable(Path(file.name), immutable=False)
-        except OSError:
-            return False
-    return True
-
-
-_READ_ONLY: tuple[Fault, ...] = (DlqReadOnly(),) if _immutable_works() else ()
+_READ_ONLY: tuple[Fault, ...] = (DlqReadOnly(),) if Capability.IMMUTABLE in host.granted() else ()
 _CLOCK: tuple[Fault, ...] = (ShiftClock(days=40), ShiftClock(days=-40)) if find_faketime() else ()
 
 CASES: tuple[Fault, ...] = (

@@ -1,0 +1,80 @@
+"""What this machine lets the harness do beside starting programs: mount, flag files, shift a process's clock.
+
+A scenario that needs what is lacking is skipped with the way to get it, since no service can be judged by it here.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import functools
+import os
+import shutil
+import struct
+import subprocess
+import tempfile
+from pathlib import Path
+
+from .base import Capability, remedy
+from .service_extras import find_faketime
+
+GETFLAGS, SETFLAGS, IMMUTABLE = 0x80086601, 0x40086602, 0x10
+"""FS_IOC_GETFLAGS, FS_IOC_SETFLAGS and FS_IMMUTABLE_FL of linux/fs.h on 64 bits."""
+
+OF_THE_HOST = frozenset({Capability.MOUNT, Capability.SMALL_DISK, Capability.IMMUTABLE, Capability.SERVICE_CLOCK})
+"""What only the machine can give."""
+
+
+@functools.cache
+def granted() -> frozenset[Capability]:
+    """Return those of :data:`OF_THE_HOST` that this machine gives, tried out and not guessed."""
+    given: set[Capability] = set()
+    if _mounts():
+        given |= {Capability.MOUNT, Capability.SMALL_DISK}
+    if _flags():
+        given.add(Capability.IMMUTABLE)
+    if find_faketime() is not None:
+        given.add(Capability.SERVICE_CLOCK)
+    return frozenset(given)
+
+
+def lacking(needs: frozenset[Capability]) -> str:
+    """Say what of ``needs`` this machine lacks and how to get it; empty when it lacks nothing."""
+    missing = (needs & OF_THE_HOST) - granted()
+    return f"needs {remedy(missing)}" if missing else ""
+
+
+def _mounts() -> bool:
+    program, unmount = shutil.which("mount"), shutil.which("umount")
+    if os.geteuid() != 0 or program is None or unmount is None:
+        return False
+    with tempfile.TemporaryDirectory(prefix="harness-mount-") as place:
+        done = subprocess.run(
+            [program, "-t", "tmpfs", "-o", "size=4k", "harness-try", place], check=False, capture_output=True
+        )
+        if done.returncode == 0:
+            subprocess.run([unmount, place], check=True, capture_output=True)
+        return done.returncode == 0
+
+
+def _flags() -> bool:
+    with tempfile.NamedTemporaryFile(prefix="harness-flag-") as file:
+        try:
+            set_immutable(Path(file.name), immutable=True)
+            set_immutable(Path(file.name), immutable=False)
+        except OSError:
+            return False
+    return True
+
+
+def set_immutable(path: Path, *, immutable: bool) -> None:
+    """Set or clear the immutable flag, which stops writes by descriptors already open; raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        flags = bytearray(8)
+        fcntl.ioctl(descriptor, GETFLAGS, flags)
+        now = int(struct.unpack("l", flags)[0])
+        due = now | IMMUTABLE if immutable else now & ~IMMUTABLE
+        if due != now:
+            fcntl.ioctl(descriptor, SETFLAGS, struct.pack("l", due))
+    finally:
+        os.close(descriptor)
