@@ -360,7 +360,10 @@ class TakeConnectionSlots:
         """End sessions whose login was under way when its role was limited, take their slots, and count them."""
         role = scene.environment.database.service_role
         async with admin(scene) as connection:
-            cursor = await connection.execute("SELECT count(*) FROM pg_stat_activity WHERE usename = %s", (role,))
+            # One whose login goes on ("starting", before PostgreSQL 18 none) may yet be refused, and mostly is.
+            cursor = await connection.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE usename = %s AND state <> 'starting'", (role,)
+            )
             row = await cursor.fetchone()
             count = int(row[0]) if row is not None else 0
             if count:
