@@ -125,14 +125,13 @@ class LocalFiles:
 
     def mount_small(self, path: str, size_bytes: int) -> None:
         """Mount a tmpfs at the folder; raises :class:`FaultError` without the right to."""
-        owner, program = self.root.stat(), shutil.which("mount")
+        place, owner, program = os.fspath(self._inner(path)), self.root.stat(), shutil.which("mount")
         if os.geteuid() != 0 or program is None:
             raise FaultError(
                 "A full disk needs a small file system of its own, and mounting one needs root and the mount program. "
                 "Run the harness as root (PostgreSQL is then run as an unprivileged user), or leave this scenario out."
             )
         options = f"size={size_bytes},mode=0700,uid={owner.st_uid},gid={owner.st_gid}"
-        place = os.fspath(self._inner(path))
         complaint = _complaint([program, "-t", "tmpfs", "-o", options, "harness-small", place])
         if complaint:
             raise FaultError(
