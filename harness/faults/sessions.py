@@ -369,7 +369,10 @@ class TakeConnectionSlots:
             if count:
                 await set_limit(connection, role, 0)
                 await end_sessions(connection, role)
-                await self._take(scene)
+        if count:
+            # With that connection closed: taken beside it, its own slot would be free afterwards, and the service's.
+            await self._take(scene)
+            async with admin(scene) as connection:
                 await set_limit(connection, role, scene.ledger.load("limit"))
         return count
 
