@@ -3,8 +3,8 @@
     python -m bench.faults [--repeats 3] [--pg-bindir DIR] [-k WORDS]
 
 Cases that stop or start a server (PostgreSQL 15 and 16 drop their buffers by a restart) are printed, but do not
-count: what they take is the server's.  Ends with 1 when the median
-over the others, each by its own median, is above 250 ms.
+count: what they take is the server's.  Ends with 1 when the median over the others, each by its own median, is above
+250 ms.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness._wait import wait_until
 from harness.fault import Fault
 from harness.faultfacts import facts_of
+from harness.faults._damage import can_evict
 from harness.faults.database import KillDatabase, StopDatabase
 from harness.faults.fullness import FillDataDirectory
 from harness.faults.process import CrashService, RestartLoop, TerminateService
 from harness.faults.server import KillBackend, SlowStart
-from harness.stacks.base import Capability
+from harness.nemesis import confirmed
+from harness.stacks.base import Capability, Environment
 from harness.stacks.service_extras import CLOCK
 from tests.integration.faults_lab import Lab, case_name, lab_environment, settled, undo_copy
 from tests.integration.test_faults_contract import FAULT_CASES
@@ -36,8 +37,6 @@ RESTARTING = frozenset(
         *(CrashService.name, TerminateService.name, RestartLoop.name),
     }
 )
-EVICTING_VERSION = 170000
-"""From here on PostgreSQL lets the buffers of a relation be dropped without a restart."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +55,9 @@ class Timed:
         return statistics.median(one + other for one, other in zip(self.inject_ms, self.confirm_ms, strict=True))
 
 
-def restarts(fault: Fault, version_num: int) -> bool:
+def restarts(fault: Fault, environment: Environment) -> bool:
     """Tell whether injecting is, for the most part, the stop or start of a server."""
-    return fault.name in RESTARTING or (Capability.FILES in fault.needs and version_num < EVICTING_VERSION)
+    return fault.name in RESTARTING or (Capability.FILES in fault.needs and not can_evict(environment))
 
 
 async def timed(lab: Lab, fault: Fault, repeats: int) -> Timed:
@@ -70,11 +69,7 @@ async def timed(lab: Lab, fault: Fault, repeats: int) -> Timed:
         try:
             await fault.inject(scene)
             injected = time.perf_counter()
-            await wait_until(
-                lambda scene=scene: fault.confirm(scene),  # type: ignore[misc]
-                what=f"the effect of {fault.name}",
-                deadline_seconds=10.0,
-            )
+            await confirmed(fault, scene)
             confirms.append((time.perf_counter() - injected) * 1000)
             injects.append((injected - began) * 1000)
         finally:
@@ -82,7 +77,7 @@ async def timed(lab: Lab, fault: Fault, repeats: int) -> Timed:
         await settled(fault, scene)
         await undo_copy(lab.environment)
     family = facts_of(fault.name, type(fault)).family
-    slow = restarts(fault, lab.environment.database.version_num)
+    slow = restarts(fault, lab.environment)
     return Timed(case_name(fault), family, slow, tuple(injects), tuple(confirms))
 
 

@@ -223,12 +223,9 @@ def _listing(what: str, scenarios: Path, reports: Path) -> list[tuple[str, str]]
         return [(name, scenario.claim) for name, scenario in load_scenarios(scenarios).items()]
     from . import checkers as _checkers  # noqa: F401  (fills the registry)
     from .checking import CHECKERS
+    from .faultfacts import first_paragraph
 
-    return [(name, _first_sentence(checker.__doc__)) for name, checker in CHECKERS.items()]
-
-
-def _first_sentence(text: str | None) -> str:
-    return " ".join((text or "").strip().split("\n\n")[0].split())
+    return [(name, first_paragraph(checker.__doc__)) for name, checker in CHECKERS.items()]
 
 
 def _import_faults() -> None:

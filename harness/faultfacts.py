@@ -52,6 +52,11 @@ class FaultFacts:
         return dataclasses.asdict(self)
 
 
+def first_paragraph(docstring: str | None) -> str:
+    """Return the first paragraph of a docstring as one line."""
+    return " ".join((docstring or "").strip().split("\n\n")[0].split())
+
+
 def facts_of(name: str, kind: type[Fault]) -> FaultFacts:
     """Read one fault's class; raises :class:`UsageError` when it does not tell its effect, versions or family."""
     words = " ".join((kind.__doc__ or "").split())
@@ -66,7 +71,7 @@ def facts_of(name: str, kind: type[Fault]) -> FaultFacts:
         )
     return FaultFacts(
         name=name,
-        text=" ".join((kind.__doc__ or "").split("\n\n")[0].split()),
+        text=first_paragraph(kind.__doc__),
         family=family,
         needs=tuple(sorted(str(need) for need in kind.needs)),
         effect=told["Effect"],

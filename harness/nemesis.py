@@ -76,7 +76,7 @@ class Nemesis:
                 await fault.inject(scene)
                 scene.ledger.mark(EntryState.INJECTED)
                 self._mark(number, FaultStep.INJECTED)
-                evidence = await self._confirmed(fault, scene)
+                evidence = await confirmed(fault, scene)
         except Exception as error:  # noqa: BLE001  (whatever went wrong, the fault is healed and the run UNKNOWN)
             reason = _said(error) or f"no effect within {INJECT_DEADLINE_SECONDS:g} s"
             self._mark(number, FaultStep.NOT_CONFIRMED, reason)
@@ -129,27 +129,6 @@ class Nemesis:
             except Exception as error:  # noqa: BLE001  (the heals of other faults go on)
                 self._mark(number, FaultStep.HEAL_FAILED, _said(error))
 
-    async def _confirmed(self, fault: Fault, scene: Scene) -> str:
-        """Ask for the proof again for a while: on a busy machine one probe may time out by itself."""
-        last: list[FaultNotConfirmed] = []
-
-        async def ask() -> str:
-            try:
-                return await fault.confirm(scene)
-            except FaultNotConfirmed as error:
-                last[:] = [error]
-                return ""
-
-        try:
-            return await wait_until(
-                ask,
-                what=f"the effect of {fault.name}",
-                deadline_seconds=CONFIRM_DEADLINE_SECONDS,
-                interval_seconds=_CONFIRM_INTERVAL_SECONDS,
-            )
-        except DeadlineExceeded:
-            raise last[0] from None
-
     def _watch_service(self) -> None:
         """Record that the service lives another life, since its counters begin anew."""
         pid = self._environment.service.pid
@@ -166,6 +145,31 @@ class Nemesis:
             self._history.mark(lambda t: Destroyed(t, number, rows.event_ids, rows.restored))
 
         return record
+
+
+async def confirmed(fault: Fault, scene: Scene) -> str:
+    """Ask for the proof again for a while: on a busy machine one probe may time out by itself.
+
+    Returns the evidence; raises :class:`FaultNotConfirmed` with the last reason.
+    """
+    last: list[FaultNotConfirmed] = []
+
+    async def ask() -> str:
+        try:
+            return await fault.confirm(scene)
+        except FaultNotConfirmed as error:
+            last[:] = [error]
+            return ""
+
+    try:
+        return await wait_until(
+            ask,
+            what=f"the effect of {fault.name}",
+            deadline_seconds=CONFIRM_DEADLINE_SECONDS,
+            interval_seconds=_CONFIRM_INTERVAL_SECONDS,
+        )
+    except DeadlineExceeded:
+        raise last[0] from None
 
 
 def _said(error: Exception) -> str:

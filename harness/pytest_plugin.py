@@ -73,8 +73,9 @@ class ScenarioItem(pytest.Item):
         from .values import Verdict
 
         suite = _suite_of(self.session)
-        if suite.why_skipped(self.scenario):
-            pytest.skip(suite.why_skipped(self.scenario))
+        reason = suite.why_skipped(self.scenario)
+        if reason:
+            pytest.skip(reason)
         result = suite.result(self.scenario)
         self.user_properties += [("requirement", requirement) for requirement in self.scenario.requirements]
         self.user_properties.append(("report", str(result.folder / "report.html")))

@@ -221,8 +221,9 @@ class Session:
                 f"name one of these {len(scenarios)}."
             )
         started = time.monotonic()
-        skipped = [Skipped(one, self.why_skipped(one)) for one in scenarios if self.why_skipped(one)]
-        chosen = [one for one in scenarios if not self.why_skipped(one)]
+        skipped = [Skipped(one, reason) for one in scenarios if (reason := self.why_skipped(one))]
+        left_out = {skip.scenario.name for skip in skipped}
+        chosen = [one for one in scenarios if one.name not in left_out]
         runs: Sequence[RunResult] = ()
         if chosen:
             await self.prepare()

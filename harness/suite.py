@@ -91,7 +91,7 @@ class SuiteRunner:
         self._observer = observer
         self._run_observer = run_observer
         self._places = asyncio.Semaphore(max(1, options.jobs))
-        self._began = time.monotonic()
+        self._began = 0.0
         self._failed = ""
 
     async def run_all(self, scenarios: Sequence[Scenario]) -> list[RunResult]:

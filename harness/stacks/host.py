@@ -8,15 +8,16 @@ from __future__ import annotations
 import fcntl
 import functools
 import os
-import shutil
 import struct
-import subprocess
 import tempfile
 from pathlib import Path
 
+from ..errors import FaultError
 from .base import Capability, remedy
+from .local_files import LocalFiles
 from .service_extras import find_faketime
 
+_TRIED = "small"
 GETFLAGS, SETFLAGS, IMMUTABLE = 0x80086601, 0x40086602, 0x10
 """FS_IOC_GETFLAGS, FS_IOC_SETFLAGS and FS_IMMUTABLE_FL of linux/fs.h on 64 bits."""
 
@@ -44,16 +45,15 @@ def lacking(needs: frozenset[Capability]) -> str:
 
 
 def _mounts() -> bool:
-    program, unmount = shutil.which("mount"), shutil.which("umount")
-    if os.geteuid() != 0 or program is None or unmount is None:
-        return False
-    with tempfile.TemporaryDirectory(prefix="harness-mount-") as place:
-        done = subprocess.run(
-            [program, "-t", "tmpfs", "-o", "size=4k", "harness-try", place], check=False, capture_output=True
-        )
-        if done.returncode == 0:
-            subprocess.run([unmount, place], check=True, capture_output=True)
-        return done.returncode == 0
+    with tempfile.TemporaryDirectory(prefix="harness-mount-") as folder:
+        files = LocalFiles(Path(folder))
+        files.make_folder(_TRIED)
+        try:
+            files.mount_small(_TRIED, 1 << 20)
+        except FaultError:
+            return False
+        files.unmount(_TRIED)
+    return True
 
 
 def _flags() -> bool:

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-import tempfile
-from pathlib import Path
-
 import pytest
 
-from harness.errors import FaultError
 from harness.fault import Fault
 from harness.faults.files import MoveHeapFile, RemoveHeapFile, TruncateFiles, UnreadableHeapFile
 from harness.faults.fullness import FillDataDirectory, FillTablespace
 from harness.faults.replaced import ReplaceHeapFile
 from harness.faults.storage import TearPage, ZeroIndex
-from harness.stacks.local_files import LocalFiles
+from harness.stacks import host
 from tests.integration.faults_lab import DECEMBER
 
 STORAGE_CASES: tuple[Fault, ...] = (
@@ -42,15 +37,6 @@ def small_disk(request: pytest.FixtureRequest) -> None:
         pytest.skip(missing)
 
 
-@functools.cache
 def lacks_mount() -> str:
     """Return what keeps a small file system from being mounted here, nothing when one can be."""
-    with tempfile.TemporaryDirectory() as folder:
-        files = LocalFiles(Path(folder))
-        files.make_folder("small")
-        try:
-            files.mount_small("small", 1 << 20)
-        except FaultError as error:
-            return str(error)
-        files.unmount("small")
-    return ""
+    return host.lacking(FillTablespace.needs)
