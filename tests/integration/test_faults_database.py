@@ -7,10 +7,13 @@ import asyncio
 import psycopg
 import pytest
 
-from harness.fault import Fault
+from harness._wait import wait_until
+from harness.errors import FaultNotConfirmed
+from harness.fault import Fault, Scene
 from harness.faults import _holder, flapping, sessions
+from harness.faults._login import open_login
 from harness.faults.commit import CutCommit
-from harness.faults.sessions import TerminateBackends
+from harness.faults.sessions import TakeConnectionSlots, TerminateBackends
 from harness.faults.toxics import Slicer
 from harness.stacks.base import Environment
 from tests.integration import faults_lab
@@ -97,6 +100,40 @@ def test_writers_of_another_role_are_spared_by_the_end_of_the_services_sessions(
             await connection.execute("DELETE FROM audit_events WHERE correlation_id = 'writer'")
 
     lab.run(play())
+
+
+def test_a_session_of_the_service_that_slipped_in_is_no_proof_and_is_ended(lab: Lab) -> None:
+    async def play() -> None:
+        fault, scene = TakeConnectionSlots(), lab.scene()
+        try:
+            await fault.inject(scene)
+            await sessions._TAKEN[scene.ledger.folder].pop().close()
+            slipped = await logged_in(scene)
+            with pytest.raises(FaultNotConfirmed, match="1 sessions of the service's role came in"):
+                await fault.confirm(scene)
+            assert await fault.confirm(scene)
+            with pytest.raises(psycopg.OperationalError):
+                await slipped.execute("SELECT 1")
+            await slipped.close()
+        finally:
+            await fault.heal(scene)
+        await settled(fault, scene)
+
+    lab.run(play())
+
+
+async def logged_in(scene: Scene) -> psycopg.AsyncConnection:
+    """Log in as the service as soon as there is a slot for it."""
+
+    async def login() -> psycopg.AsyncConnection | None:
+        try:
+            return await open_login(scene)
+        except psycopg.OperationalError:
+            return None
+
+    found = await wait_until(login, what="a slot for the service", deadline_seconds=10)
+    assert found is not None
+    return found
 
 
 def test_slices_are_counted_as_toxiproxy_makes_them() -> None:
