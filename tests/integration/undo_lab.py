@@ -67,7 +67,6 @@ RUNNER = """
 import asyncio, json, sys
 from pathlib import Path
 import harness.faults
-from harness._wait import pause
 from harness.fault import fault_from_json
 from harness.history import Clock, History
 from harness.ledger import FOLDER, Holder, Ledger
@@ -90,7 +89,7 @@ async def main(target: str, folder: Path, faults: str) -> None:
             for number in range(len(schedule.steps)):
                 await nemesis.inject(number)
             print("injected", flush=True)
-            await pause(float(sys.argv[4]))
+            await asyncio.to_thread(sys.stdin.read)
             print("heals", flush=True)
             await nemesis.heal_all()
     print("ended", flush=True)
@@ -137,12 +136,13 @@ class UndoLab:
             check=False,
         )
 
-    def runner(self, name: str, faults: str, *, hold_seconds: float, **extra: str) -> subprocess.Popen[str]:
-        """Start a runner that injects faults, holds them, heals them, and does nothing else."""
+    def runner(self, name: str, faults: str, **extra: str) -> subprocess.Popen[str]:
+        """Start a runner that injects faults, holds them until its input ends, heals them, and does nothing else."""
         return subprocess.Popen(
-            [sys.executable, "-c", RUNNER, str(self.target), str(self.reports / name), faults, str(hold_seconds)],
+            [sys.executable, "-c", RUNNER, str(self.target), str(self.reports / name), faults],
             cwd=ROOT,
             env={**self.variables, **extra},
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
