@@ -21,9 +21,11 @@ from harness.stacks.toxiproxy_binary import PROGRAM, obtain_binary
 
 PROJECT = Path(harness.__file__).parent.parent
 
+# A shell without job control lets what it starts in the background ignore SIGINT, and that is inherited.
 RUNNER = """
-import asyncio, json, os, sys
+import asyncio, json, os, signal, sys
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)
 import harness
 from harness.stacks.embedded import EmbeddedStack
 from harness.targets.model import load_target
@@ -97,7 +99,7 @@ def test_a_killed_runner_leaves_no_process_port_or_directory(place: Path, number
     # A part that is stopped does not get away either.
     os.kill(reaper.processes_of(root)[0], signal.SIGSTOP)
     process.send_signal(number)
-    process.wait()
+    process.wait(timeout=60)
     process.stdout.close()
     wait_until_sync(lambda: not root.exists(), what="the reaper", deadline_seconds=15)
     assert reaper.processes_of(root) == []
@@ -119,7 +121,7 @@ def test_a_runner_killed_while_it_starts_leaves_nothing(place: Path) -> None:
         )
         root = roots(place)[0]
         process.kill()
-        process.wait()
+        process.wait(timeout=60)
         assert process.stdout is not None
         process.stdout.close()
         wait_until_sync(lambda: not roots(place), what="the reaper", deadline_seconds=15)
@@ -133,7 +135,7 @@ def test_a_runner_that_dies_with_its_reaper_is_swept_by_the_next(place: Path) ->
     for pid in reapers_of(root):
         os.kill(pid, signal.SIGKILL)
     process.kill()
-    process.wait()
+    process.wait(timeout=60)
     process.stdout.close()
     assert root.exists()
     assert reaper.processes_of(root)
@@ -178,7 +180,7 @@ def test_an_ordinary_user_starts_and_is_reaped_as_well(place: Path) -> None:
     pids = reaper.processes_of(root)
     assert {Path(f"/proc/{pid}").stat().st_uid for pid in pids} == {nobody.uid}
     process.kill()
-    process.wait()
+    process.wait(timeout=60)
     process.stdout.close()
     wait_until_sync(lambda: not root.exists(), what="the reaper", deadline_seconds=15)
     assert reaper.processes_of(root) == []
