@@ -113,7 +113,7 @@ def test_a_runner_killed_in_mid_fault_leaves_everything_whole(
     async def play() -> None:
         async with lab.writing():
             extra = {"HARNESS_WATCHDOG": "off"} if how == "by hand" else {}
-            process = lab.runner(name, as_json(faults), **extra)
+            process = lab.runner(name, as_json(faults), hold_seconds=60, **extra)
             await asyncio.to_thread(said_until, process, "begins")
             if how == "watchdog":
                 await asyncio.to_thread(said_until, process, "injected")
@@ -146,7 +146,7 @@ def test_a_runner_killed_in_mid_fault_leaves_everything_whole(
 def test_a_heal_that_fails_goes_on_is_reported_and_is_repeated(loop: asyncio.Runner, lab: UndoLab, whole: None) -> None:
     name = names()
     faults = as_json((DETACH, Latency(delay_ms=20)))
-    process = lab.runner(name, faults, HARNESS_WATCHDOG="off")
+    process = lab.runner(name, faults, hold_seconds=60, HARNESS_WATCHDOG="off")
     said_until(process, "injected")
     process.kill()
     process.communicate()
@@ -176,7 +176,7 @@ def test_a_heal_that_fails_goes_on_is_reported_and_is_repeated(loop: asyncio.Run
 
 def test_a_living_run_is_left_alone_and_takes_its_database(loop: asyncio.Runner, lab: UndoLab, whole: None) -> None:
     name = names()
-    process = lab.runner(name, as_json((Latency(delay_ms=20),)))
+    process = lab.runner(name, as_json((Latency(delay_ms=20),)), hold_seconds=60)
     said_until(process, "injected")
     healed = lab.harness("heal", "--reports", str(lab.reports))
     assert healed.returncode == 0

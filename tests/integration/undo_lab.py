@@ -64,7 +64,7 @@ WHERE l.locktype = 'relation' AND l.pid <> pg_backend_pid() AND a.usename IS DIS
   AND a.backend_type = 'client backend'
 """
 RUNNER = """
-import asyncio, json, sys
+import asyncio, json, select, sys
 from pathlib import Path
 import harness.faults
 from harness.fault import fault_from_json
@@ -89,7 +89,7 @@ async def main(target: str, folder: Path, faults: str) -> None:
             for number in range(len(schedule.steps)):
                 await nemesis.inject(number)
             print("injected", flush=True)
-            await asyncio.to_thread(sys.stdin.read)
+            await asyncio.to_thread(select.select, [sys.stdin], [], [], float(sys.argv[4]))
             print("heals", flush=True)
             await nemesis.heal_all()
     print("ended", flush=True)
@@ -136,10 +136,10 @@ class UndoLab:
             check=False,
         )
 
-    def runner(self, name: str, faults: str, **extra: str) -> subprocess.Popen[str]:
-        """Start a runner that injects faults, holds them until its input ends, heals them, and does nothing else."""
+    def runner(self, name: str, faults: str, *, hold_seconds: float, **extra: str) -> subprocess.Popen[str]:
+        """Start a runner that injects faults, holds them until its input ends or so long, and heals them again."""
         return subprocess.Popen(
-            [sys.executable, "-c", RUNNER, str(self.target), str(self.reports / name), faults],
+            [sys.executable, "-c", RUNNER, str(self.target), str(self.reports / name), faults, str(hold_seconds)],
             cwd=ROOT,
             env={**self.variables, **extra},
             stdin=subprocess.PIPE,
