@@ -23,7 +23,8 @@ from ._sql import uninterrupted
 from ._toxified import through
 
 _FLAPPING: dict[Path, asyncio.Task[None]] = {}
-_CONFIRM_SECONDS = 3.0
+_CONFIRM_SECONDS = 12.0
+"""Each time that the network comes, a service that connects anew with all its pool is in the way of the probe."""
 
 
 @FAULTS.register("flapping-proxy")
