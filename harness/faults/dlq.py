@@ -27,7 +27,7 @@ from ..blast import BlastRadius, Dlq, Edge, Write
 from ..errors import DeadlineExceeded, FaultError, FaultNotConfirmed, HealFailed
 from ..fault import FAULTS, DestroyedRows, Scene
 from ..stacks.base import Capability, Environment
-from ..stacks.host import set_immutable
+from ..stacks.reaper import set_immutable
 from ..values import Month
 from . import _dlq_file, _dlq_locker
 from ._dlq_file import dlq_file, open_in

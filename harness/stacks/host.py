@@ -5,21 +5,17 @@ A scenario that needs what is lacking is skipped with the way to get it, since n
 
 from __future__ import annotations
 
-import fcntl
 import functools
-import os
-import struct
 import tempfile
 from pathlib import Path
 
 from ..errors import FaultError
 from .base import Capability, remedy
 from .local_files import LocalFiles
+from .reaper import set_immutable
 from .service_extras import find_faketime
 
 _TRIED = "small"
-GETFLAGS, SETFLAGS, IMMUTABLE = 0x80086601, 0x40086602, 0x10
-"""FS_IOC_GETFLAGS, FS_IOC_SETFLAGS and FS_IMMUTABLE_FL of linux/fs.h on 64 bits."""
 
 OF_THE_HOST = frozenset({Capability.MOUNT, Capability.SMALL_DISK, Capability.IMMUTABLE, Capability.SERVICE_CLOCK})
 """What only the machine can give."""
@@ -64,17 +60,3 @@ def _flags() -> bool:
         except OSError:
             return False
     return True
-
-
-def set_immutable(path: Path, *, immutable: bool) -> None:
-    """Set or clear the immutable flag, which stops writes by descriptors already open; raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        flags = bytearray(8)
-        fcntl.ioctl(descriptor, GETFLAGS, flags)
-        now = int(struct.unpack("l", flags)[0])
-        due = now | IMMUTABLE if immutable else now & ~IMMUTABLE
-        if due != now:
-            fcntl.ioctl(descriptor, SETFLAGS, struct.pack("l", due))
-    finally:
-        os.close(descriptor)

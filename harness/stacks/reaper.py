@@ -11,9 +11,11 @@ The functions below are also what the runner itself uses to clean up.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
+import struct
 import sys
 import threading
 import time
@@ -27,6 +29,8 @@ _PROC = Path("/proc")
 _SHM = Path("/dev/shm")  # noqa: S108  (where the C library keeps POSIX shared memory)
 _IPC_RMID = 0
 _MNT_DETACH = 2
+_GETFLAGS, _SETFLAGS, _IMMUTABLE = 0x80086601, 0x40086602, 0x10
+"""FS_IOC_GETFLAGS, FS_IOC_SETFLAGS and FS_IMMUTABLE_FL of linux/fs.h on 64 bits."""
 
 
 def processes_of(root: Path) -> list[int]:
@@ -114,6 +118,33 @@ def unmount_all(root: Path) -> None:
             ctypes.CDLL(None).umount2(os.fsencode(place), _MNT_DETACH)
 
 
+def set_immutable(path: Path, *, immutable: bool) -> None:
+    """Set or clear the immutable flag, which stops writes by descriptors already open; raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        flags = bytearray(8)
+        fcntl.ioctl(descriptor, _GETFLAGS, flags)
+        now = int(struct.unpack("l", flags)[0])
+        due = now | _IMMUTABLE if immutable else now & ~_IMMUTABLE
+        if due != now:
+            fcntl.ioctl(descriptor, _SETFLAGS, struct.pack("l", due))
+    finally:
+        os.close(descriptor)
+
+
+def remove_tree(root: Path) -> None:
+    """Remove a directory with all in it, files too that a fault has made immutable; what will not go stays."""
+    shutil.rmtree(root, ignore_errors=True)
+    if not root.exists():
+        return
+    for path in root.rglob("*"):
+        # Not through a link, whose end is not ours.
+        if path.is_file() and not path.is_symlink():
+            with contextlib.suppress(OSError):
+                set_immutable(path, immutable=False)
+    shutil.rmtree(root, ignore_errors=True)
+
+
 def destroy(root: Path) -> list[str]:
     """Kill every process of ``root``, free its shared memory, remove the tree; return what would not go."""
     pids = processes_of(root)
@@ -123,7 +154,7 @@ def destroy(root: Path) -> list[str]:
     for pid_file in [*root.glob("*/postmaster.pid"), *root.glob("*/*/postmaster.pid")]:
         remove_shared_memory(pid_file.parent)
     unmount_all(root)
-    shutil.rmtree(root, ignore_errors=True)
+    remove_tree(root)
     if root.exists():
         left.append(f"directory {root}")
     return left

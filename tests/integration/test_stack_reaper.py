@@ -14,7 +14,8 @@ import pytest
 
 import harness
 from harness._wait import wait_until_sync
-from harness.stacks import reaper
+from harness.stacks import host, reaper
+from harness.stacks.base import Capability, remedy
 from harness.stacks.ports import is_listening, reserve_given_port
 from harness.stacks.runtime_user import RuntimeUser, runtime_user, unreachable_part
 from harness.stacks.toxiproxy_binary import PROGRAM, obtain_binary
@@ -144,6 +145,28 @@ def test_a_runner_that_dies_with_its_reaper_is_swept_by_the_next(place: Path) ->
     assert second.returncode == 0, out
     assert reaper.processes_of(root) == []
     assert roots(place) == []
+
+
+@pytest.mark.skipif(Capability.IMMUTABLE not in host.granted(), reason=remedy(frozenset({Capability.IMMUTABLE})))
+def test_a_killed_runner_leaves_no_file_that_a_fault_made_immutable(place: Path) -> None:
+    process = runner(place, "wait")
+    assert process.stdout is not None
+    root = Path(json.loads(process.stdout.readline())["root"])
+    queue = root / "e1/service/dlq.sqlite3"
+    outside = place / "outside"
+    outside.touch()
+    (root / "link").symlink_to(outside)
+    for path in (queue, outside):
+        reaper.set_immutable(path, immutable=True)
+    try:
+        process.kill()
+        process.wait(timeout=60)
+        process.stdout.close()
+        wait_until_sync(lambda: not root.exists(), what="the reaper", deadline_seconds=15)
+        with pytest.raises(PermissionError):
+            outside.write_text("what a link leads to stays as it was")
+    finally:
+        reaper.set_immutable(outside, immutable=False)
 
 
 def test_a_runner_that_ends_well_leaves_no_reaper(place: Path) -> None:
