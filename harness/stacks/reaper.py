@@ -15,6 +15,7 @@ import fcntl
 import os
 import shutil
 import signal
+import stat
 import struct
 import sys
 import threading
@@ -54,10 +55,10 @@ def processes_of(root: Path) -> list[int]:
 def parent_of(pid: int) -> int | None:
     """The parent of ``pid``, None when there is no such process or no ``/proc``."""
     try:
-        stat = (_PROC / str(pid) / "stat").read_text(errors="replace")
+        line = (_PROC / str(pid) / "stat").read_text(errors="replace")
     except OSError:
         return None
-    return int(stat.rpartition(")")[2].split()[1])
+    return int(line.rpartition(")")[2].split()[1])
 
 
 def kill_all(root: Path, deadline_seconds: float = 10.0) -> list[int]:
@@ -137,12 +138,18 @@ def remove_tree(root: Path) -> None:
     shutil.rmtree(root, ignore_errors=True)
     if not root.exists():
         return
-    for path in root.rglob("*"):
-        # Not through a link, whose end is not ours.
-        if path.is_file() and not path.is_symlink():
+    # What vanishes meanwhile, by another reaper of the same root, is nobody's error.
+    for folder, _, names in os.walk(root):
+        for name in names:
             with contextlib.suppress(OSError):
-                set_immutable(path, immutable=False)
+                _make_mutable(Path(folder, name))
     shutil.rmtree(root, ignore_errors=True)
+
+
+def _make_mutable(path: Path) -> None:
+    # Not through a link, whose end is not ours, and no pipe, which would be waited for.
+    if stat.S_ISREG(path.lstat().st_mode):
+        set_immutable(path, immutable=False)
 
 
 def destroy(root: Path) -> list[str]:
