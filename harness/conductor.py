@@ -128,7 +128,7 @@ class Conductor:
         if self._scenario.schedule.steps:
             await self._step(6, "heal all")
             probed = await self._nemesis.heal_all()
-            if probed is None and self._nemesis_played():
+            if self._nemesis.open_faults:
                 self._note("heal", "a fault was not healed; what follows says nothing about the service")
             elif probed is not None:
                 await self._outlast_edge(probed)
@@ -139,9 +139,6 @@ class Conductor:
         if self.confirmed:
             await self._enough(self._scenario.load.all_months)
         await self._recovered()
-
-    def _nemesis_played(self) -> bool:
-        return any(not step.fault.momentary for step in self._scenario.schedule.steps)
 
     async def _recovered(self) -> None:
         backlog = max((await self._steady.backlog(), 0))

@@ -1,7 +1,8 @@
 """Healing: undo what a run left, from its ledger alone, in another process than the one that did the damage.
 
-Faults are healed in the reverse order of their injection; one that fails keeps none of the others from it, and stays
-open for the next try.  Only once all are healed and their probes see health is the environment given free.
+Faults are healed in the reverse order of their injection; one that fails keeps none of the others from it, is tried
+again once another has been healed, and else stays open for the next time.  Only once all are healed and their probes
+see health is the environment given free.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from ._wait import wait_until
 from .errors import HarnessError, HealFailed, LedgerBusy, UsageError
 from .fault import DestroyedRows, Fault, Scene, fault_from_json, plan_of
 from .ledger import FOLDER, EntryState, Holder, Ledger, LedgerEntry, LedgerRecord, open_ledgers
-from .nemesis import HEAL_DEADLINE_SECONDS, PROBE_DEADLINE_SECONDS
+from .nemesis import HEAL_DEADLINE_SECONDS, PROBE_DEADLINE_SECONDS, heal_in_passes
 from .probes.foreign import end_leftovers
 from .stacks import external, runner_root
 from .stacks.base import Environment
@@ -105,10 +106,10 @@ async def _heal_external(ledger: Ledger, record: LedgerRecord, say: Say) -> bool
     artifacts = ledger.folder.parent
     environment = external.reopen(record.run, record.environment, artifacts)
     entries, well = _faults(ledger, environment, say)
-    healed, failed = await _heal_what_can_be(list(reversed(entries)), environment)
-    for item, why in failed:
+    healed, failed = await heal_in_passes(entries[::-1], lambda item: _heal(item, environment))
+    for item, error in failed:
         well = False
-        say(f"{item.name}: FAILED: {why}")
+        say(f"{item.name}: FAILED: {_said(error)}")
     for item in healed:
         try:
             await _probe(item)
@@ -140,27 +141,6 @@ def _faults(ledger: Ledger, environment: Environment, say: Say) -> tuple[list[_O
             well = False
             say(f"{entry.folder.name}: FAILED: {error} Heal it with the version of the harness that made it.")
     return found, well
-
-
-async def _heal_what_can_be(
-    left: Sequence[_Open], environment: Environment
-) -> tuple[Sequence[_Open], Sequence[tuple[_Open, str]]]:
-    """Heal in the order given, and those that failed again as long as another one's heal may have helped them.
-
-    A table with a damaged page, for one, cannot be attached before the page is repaired, whichever came first.
-    """
-    healed: list[_Open] = []
-    while True:
-        failed: list[tuple[_Open, str]] = []
-        for item in left:
-            try:
-                await _heal(item, environment)
-                healed.append(item)
-            except Exception as error:  # noqa: BLE001  (the heals of other faults go on)
-                failed.append((item, _said(error)))
-        if not failed or len(failed) == len(left):
-            return healed, failed
-        left = [item for item, _ in failed]
 
 
 async def _heal(item: _Open, environment: Environment) -> None:

@@ -1,13 +1,14 @@
 """Nemesis: plays the faults of a schedule and always undoes them.
 
 Each fault gets its own ledger entry before it is injected, and its marks on the run's clock.  Heals go on after
-one that fails; every one is recorded.
+one that fails, which is tried again once another has been healed; every one is recorded.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 from ._wait import wait_until
 from .blast import ServiceState
@@ -20,12 +21,40 @@ from .schedule import Schedule
 from .stacks.base import Environment
 from .values import Month
 
+Item = TypeVar("Item")
+
 INJECT_DEADLINE_SECONDS = 45.0
 HEAL_DEADLINE_SECONDS = 60.0
 PROBE_DEADLINE_SECONDS = 20.0
+EARLY_PROBE_SECONDS = 1.0
+"""How long a probe is asked while other faults are open, which may be what keeps it from seeing health."""
 CONFIRM_DEADLINE_SECONDS = 4.0
 _CONFIRM_INTERVAL_SECONDS = 0.2
 _PROBE_INTERVAL_SECONDS = 0.02
+
+
+async def heal_in_passes(
+    items: Sequence[Item], heal: Callable[[Item], Awaitable[None]]
+) -> tuple[Sequence[Item], Sequence[tuple[Item, Exception]]]:
+    """Heal in the order given, and what failed again, as long as a pass over it heals something.
+
+    A table with a damaged page, for one, cannot be attached before the page is repaired, whichever came first.  Every
+    pass but the last heals at least one, so there are no more passes than items.  Returns what was healed, in that
+    order, and what was not, with what its last try raised.
+    """
+    healed: list[Item] = []
+    left = items
+    while True:
+        failed: list[tuple[Item, Exception]] = []
+        for item in left:
+            try:
+                await heal(item)
+                healed.append(item)
+            except Exception as error:  # noqa: BLE001  (the heals of other faults go on)
+                failed.append((item, error))
+        if not failed or len(failed) == len(left):
+            return healed, failed
+        left = [item for item, _ in failed]
 
 
 class Nemesis:
@@ -45,7 +74,7 @@ class Nemesis:
 
     @property
     def open_faults(self) -> tuple[int, ...]:
-        """Faults that may still have an effect, in the order of their injection."""
+        """Faults that no probe has seen healed yet, in the order of their injection."""
         return tuple(self._open)
 
     def hurt_months(self) -> frozenset[Month] | None:
@@ -89,45 +118,81 @@ class Nemesis:
 
     async def heal(self, number: int) -> float | None:
         """Heal one fault and return the time of the first successful probe, None when it did not heal."""
+        try:
+            await self._heal(number)
+        except Exception:  # noqa: BLE001  (recorded; the heals of other faults go on)
+            return None
+        return await self._probed(number)
+
+    async def heal_all(self) -> float | None:
+        """Heal what is open, last injected first; return the last probe's time, None when any heal failed.
+
+        Each is probed as soon as it is healed, since recovery is timed from there.  Where a fault that is still open
+        may be in the way of the probe, it is asked again once all heals are over.
+        """
+        probes: list[float | None] = []
+
+        async def heal(number: int) -> None:
+            await self._heal(number)
+            if self._open != [number]:
+                probes.append(await self._probed_early(number))
+
+        healed, _ = await heal_in_passes(self.open_faults[::-1], heal)
+        probes += [await self._probed(number) for number in healed if number in self._open]
+        times = [probe for probe in probes if probe is not None]
+        return max(times) if times and not self._open else None
+
+    async def undo(self) -> None:
+        """Heal what is open on the way out of a run that broke off; every heal is marked as usual."""
+
+        async def heal(number: int) -> None:
+            await self._heal(number, probed_later=False)
+            self._open.remove(number)
+
+        await heal_in_passes(self.open_faults[::-1], heal)
+
+    async def _heal(self, number: int, *, probed_later: bool = True) -> None:
+        """Heal one fault and mark it; raises what the heal raised.  Without a probe the ledger takes its word."""
         fault, scene = self._faults[number], self._scenes[number]
         self._mark(number, FaultStep.HEALING)
         try:
             async with asyncio.timeout(HEAL_DEADLINE_SECONDS):
                 await fault.heal(scene)
-            self._watch_service()
-            self._mark(number, FaultStep.HEALED)
-            if number in self._open:
-                self._open.remove(number)
-            await wait_until(
-                lambda: fault.probe(scene),
-                what=f"{fault.name} to be healed, as a probe of the harness sees it",
-                deadline_seconds=PROBE_DEADLINE_SECONDS,
-                interval_seconds=_PROBE_INTERVAL_SECONDS,
-            )
-            scene.ledger.mark(EntryState.HEALED)
-        except Exception as error:  # noqa: BLE001  (the heals of other faults go on)
+            if not probed_later:
+                scene.ledger.mark(EntryState.HEALED)
+        except Exception as error:
             self._mark(number, FaultStep.HEAL_FAILED, _said(error) or f"took over {HEAL_DEADLINE_SECONDS:g} s")
+            raise
+        self._watch_service()
+        self._mark(number, FaultStep.HEALED)
+
+    async def _probed_early(self, number: int) -> float | None:
+        """Return the time of a successful probe if one comes soon; that none does is no failure yet."""
+        try:
+            return await self._see_health(number, EARLY_PROBE_SECONDS)
+        except Exception:  # noqa: BLE001  (asked again)
             return None
+
+    async def _probed(self, number: int) -> float | None:
+        """Return the time of the first successful probe, None (and a mark that says why) when none came."""
+        try:
+            return await self._see_health(number, PROBE_DEADLINE_SECONDS)
+        except Exception as error:  # noqa: BLE001  (the heals of other faults go on)
+            self._mark(number, FaultStep.HEAL_FAILED, _said(error))
+            return None
+
+    async def _see_health(self, number: int, deadline_seconds: float) -> float:
+        fault, scene = self._faults[number], self._scenes[number]
+        await wait_until(
+            lambda: fault.probe(scene),
+            what=f"{fault.name} to be healed, as a probe of the harness sees it",
+            deadline_seconds=deadline_seconds,
+            interval_seconds=_PROBE_INTERVAL_SECONDS,
+        )
+        scene.ledger.mark(EntryState.HEALED)
+        if number in self._open:
+            self._open.remove(number)
         return self._mark(number, FaultStep.PROBED)
-
-    async def heal_all(self) -> float | None:
-        """Heal what is open, last injected first; return the last probe's time, None when any heal failed."""
-        probes = [await self.heal(number) for number in reversed(self.open_faults)]
-        times = [probe for probe in probes if probe is not None]
-        return max(times) if times and len(times) == len(probes) else None
-
-    async def undo(self) -> None:
-        """Heal what is open on the way out of a run that broke off; every heal is marked as usual."""
-        for number in reversed(self.open_faults):
-            self._mark(number, FaultStep.HEALING)
-            try:
-                async with asyncio.timeout(HEAL_DEADLINE_SECONDS):
-                    await self._faults[number].heal(self._scenes[number])
-                self._open.remove(number)
-                self._scenes[number].ledger.mark(EntryState.HEALED)
-                self._mark(number, FaultStep.HEALED)
-            except Exception as error:  # noqa: BLE001  (the heals of other faults go on)
-                self._mark(number, FaultStep.HEAL_FAILED, _said(error))
 
     def _watch_service(self) -> None:
         """Record that the service lives another life, since its counters begin anew."""

@@ -66,7 +66,11 @@ class Operation:
 
 @dataclass(frozen=True)
 class FaultWindow:
-    """One fault of the run on the clock; a mark that never came is None."""
+    """One fault of the run on the clock; a mark that never came is None.
+
+    ``healing`` is the first try to heal, which may have undone a part already, and ``healed`` the one that succeeded.
+    ``failed_heals`` are the reasons of those that did not: nothing but a story once a later probe saw health.
+    """
 
     fault: int
     name: str
@@ -79,6 +83,7 @@ class FaultWindow:
     probed: float | None = None
     problem: str = ""
     evidence: str = ""
+    failed_heals: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -158,15 +163,6 @@ def _operations(records: Iterable[ev.Record]) -> Iterable[Operation]:
             yield Operation(*sent, *ended, of=record.of)
 
 
-_STEP_FIELDS = {
-    ev.FaultStep.INJECTED: "injected",
-    ev.FaultStep.CONFIRMED: "confirmed",
-    ev.FaultStep.HEALING: "healing",
-    ev.FaultStep.HEALED: "healed",
-    ev.FaultStep.PROBED: "probed",
-}
-
-
 def _windows(records: Iterable[ev.Record]) -> Iterable[FaultWindow]:
     windows: dict[int, FaultWindow] = {}
     for mark in records:
@@ -175,15 +171,34 @@ def _windows(records: Iterable[ev.Record]) -> Iterable[FaultWindow]:
         if mark.step is ev.FaultStep.INJECTING:
             windows[mark.fault] = FaultWindow(mark.fault, mark.name, radius_from_json(mark.radius_json), mark.t)
         elif mark.fault in windows:
-            changes: dict[str, float | str] = {}
-            if mark.step in _STEP_FIELDS:
-                changes[_STEP_FIELDS[mark.step]] = mark.t
-            else:
-                changes["problem"] = f"{mark.step}: {mark.detail}"
-            if mark.step is ev.FaultStep.CONFIRMED:
-                changes["evidence"] = mark.detail
-            windows[mark.fault] = dataclasses.replace(windows[mark.fault], **changes)  # type: ignore[arg-type]
+            windows[mark.fault] = _marked(windows[mark.fault], mark)
     return windows.values()
+
+
+def _marked(window: FaultWindow, mark: ev.FaultMark) -> FaultWindow:
+    match mark.step:
+        case ev.FaultStep.INJECTED:
+            return dataclasses.replace(window, injected=mark.t)
+        case ev.FaultStep.CONFIRMED:
+            return dataclasses.replace(window, confirmed=mark.t, evidence=mark.detail)
+        case ev.FaultStep.HEALING if window.healing is None:
+            return dataclasses.replace(window, healing=mark.t)
+        case ev.FaultStep.HEALED:
+            return dataclasses.replace(window, healed=mark.t)
+        case ev.FaultStep.PROBED:
+            return dataclasses.replace(window, probed=mark.t, problem=_refusal(window))
+        case ev.FaultStep.HEAL_FAILED:
+            told = (*window.failed_heals, mark.detail)
+            problem = _refusal(window) or f"{mark.step}: {mark.detail}"
+            return dataclasses.replace(window, problem=problem, failed_heals=told)
+        case ev.FaultStep.NOT_CONFIRMED:
+            return dataclasses.replace(window, problem=f"{mark.step}: {mark.detail}")
+    return window
+
+
+def _refusal(window: FaultWindow) -> str:
+    """Why the fault was not confirmed, which no heal mends; empty when it was."""
+    return window.problem if window.problem.startswith(ev.FaultStep.NOT_CONFIRMED) else ""
 
 
 def radius_from_json(text: str) -> BlastRadius:

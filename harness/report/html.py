@@ -176,7 +176,9 @@ def _window_row(window: FaultWindow) -> Sequence[str]:
     months = window.radius.months
     reach = "all" if months is None else ", ".join(sorted(month.label for month in months))
     times = (window.injecting, window.confirmed, window.healing, window.healed, window.probed)
-    evidence = f"{window.evidence} {window.problem}".strip() or text.NONE
+    tries = f"(healed by try {len(window.failed_heals) + 1}; before: {'; '.join(window.failed_heals)})"
+    again = tries if window.failed_heals and window.probed is not None else ""
+    evidence = " ".join(part for part in (window.evidence, window.problem, again) if part) or text.NONE
     title = f"{window.fault} {window.name}"
     return (title, reach, window.radius.write.value, *(text.seconds_text(t) for t in times), evidence)
 

@@ -195,6 +195,7 @@ def _window(window: FaultWindow) -> dict[str, Any]:
         "healed": window.healed,
         "probed": window.probed,
         "problem": window.problem,
+        "failed_heals": list(window.failed_heals),
         "evidence": window.evidence,
     }
 

@@ -1,0 +1,216 @@
+"""The nemesis heals whatever order the damage needs, says what failed, and the judge believes the last word only."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar, cast
+
+import pytest
+
+from harness import events as ev
+from harness import nemesis as nemesis_module
+from harness.blast import BlastRadius, Write
+from harness.errors import HealFailed
+from harness.events import FaultMark, FaultStep
+from harness.fault import FAULTS, Scene
+from harness.history import Clock, History, read_history
+from harness.ledger import FOLDER, EntryState, Ledger
+from harness.nemesis import Nemesis, heal_in_passes
+from harness.oracle import Side, side_of
+from harness.rundata import FaultWindow, Run, build_run
+from harness.schedule import Schedule
+from harness.stacks.base import Capability, Environment
+from harness.targets.model import Limits
+from harness.values import Verdict
+from tests.unit.histories import DECEMBER, check, good
+
+BROKEN: set[str] = set()
+"""What the knots of one test have damaged."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Knot:
+    """Breaks ``thing``; it is mended only once ``after`` is whole, and seen whole only once ``seen_after`` is."""
+
+    name: ClassVar[str] = "knot"
+    needs: ClassVar[frozenset[Capability]] = frozenset()
+    momentary: ClassVar[bool] = False
+    thing: str
+    after: str = ""
+    seen_after: str = ""
+
+    def radius(self, environment: Environment) -> BlastRadius:
+        return BlastRadius(months=frozenset({DECEMBER}), write=Write.NO)
+
+    async def inject(self, scene: Scene) -> None:
+        BROKEN.add(self.thing)
+
+    async def confirm(self, scene: Scene) -> str:
+        return "broken"
+
+    async def heal(self, scene: Scene) -> None:
+        if self.after in BROKEN:
+            raise HealFailed(f"{self.thing} cannot be mended while {self.after} is broken")
+        BROKEN.discard(self.thing)
+
+    async def probe(self, scene: Scene) -> bool:
+        return not BROKEN & {self.thing, self.seen_after}
+
+
+@pytest.fixture(autouse=True)
+def knots(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A registry of this test's own that knows the knot, nothing broken, and no patience for what never comes."""
+    monkeypatch.setattr(FAULTS, "_things", dict(FAULTS.items()))
+    FAULTS.register(Knot.name)(Knot)
+    monkeypatch.setattr(nemesis_module, "EARLY_PROBE_SECONDS", 0.05)
+    monkeypatch.setattr(nemesis_module, "PROBE_DEADLINE_SECONDS", 0.1)
+    BROKEN.clear()
+    yield
+    BROKEN.clear()
+
+
+@dataclass
+class Played:
+    """What a schedule of knots left: whether all was seen healed, the marks, the windows, and the ledger."""
+
+    all_healed: bool
+    marks: list[tuple[str, FaultStep, str]]
+    run: Run
+    states: list[EntryState | None]
+
+    def window(self, thing: int) -> FaultWindow:
+        return self.run.windows[thing]
+
+    def steps(self, thing: str) -> list[FaultStep]:
+        """The marks of one knot from its first heal on."""
+        found = [step for name, step, _ in self.marks if name == thing]
+        return found[found.index(FaultStep.HEALING) :]
+
+
+def play(folder: Path, *knots: Knot, undo: bool = False) -> Played:
+    """Inject knots in turn and heal them, as a run does at its end, or (``undo``) when it broke off."""
+    environment = cast("Environment", SimpleNamespace(service=SimpleNamespace(pid=7)))
+    ledger = Ledger(folder / FOLDER)
+
+    async def heal(history: History) -> bool:
+        nemesis = Nemesis(environment, history, ledger, Schedule.of(*knots))
+        for number in range(len(knots)):
+            assert await nemesis.inject(number)
+        if undo:
+            await nemesis.undo()
+            return not nemesis.open_faults
+        probed = await nemesis.heal_all()
+        assert (probed is None) == bool(nemesis.open_faults)
+        return probed is not None
+
+    with closing(History(folder, Clock())) as history:
+        history.add(ev.RunStarted(0.0, "r", "s", 1, "2026-01-01T00:00:00+00:00", "{}", "t", {}))
+        healed = asyncio.run(heal(history))
+    records = read_history(folder)
+    marks = [(knots[r.fault].thing, r.step, r.detail) for r in records if isinstance(r, FaultMark)]
+    return Played(healed, marks, build_run(records), [entry.state for entry in ledger.entries()])
+
+
+HEAP, TABLE = Knot(thing="heap", seen_after="table"), Knot(thing="table", after="heap")
+"""As a damaged page and a detached table: this can be attached only once that is repaired."""
+
+
+def test_a_heal_that_another_repair_makes_possible_is_tried_again_and_both_are_told(tmp_path: Path) -> None:
+    played = play(tmp_path, HEAP, TABLE)
+    assert played.all_healed
+    assert played.steps("table") == [
+        *(FaultStep.HEALING, FaultStep.HEAL_FAILED),
+        *(FaultStep.HEALING, FaultStep.HEALED, FaultStep.PROBED),
+    ]
+    assert played.steps("heap") == [FaultStep.HEALING, FaultStep.HEALED, FaultStep.PROBED]
+    assert played.states == [EntryState.HEALED, EntryState.HEALED]
+    assert [played.window(n).problem for n in (0, 1)] == ["", ""]
+    assert played.window(1).failed_heals == ("table cannot be mended while heap is broken",)
+
+
+def test_all_between_the_first_try_and_the_last_probe_is_an_edge(tmp_path: Path) -> None:
+    played = play(tmp_path, HEAP, TABLE)
+    window = played.window(1)
+    healing = next(r.t for r in played.run.of_kind(FaultMark) if r.step is FaultStep.HEALING)
+    assert window.healing == healing, "a try that failed may have undone a part already"
+    assert window.healed is not None
+    assert window.probed is not None
+    assert healing < window.healed < window.probed
+    operation = good().run().operations[0]
+    between = dataclasses.replace(operation, invoked=healing + 1e-5, completed=window.healed - 1e-5)
+    assert side_of(window, between, Limits()) is Side.EDGE
+
+
+def test_what_never_heals_stays_the_last_word_and_the_others_are_healed(tmp_path: Path) -> None:
+    played = play(tmp_path, Knot(thing="lost", after="lost"), Knot(thing="table", after="heap"), Knot(thing="heap"))
+    assert not played.all_healed
+    assert played.steps("lost").count(FaultStep.HEAL_FAILED) == 2, "no third pass after one that healed nothing"
+    assert played.steps("table")[-1] is FaultStep.PROBED
+    assert played.steps("heap")[-1] is FaultStep.PROBED
+    assert played.states == [EntryState.INJECTED, EntryState.HEALED, EntryState.HEALED]
+    assert played.window(0).problem == "heal-failed: lost cannot be mended while lost is broken"
+    assert played.window(0).healed is None
+
+
+def test_a_probe_that_another_fault_stands_in_the_way_of_is_asked_again_and_is_no_failure(tmp_path: Path) -> None:
+    played = play(tmp_path, Knot(thing="table"), Knot(thing="queue", seen_after="table"))
+    assert played.all_healed
+    assert played.steps("queue") == [FaultStep.HEALING, FaultStep.HEALED, FaultStep.PROBED]
+    order = [name for name, step, _ in played.marks if step is FaultStep.PROBED]
+    assert order == ["table", "queue"]
+
+
+def test_what_no_probe_ever_sees_healthy_is_told_and_stays_open_in_the_ledger(tmp_path: Path) -> None:
+    played = play(tmp_path, Knot(thing="lost", after="lost"), Knot(thing="queue", seen_after="lost"))
+    assert not played.all_healed
+    assert played.steps("queue") == [FaultStep.HEALING, FaultStep.HEALED, FaultStep.HEAL_FAILED]
+    assert played.states == [EntryState.INJECTED, EntryState.INJECTED]
+    assert "timed out" in played.window(1).problem
+
+
+def test_the_undo_of_a_run_that_broke_off_tries_again_as_well(tmp_path: Path) -> None:
+    played = play(tmp_path, HEAP, TABLE, undo=True)
+    assert played.all_healed
+    assert played.states == [EntryState.HEALED, EntryState.HEALED]
+    assert played.window(1).failed_heals
+    assert played.window(1).healed is not None
+
+
+def test_a_heal_that_failed_first_leaves_no_doubt_once_a_probe_saw_health() -> None:
+    history = good()
+    history.drop(FaultMark)
+    history.fault(healed=None, probed=None)
+    history.add(FaultMark(20.05, 0, "lock-partition", FaultStep.HEAL_FAILED, "not yet"))
+    for t, step in ((20.06, FaultStep.HEALING), (20.1, FaultStep.HEALED), (20.2, FaultStep.PROBED)):
+        history.add(FaultMark(t, 0, "lock-partition", step))
+    assert check("confirmed", history).verdict is Verdict.PASS
+    history.drop(FaultMark, lambda mark: mark.step is FaultStep.PROBED)
+    assert "not yet" in check("confirmed", history).unknowns[0]
+
+
+def test_passes_go_on_while_they_heal_something_and_keep_the_order() -> None:
+    tried: list[int] = []
+
+    async def heal(number: int) -> None:
+        tried.append(number)
+        if number != 0 and number - 1 in left:
+            raise HealFailed(f"{number} waits for {number - 1}")
+        left.remove(number)
+
+    left = {0, 1, 2, 9}
+    healed, failed = asyncio.run(heal_in_passes((2, 1, 0, 9), heal))
+    assert (list(healed), list(failed)) == ([0, 9, 1, 2], [])
+    assert tried == [2, 1, 0, 9, 2, 1, 2]
+
+    async def fail(number: int) -> None:
+        raise HealFailed(str(number))
+
+    healed, failed = asyncio.run(heal_in_passes((1, 2), fail))
+    assert not healed
+    assert [(number, str(error)) for number, error in failed] == [(1, "1"), (2, "2")]
