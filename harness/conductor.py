@@ -6,6 +6,8 @@ handful.  Edges are paced lower, since they may not outnumber what is judged.
 
 from __future__ import annotations
 
+import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
@@ -45,6 +47,29 @@ class LoadDriver(Protocol):
 
     def join(self, month: Month) -> None:
         """Add the writers of a month."""
+
+
+class _Drain:
+    """Watches the queue over a heal: it drains once there are fewer events than there were."""
+
+    def __init__(self, steady: SteadyState, healing: asyncio.Task[float | None]) -> None:
+        self._steady = steady
+        self._healing = healing
+        self._peak = 0
+        self._seen = False
+
+    async def healed(self) -> bool:
+        """Look at the queue, and tell whether the heals are over; their own deadlines see to that."""
+        await self.shrunk()
+        return self._healing.done()
+
+    async def shrunk(self) -> bool:
+        """Look at the queue, and tell whether it has shrunk since the first look."""
+        if not self._seen:
+            depth = await self._steady.backlog()
+            self._seen = 0 <= depth < self._peak
+            self._peak = max(self._peak, depth)
+        return self._seen
 
 
 StepHook = Callable[[int, str], Awaitable[None]]
@@ -94,6 +119,7 @@ class Conductor:
         """Inject and confirm every fault in turn, then let the load run into them."""
         self._open(Phase.DURING)
         steps = self._scenario.schedule.steps
+        healed: float | None = None
         for number, step in enumerate(steps):
             await self._step(5, f"about to inject {step.fault.name}")
             if step.after_events:
@@ -101,11 +127,15 @@ class Conductor:
                 await self._enough(self._scenario.load.months, minimum=step.after_events)
             self._load.set_edge(True)
             self._load.tally.unstable()
-            if not await self._nemesis.inject(number):
+            if step.after_healing:
+                healed = await self._heal_into_drain(step.after_healing)
+            if (step.after_healing and healed is None) or not await self._nemesis.inject(number):
                 self.confirmed = False
                 return
             if step.fault.momentary:
                 await self._outlast_edge(self._history.clock.now())
+        if healed is not None:
+            await self._outlast_edge(healed)
         if steps:
             await self._step(5, "injected and confirmed: look now")
         for month in self._scenario.load.late_months:
@@ -120,6 +150,25 @@ class Conductor:
             MIN_SCRAPES if self._reads.metrics and not self._nemesis.silences_service() else 0
         )
         await self._enough(self._scenario.load.all_months, latency=True, scrapes=scrapes)
+
+    async def _heal_into_drain(self, count: int) -> float | None:
+        """Heal the last faults and wait until the queue shrinks; the last probe's time, None when a heal failed.
+
+        The queue is looked at while they heal: by the time that a probe has seen health, it may be half drained.
+        """
+        async with asyncio.TaskGroup() as group:
+            healing = group.create_task(self._nemesis.heal_last(count))
+            drain = _Drain(self._steady, healing)
+            if self._reads.dlq:
+                await wait_until(drain.healed, what="the heals", deadline_seconds=math.inf)
+        probed = healing.result()
+        if probed is None or not self._reads.dlq:
+            return probed
+        try:
+            await wait_until(drain.shrunk, what="the queue to shrink", deadline_seconds=self._limits.recovery_seconds)
+        except DeadlineExceeded as error:
+            self._note("drain", f"{error}; the next fault strikes nevertheless")
+        return probed
 
     async def after(self) -> None:
         """Heal everything, outlast the recovery edge, and let the load prove health again."""

@@ -125,10 +125,17 @@ class Nemesis:
         return await self._probed(number)
 
     async def heal_all(self) -> float | None:
-        """Heal what is open, last injected first; return the last probe's time, None when any heal failed.
+        """Heal what is open, last injected first; return the last probe's time, None when any heal failed."""
+        return await self._heal_these(self.open_faults[::-1])
 
-        Each is probed as soon as it is healed, since recovery is timed from there.  Where a fault that is still open
-        may be in the way of the probe, it is asked again once all heals are over.
+    async def heal_last(self, count: int) -> float | None:
+        """Heal so many of the open faults, last injected first, and return as :meth:`heal_all` does."""
+        return await self._heal_these(self.open_faults[::-1][:count])
+
+    async def _heal_these(self, numbers: Sequence[int]) -> float | None:
+        """Heal in passes, and probe each as soon as it is healed, since recovery is timed from there.
+
+        Where a fault that is still open may be in the way of the probe, it is asked again once all heals are over.
         """
         probes: list[float | None] = []
 
@@ -137,10 +144,10 @@ class Nemesis:
             if self._open != [number]:
                 probes.append(await self._probed_early(number))
 
-        healed, _ = await heal_in_passes(self.open_faults[::-1], heal)
+        healed, _ = await heal_in_passes(numbers, heal)
         probes += [await self._probed(number) for number in healed if number in self._open]
         times = [probe for probe in probes if probe is not None]
-        return max(times) if times and not self._open else None
+        return max(times) if times and not set(numbers) & set(self._open) else None
 
     async def undo(self) -> None:
         """Heal what is open on the way out of a run that broke off; every heal is marked as usual."""

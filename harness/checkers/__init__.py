@@ -14,6 +14,7 @@ from . import (
     exhaustion,
     fallback,
     honest_status,
+    interrupted,
     isolation,
     logs,
     metrics,
@@ -39,6 +40,7 @@ DEFAULT_CHECKERS: tuple[str, ...] = (
     bounds.NAME,
     partition_hygiene.NAME,
 )
-"""What a scenario is judged by unless it says otherwise: all but ``exhaustion``, which needs an exhausted pool."""
+"""What a scenario is judged by unless it says otherwise: all but ``exhaustion`` and ``interrupted``, which
+need an exhausted pool and a drain that a fault met."""
 
-__all__ = ["DEFAULT_CHECKERS", "exhaustion"]
+__all__ = ["DEFAULT_CHECKERS", "exhaustion", "interrupted"]

@@ -75,6 +75,14 @@ class Stored:
             return None
         return after - self._skew if after - self._skew > LATE_SECONDS else None
 
+    def stored_at(self, operation: Operation) -> float | None:
+        """When, on the run's clock, the transaction began that stored the event; None when that is not known."""
+        began, identity = epoch(self._run), self.identity(operation)
+        if began is None or identity[0] in self._touched:
+            return None
+        times = [t for row in self.rows.get(identity, []) if (t := _moment(row.recorded_at)) is not None]
+        return min(times) - began - self._skew if times else None
+
     def _after_answer(self, operation: Operation) -> float | None:
         began = epoch(self._run)
         identity = self.identity(operation)

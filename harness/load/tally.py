@@ -28,16 +28,19 @@ class Tally:
         self._stable_since = 0.0
         self._all: Counter[Month] = Counter()
         self._strict: Counter[Month] = Counter()
+        self._strict_before: Counter[Month] = Counter()
         self._created: Counter[Month] = Counter()
 
     def open_phase(self) -> None:
         """Forget the counts of the phase before; nothing is strict until :meth:`stable`."""
         self._all.clear()
         self.unstable()
+        self._strict_before.clear()
 
     def unstable(self) -> None:
-        """An edge begins: what completes from now on is not strict."""
+        """An edge begins: what completes from now on is not strict, and a new count of what is begins after it."""
         self._stable_since = math.inf
+        self._strict_before += self._strict
         self._strict.clear()
         self._created.clear()
 
@@ -54,8 +57,9 @@ class Tally:
             self._created[month] += created
 
     def enough(self, months: tuple[Month, ...], minimum: int) -> bool:
-        """True when each month has ``minimum`` strict events and they are at least half of its phase."""
-        return all(self._strict[m] >= max(minimum, self._all[m] - self._strict[m]) for m in months)
+        """True when each month has ``minimum`` strict events since the last edge, and strict are half of its phase."""
+        strict = {month: self._strict[month] + self._strict_before[month] for month in months}
+        return all(self._strict[m] >= minimum and 2 * strict[m] >= self._all[m] for m in months)
 
     def created(self, months: tuple[Month, ...]) -> int:
         """Strict events answered 201 over these months."""

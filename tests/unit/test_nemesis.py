@@ -93,8 +93,8 @@ class Played:
         return found[found.index(FaultStep.HEALING) :]
 
 
-def play(folder: Path, *knots: Knot, undo: bool = False) -> Played:
-    """Inject knots in turn and heal them, as a run does at its end, or (``undo``) when it broke off."""
+def play(folder: Path, *knots: Knot, undo: bool = False, last: int = 0) -> Played:
+    """Inject knots in turn and heal them, as a run does at its end, the ``last`` alone, or as one that broke off."""
     environment = cast("Environment", SimpleNamespace(service=SimpleNamespace(pid=7)))
     ledger = Ledger(folder / FOLDER)
 
@@ -105,6 +105,8 @@ def play(folder: Path, *knots: Knot, undo: bool = False) -> Played:
         if undo:
             await nemesis.undo()
             return not nemesis.open_faults
+        if last:
+            return await nemesis.heal_last(last) is not None
         probed = await nemesis.heal_all()
         assert (probed is None) == bool(nemesis.open_faults)
         return probed is not None
@@ -180,6 +182,13 @@ def test_the_undo_of_a_run_that_broke_off_tries_again_as_well(tmp_path: Path) ->
     assert played.states == [EntryState.HEALED, EntryState.HEALED]
     assert played.window(1).failed_heals
     assert played.window(1).healed is not None
+
+
+def test_the_last_faults_alone_are_healed_where_a_step_asks_for_that(tmp_path: Path) -> None:
+    played = play(tmp_path, Knot(thing="slow"), Knot(thing="heap", seen_after="table"), Knot(thing="table"), last=2)
+    assert played.all_healed
+    assert [name for name, step, _ in played.marks if step is FaultStep.PROBED] == ["table", "heap"]
+    assert played.states == [EntryState.INJECTED, EntryState.HEALED, EntryState.HEALED]
 
 
 def test_a_heal_that_failed_first_leaves_no_doubt_once_a_probe_saw_health() -> None:

@@ -1,0 +1,178 @@
+"""A fault that strikes while the service recovers: as data, in the order of a run, and proved to have met the drain."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from harness import events as ev
+from harness._wait import pause
+from harness.conductor import Conductor
+from harness.errors import UsageError
+from harness.faults.partition import DetachPartition, LockPartition
+from harness.faults.process import CrashService
+from harness.history import Clock, History, read_history
+from harness.scenario import Load, Scenario
+from harness.schedule import Schedule, Step
+from harness.targets.model import Limits, Reads
+from harness.values import Verdict, utc_timestamp
+from tests.unit import histories
+from tests.unit.histories import DECEMBER, STARTED_AT, check, event_id, good
+
+DETACH, LOCK = DetachPartition(months=(DECEMBER,)), LockPartition(months=(DECEMBER,))
+STRUCK = Schedule((Step(DETACH), Step(LOCK, after_events=5, after_healing=1)))
+
+
+def test_a_schedule_comes_back_from_json_and_an_older_one_is_still_read() -> None:
+    assert Schedule.from_json(STRUCK.to_json()) == STRUCK
+    older = [{key: value for key, value in step.items() if key != "after_healing"} for step in STRUCK.to_json()]
+    assert [step.after_healing for step in Schedule.from_json(older).steps] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        (Step(DETACH, after_healing=1),),
+        (Step(DETACH), Step(LOCK, after_healing=2)),
+        (Step(DETACH), Step(LOCK, after_healing=-1)),
+        (Step(CrashService()), Step(LOCK, after_healing=1)),
+        (Step(DETACH), Step(CrashService(), after_healing=1), Step(LOCK, after_healing=1)),
+    ],
+)
+def test_a_step_cannot_have_more_healed_than_is_on(steps: tuple[Step, ...]) -> None:
+    with pytest.raises(UsageError, match="healed before it"):
+        Schedule(steps)
+
+
+@dataclass
+class Stage:
+    """What the conductor directs, writing down what it is told."""
+
+    depths: list[int]
+    heals: bool = True
+    healed_after: int = 0
+    told: list[str] = field(default_factory=list)
+    open_faults: tuple[int, ...] = ()
+
+    async def inject(self, number: int) -> bool:
+        self.told.append(f"inject {number}")
+        return True
+
+    async def heal_last(self, count: int) -> float | None:
+        self.told.append(f"heal {count}")
+        await pause(0.03 * self.healed_after)
+        return 0.0 if self.heals else None
+
+    async def backlog(self) -> int:
+        self.told.append("look")
+        return self.depths.pop(0) if len(self.depths) > 1 else self.depths[0]
+
+    async def step(self, number: int, text: str) -> None:
+        """Pause nowhere."""
+
+    def hurt_months(self) -> None:
+        """Say every month."""
+
+    def silences_service(self) -> bool:
+        return False
+
+    @property
+    def tally(self) -> Any:
+        def nothing(*_: object) -> None:
+            """Count nothing."""
+
+        ample = {"enough": lambda *_: True, "strict": lambda _: 999, "created": lambda _: 999}
+        return SimpleNamespace(open_phase=nothing, unstable=nothing, stable=nothing, **ample)
+
+    def set_edge(self, edge: bool) -> None:
+        """Pace nobody."""
+
+
+def directed(folder: Path, stage: Stage, *, dlq: bool = True) -> tuple[bool, list[str]]:
+    """Play the middle phase of a schedule with a step that strikes a recovery; return whether all bit, and notes."""
+    scenario = Scenario(name="s", claim="c.", requirements=(), load=Load(months=(DECEMBER,)), schedule=STRUCK)
+    target: Any = SimpleNamespace(limits=Limits(recovery_seconds=0.05), reads=Reads(dlq=dlq, metrics=False))
+    players: Any = stage
+    with closing(History(folder, Clock())) as history:
+        conductor = Conductor(scenario, target, history, players, players, players, players, stage.step)
+        asyncio.run(conductor.during())
+    return conductor.confirmed, [record.topic for record in read_history(folder) if isinstance(record, ev.Note)]
+
+
+def test_the_earlier_fault_is_healed_and_the_later_strikes_once_the_queue_shrinks(tmp_path: Path) -> None:
+    stage = Stage([5, 7, 7, 6, 1])
+    assert directed(tmp_path, stage) == (True, [])
+    assert [told for told in stage.told if told != "look"] == ["inject 0", "heal 1", "inject 1"]
+    assert stage.told.count("look") == 4
+
+
+def test_a_queue_that_shrank_while_the_heals_were_still_probed_is_not_waited_for(tmp_path: Path) -> None:
+    stage = Stage([7, 3, 0], healed_after=4)
+    assert directed(tmp_path, stage) == (True, [])
+    assert stage.told.count("look") == 2
+
+
+def test_a_queue_that_never_shrinks_is_noted_and_the_fault_strikes_nevertheless(tmp_path: Path) -> None:
+    stage = Stage([0])
+    assert directed(tmp_path, stage) == (True, ["drain"])
+    assert stage.told[-1] == "inject 1"
+
+
+def test_where_the_queue_cannot_be_read_the_fault_strikes_at_once(tmp_path: Path) -> None:
+    stage = Stage([9])
+    assert directed(tmp_path, stage, dlq=False) == (True, [])
+    assert stage.told == ["inject 0", "heal 1", "inject 1"]
+
+
+def test_a_fault_that_does_not_heal_ends_the_schedule(tmp_path: Path) -> None:
+    stage = Stage([9], heals=False)
+    assert directed(tmp_path, stage)[0] is False
+    assert [told for told in stage.told if told != "look"] == ["inject 0", "heal 1"]
+
+
+def struck(*stored: float, steps: Schedule = STRUCK) -> histories.History:
+    """A run whose queued events were stored at these times, by turns; a second fault struck from 20.5 to 22."""
+    history = good()
+    history.fault(number=1, injecting=20.5, injected=20.6, confirmed=20.7, healing=22, healed=22.1, probed=22.2)
+    answers = {r.op: r.status for r in history.records if isinstance(r, ev.Complete)}
+    for turn, op in enumerate(op for op in history.ops(DECEMBER, 10, 20) if answers[op] == 202):
+        moment = utc_timestamp(STARTED_AT + timedelta(seconds=stored[turn % len(stored)]))
+        identity = event_id(op)
+        history.edit(ev.TableRow, lambda row, wanted=identity: row.event_id == wanted, recorded_at=moment)  # type: ignore[misc]
+    scenario = Scenario(name="s", claim="c.", requirements=(), load=Load(months=(DECEMBER,)), schedule=steps)
+    history.edit(ev.RunStarted, lambda record: True, scenario_json=json.dumps(scenario.to_json()))
+    return history
+
+
+def test_a_drain_that_a_fault_parted_is_proved() -> None:
+    result = check("interrupted", struck(20.3, 23.0))
+    assert result.verdict is Verdict.PASS
+    assert result.facts["drained_before_1"] > 0
+    assert result.facts["drained_after_1"] > 0
+
+
+@pytest.mark.parametrize(("stored", "said"), [((20.3,), "all"), ((23.0,), "nothing"), ((20.6,), "nothing")])
+def test_a_fault_that_came_too_early_or_too_late_proves_nothing(stored: tuple[float, ...], said: str) -> None:
+    result = check("interrupted", struck(*stored))
+    assert result.verdict is Verdict.UNKNOWN
+    assert f"but {said}" in result.unknowns[0]
+
+
+def test_rows_whose_times_are_not_known_prove_nothing_and_without_sql_it_is_not_checked() -> None:
+    history = struck(20.3, 23.0)
+    history.edit(ev.TableRow, lambda row: row.month == DECEMBER.label, recorded_at="")
+    assert check("interrupted", history).verdict is Verdict.UNKNOWN
+    assert check("interrupted", struck(20.3).without("sql")).not_checked == "sql"
+
+
+def test_a_fault_that_was_not_to_strike_a_drain_owes_no_proof() -> None:
+    result = check("interrupted", struck(20.3, steps=Schedule.of(DETACH, LOCK)))
+    assert (result.verdict, result.facts) == (Verdict.PASS, {})
