@@ -24,7 +24,7 @@ from typing import ClassVar
 
 from .._wait import wait_until
 from ..blast import BlastRadius, Dlq, Edge, Write
-from ..errors import DeadlineExceeded, FaultError, FaultNotConfirmed, HealFailed
+from ..errors import DeadlineExceeded, FaultError, FaultNotConfirmed, HealFailed, UsageError
 from ..fault import FAULTS, DestroyedRows, Scene
 from ..stacks.base import Capability, Environment
 from ..stacks.reaper import set_immutable
@@ -73,14 +73,21 @@ class DlqFull:
     """Detaches ``months`` (every attached month for none) and waits until the load has filled the queue.
 
     No event of the harness: the capacity must be small (``DLQ_MAX_EVENTS`` in the scenario), so that the load itself
-    fills it.  Effect: 23514, and the queue holds as many events as it may.  Versions: 15 to 18.  Radius: write no,
-    read no, dlq no for the months; while it fills, 202 and 503 are honest.
+    fills it.  Without ``detach`` another fault must keep the table from taking writes, an outage say.  Effect: 23514,
+    and the queue holds as many events as it may.  Versions: 15 to 18.  Radius: write no, read no, dlq no for the
+    months; while it fills, 202 and 503 are honest.  Without ``detach``: every month, dlq no.
     """
 
     name: ClassVar[str] = "dlq-full"
     needs: ClassVar[frozenset[Capability]] = frozenset({Capability.SQL, Capability.DLQ})
     momentary: ClassVar[bool] = False
     months: tuple[Month, ...] = ()
+    detach: bool = True
+
+    def __post_init__(self) -> None:
+        """Raise :class:`UsageError` for months that are not to be detached."""
+        if self.months and not self.detach:
+            raise UsageError("dlq-full with detach=false leaves the months alone; name none.")
 
     @property
     def _detach(self) -> DetachPartition:
@@ -88,13 +95,16 @@ class DlqFull:
 
     def radius(self, environment: Environment) -> BlastRadius:
         """Declare the months; filling is the edge."""
+        if not self.detach:
+            return _without_queue()
         return BlastRadius(
             months=frozenset(self.months) or None, write=Write.NO, read=False, dlq=Dlq.NO, edge=Edge.RESTART
         )
 
     async def inject(self, scene: Scene) -> None:
         """Detach, then wait until the service itself says that its queue is full."""
-        await self._detach.inject(scene)
+        if self.detach:
+            await self._detach.inject(scene)
         seen = (-1, -1)
 
         async def full() -> bool:
@@ -112,19 +122,23 @@ class DlqFull:
 
     async def confirm(self, scene: Scene) -> str:
         """The months refuse inserts, and the queue is full as the service says."""
-        seen = await self._detach.confirm(scene)
+        seen = f"{await self._detach.confirm(scene)}; " if self.detach else ""
         held, capacity = await _depth(scene)
         if not 0 < capacity <= held:
             raise FaultNotConfirmed(f"The queue holds {held} of {capacity} events, so it is not full.")
-        return f"{seen}; the queue holds {held} of {capacity} events; {await readiness(scene)}"
+        return f"{seen}the queue holds {held} of {capacity} events; {await readiness(scene)}"
 
     async def heal(self, scene: Scene) -> None:
         """Attach again; the service drains its queue by itself."""
-        await self._detach.heal(scene)
+        if self.detach:
+            await self._detach.heal(scene)
 
     async def probe(self, scene: Scene) -> bool:
-        """The months take inserts and can be read."""
-        return await self._detach.probe(scene)
+        """The months take inserts and can be read; where none was detached, the queue has room."""
+        if self.detach:
+            return await self._detach.probe(scene)
+        held, capacity = await _depth(scene)
+        return 0 <= held < capacity
 
 
 async def _depth(scene: Scene) -> tuple[int, int]:

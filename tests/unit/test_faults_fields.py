@@ -153,6 +153,7 @@ def test_month_is_read_from_the_bounds(bounds: str, month: Month | None) -> None
         {"fault": "limit-descriptors", "spare": -1},
         {"fault": "limit-memory", "spare_mb": -1},
         {"fault": "shift-clock", "days": 0},
+        {"fault": "dlq-full", "months": ["2025_12"], "detach": False},
     ],
 )
 def test_field_that_makes_no_sense_is_a_usage_error(data: dict[str, object]) -> None:
