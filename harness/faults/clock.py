@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import ClassVar
@@ -21,6 +22,7 @@ from ..blast import BlastRadius, Edge
 from ..errors import DeadlineExceeded, FaultError, FaultNotConfirmed, HealFailed, UsageError
 from ..fault import FAULTS, Scene
 from ..stacks.base import Capability, Environment
+from ..values import Month
 from ._service import LIVE, ask
 
 _TRUE = "+0\n"
@@ -29,6 +31,15 @@ _DATE = re.compile(r"^date:\s*(.+?)\r?$", re.MULTILINE | re.IGNORECASE)
 TOLERANCE_SECONDS = 30.0
 REREAD_SECONDS = 1.5
 """Within this the service must have dated something anew; libfaketime itself looks at its file each time."""
+LONGEST_APPROACH_SECONDS = 20.0
+MAINTENANCE_SLACK_SECONDS = 1.5
+"""What the service's look at its months may take beyond its interval."""
+PATIENCE_SECONDS = 10.0
+"""How much later than due a slow machine may show that it is past midnight."""
+
+
+def _radius() -> BlastRadius:
+    return BlastRadius(months=frozenset(), edge=Edge.MONTHS, true_clock=False)
 
 
 @FAULTS.register("shift-clock")
@@ -54,19 +65,11 @@ class ShiftClock:
 
     def radius(self, environment: Environment) -> BlastRadius:
         """Declare nobody."""
-        return BlastRadius(months=frozenset(), edge=Edge.MONTHS, true_clock=False)
+        return _radius()
 
     async def inject(self, scene: Scene) -> None:
         """Note the file, then write the shift into it."""
-        path = scene.environment.clock_file
-        if path is None:
-            raise FaultError("The service runs without libfaketime: apt-get install faketime, set HARNESS_CLOCK.")
-        scene.ledger.save("file", str(path))
-        scene.ledger.save("shifted_at", time.time())
-        try:
-            _write(path, f"{self.days:+d}d\n")
-        except OSError as error:
-            raise FaultError(f"The clock file {path} cannot be written: {error}.") from error
+        _shift(scene, f"{self.days:+d}d\n")
 
     async def confirm(self, scene: Scene) -> str:
         """The service itself dates something by the shifted clock: an answer's header, or its last write."""
@@ -85,16 +88,104 @@ class ShiftClock:
 
     async def heal(self, scene: Scene) -> None:
         """Write no shift into the file."""
-        saved = scene.ledger.load("file")
-        if saved is not None:
-            try:
-                _write(Path(saved), _TRUE)
-            except OSError as error:
-                raise HealFailed(f"The clock file {saved} cannot be written: {error}. Write +0 into it.") from error
+        _set_right(scene)
 
     async def probe(self, scene: Scene) -> bool:
         """The service dates something by the true clock."""
-        return any(abs(moment - time.time()) <= TOLERANCE_SECONDS for moment in await _dated(scene))
+        return await _is_right(scene)
+
+
+@FAULTS.register("pass-month-end")
+@dataclass(frozen=True, kw_only=True)
+class PassMonthEnd:
+    """Sets the service's clock to ``seconds_before`` the end of its present month and lets it pass midnight UTC.
+
+    It is over midnight, and for as long as the service may take to look at its months, when inject returns: the month
+    that is now the last one ahead is due by then.  Through libfaketime, as ``shift-clock``.  Effect: none on any
+    answer.  SQLSTATE: none.  Versions: 15 to 18.  Radius: no month; every answer is judged as in health, those about
+    midnight too.  Heal sets the clock right, which is back before midnight; a month that was made stays.
+    """
+
+    name: ClassVar[str] = "pass-month-end"
+    needs: ClassVar[frozenset[Capability]] = frozenset({Capability.SERVICE_CLOCK})
+    momentary: ClassVar[bool] = False
+    seconds_before: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Raise :class:`UsageError` for what is no approach to midnight."""
+        if not 0 < self.seconds_before <= LONGEST_APPROACH_SECONDS:
+            raise UsageError(
+                f"pass-month-end cannot begin {self.seconds_before:g} s before midnight; give up to "
+                f"{LONGEST_APPROACH_SECONDS:g}."
+            )
+
+    def radius(self, environment: Environment) -> BlastRadius:
+        """Declare nobody."""
+        return _radius()
+
+    async def inject(self, scene: Scene) -> None:
+        """Shift the clock, then wait until the service itself is past midnight and had time for its months."""
+        now = time.time()
+        midnight = datetime.combine(Month.of(datetime.fromtimestamp(now, UTC).date()).end, datetime.min.time(), UTC)
+        shift = midnight.timestamp() - now - self.seconds_before
+        scene.ledger.save("midnight", midnight.timestamp())
+        scene.ledger.save("shift", shift)
+        _shift(scene, f"{shift:+.3f}\n")
+        settle = scene.environment.target.limits.partition_check_seconds + MAINTENANCE_SLACK_SECONDS
+
+        async def passed() -> bool:
+            due = time.time() + shift >= midnight.timestamp() + settle
+            return due and any(one >= midnight.timestamp() for one in await _dated(scene))
+
+        try:
+            limit = self.seconds_before + settle + PATIENCE_SECONDS
+            await wait_until(passed, what="the service to pass midnight", deadline_seconds=limit)
+        except DeadlineExceeded as error:
+            raise FaultError(f"The clock was shifted by {shift:.0f} s, but {error}. See the service's log.") from error
+
+    async def confirm(self, scene: Scene) -> str:
+        """The service itself dates something after midnight, by the shifted clock."""
+        shift, midnight = float(scene.ledger.load("shift")), float(scene.ledger.load("midnight"))
+        there = time.time() + shift
+        dated = [one for one in await _dated(scene) if one >= midnight and abs(one - there) <= TOLERANCE_SECONDS]
+        if not dated:
+            raise FaultNotConfirmed(f"The service dates nothing after {datetime.fromtimestamp(midnight, UTC)}.")
+        return f"the service dates {max(dated) - midnight:.1f} s after {datetime.fromtimestamp(midnight, UTC)}"
+
+    async def heal(self, scene: Scene) -> None:
+        """Write no shift into the file."""
+        _set_right(scene)
+
+    async def probe(self, scene: Scene) -> bool:
+        """The service dates something by the true clock."""
+        return await _is_right(scene)
+
+
+def _shift(scene: Scene, text: str) -> None:
+    """Note the clock's file in the ledger, then write a shift into it; raises :class:`FaultError`."""
+    path = scene.environment.clock_file
+    if path is None:
+        raise FaultError("The service runs without libfaketime: apt-get install faketime, set HARNESS_CLOCK.")
+    scene.ledger.save("file", str(path))
+    scene.ledger.save("shifted_at", time.time())
+    try:
+        _write(path, text)
+    except OSError as error:
+        raise FaultError(f"The clock file {path} cannot be written: {error}.") from error
+
+
+def _set_right(scene: Scene) -> None:
+    """Write no shift into the file, if there was one; raises :class:`HealFailed`."""
+    saved = scene.ledger.load("file")
+    if saved is not None:
+        try:
+            _write(Path(saved), _TRUE)
+        except OSError as error:
+            raise HealFailed(f"The clock file {saved} cannot be written: {error}. Write +0 into it.") from error
+
+
+async def _is_right(scene: Scene) -> bool:
+    return any(abs(moment - time.time()) <= TOLERANCE_SECONDS for moment in await _dated(scene))
 
 
 def _write(path: Path, text: str) -> None:

@@ -6,7 +6,7 @@ What this machine cannot do is left out here and named in ``ELSEWHERE``, with th
 from __future__ import annotations
 
 from harness.fault import Fault
-from harness.faults.clock import ShiftClock
+from harness.faults.clock import PassMonthEnd, ShiftClock
 from harness.faults.dlq import DlqDeleted, DlqDiskFull, DlqFull, DlqLocked, DlqReadOnly
 from harness.faults.limits import LimitDescriptors, LimitMemory
 from harness.faults.process import PauseService, RestartLoop, TerminateService
@@ -19,7 +19,9 @@ DECEMBER = Month(2025, 12)
 
 
 _READ_ONLY: tuple[Fault, ...] = (DlqReadOnly(),) if Capability.IMMUTABLE in host.granted() else ()
-_CLOCK: tuple[Fault, ...] = (ShiftClock(days=40), ShiftClock(days=-40)) if find_faketime() else ()
+_CLOCK: tuple[Fault, ...] = (
+    (ShiftClock(days=40), ShiftClock(days=-40), PassMonthEnd(seconds_before=0.5)) if find_faketime() else ()
+)
 
 CASES: tuple[Fault, ...] = (
     PauseService(),
@@ -40,6 +42,7 @@ MISSING_HERE = {
     for name, remedy, has in (
         (DlqReadOnly.name, "needs root and a temporary folder on ext4, xfs or btrfs", _READ_ONLY),
         (ShiftClock.name, "needs libfaketime: apt-get install faketime", _CLOCK),
+        (PassMonthEnd.name, "needs libfaketime: apt-get install faketime", _CLOCK),
     )
     if not has
 }

@@ -153,6 +153,8 @@ def test_month_is_read_from_the_bounds(bounds: str, month: Month | None) -> None
         {"fault": "limit-descriptors", "spare": -1},
         {"fault": "limit-memory", "spare_mb": -1},
         {"fault": "shift-clock", "days": 0},
+        {"fault": "pass-month-end", "seconds_before": 0},
+        {"fault": "pass-month-end", "seconds_before": 3600},
         {"fault": "dlq-full", "months": ["2025_12"], "detach": False},
     ],
 )
