@@ -123,14 +123,18 @@ class Conductor:
         for number, step in enumerate(steps):
             await self._step(5, f"about to inject {step.fault.name}")
             if step.after_events:
+                if healed is not None:
+                    await self._outlast_edge(healed)
+                    healed = None
                 self._stable_from_now()
                 await self._enough(self._scenario.load.months, minimum=step.after_events)
             self._load.set_edge(True)
             self._load.tally.unstable()
             if step.after_healing:
                 healed = await self._heal_into_drain(step.after_healing)
-            if (step.after_healing and healed is None) or not await self._nemesis.inject(number):
-                self.confirmed = False
+                self.confirmed = healed is not None
+            self.confirmed = self.confirmed and await self._nemesis.inject(number)
+            if not self.confirmed:
                 return
             if step.fault.momentary:
                 await self._outlast_edge(self._history.clock.now())
@@ -138,7 +142,11 @@ class Conductor:
             await self._outlast_edge(healed)
         if steps:
             await self._step(5, "injected and confirmed: look now")
-        for month in self._scenario.load.late_months:
+        late = self._scenario.load.late_months
+        for month in self._unhurt(late):
+            # What no fault keeps from being there is looked at before its first event comes.
+            self._samplers.watch(month)
+        for month in late:
             self._load.join(month)
         if self._scenario.judge_latency:
             stall = self._limits.lock_timeout_seconds + _STALL_SLACK_SECONDS
@@ -183,7 +191,8 @@ class Conductor:
                 await self._outlast_edge(probed)
         await self._step(7, "recovery")
         for month in self._scenario.load.late_months:
-            self._samplers.watch(month)
+            if month not in self._samplers.watched:
+                self._samplers.watch(month)
         self._stable_from_now()
         if self.confirmed:
             await self._enough(self._scenario.load.all_months)

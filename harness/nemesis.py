@@ -129,13 +129,18 @@ class Nemesis:
         return await self._heal_these(self.open_faults[::-1])
 
     async def heal_last(self, count: int) -> float | None:
-        """Heal so many of the open faults, last injected first, and return as :meth:`heal_all` does."""
-        return await self._heal_these(self.open_faults[::-1][:count])
+        """Heal so many of the open faults, last injected first, and return as :meth:`heal_all` does.
+
+        A momentary fault that no probe has seen over yet is open too, and is none of those that a schedule counts.
+        """
+        lasting = [number for number in self.open_faults[::-1] if not self._faults[number].momentary]
+        return await self._heal_these(lasting[:count])
 
     async def _heal_these(self, numbers: Sequence[int]) -> float | None:
         """Heal in passes, and probe each as soon as it is healed, since recovery is timed from there.
 
-        Where a fault that is still open may be in the way of the probe, it is asked again once all heals are over.
+        Where a fault that is still open may be in the way of the probe, it is asked again once all heals are over,
+        beside the others: none waits for the health that another one's probe asks for.
         """
         probes: list[float | None] = []
 
@@ -145,7 +150,7 @@ class Nemesis:
                 probes.append(await self._probed_early(number))
 
         healed, _ = await heal_in_passes(numbers, heal)
-        probes += [await self._probed(number) for number in healed if number in self._open]
+        probes += await asyncio.gather(*(self._probed(number) for number in healed if number in self._open))
         times = [probe for probe in probes if probe is not None]
         return max(times) if times and not set(numbers) & set(self._open) else None
 

@@ -81,9 +81,17 @@ class FaultWindow:
     healing: float | None = None
     healed: float | None = None
     probed: float | None = None
-    problem: str = ""
+    refusal: str = ""
     evidence: str = ""
     failed_heals: tuple[str, ...] = ()
+
+    @property
+    def problem(self) -> str:
+        """Why the fault was not confirmed, which no heal mends, and why it is not healed; empty for neither."""
+        told = [f"{ev.FaultStep.NOT_CONFIRMED}: {self.refusal}"] if self.refusal else []
+        if self.failed_heals and self.probed is None:
+            told.append(f"{ev.FaultStep.HEAL_FAILED}: {self.failed_heals[-1]}")
+        return "; ".join(told)
 
 
 @dataclass(frozen=True)
@@ -186,19 +194,12 @@ def _marked(window: FaultWindow, mark: ev.FaultMark) -> FaultWindow:
         case ev.FaultStep.HEALED:
             return dataclasses.replace(window, healed=mark.t)
         case ev.FaultStep.PROBED:
-            return dataclasses.replace(window, probed=mark.t, problem=_refusal(window))
+            return dataclasses.replace(window, probed=mark.t)
         case ev.FaultStep.HEAL_FAILED:
-            told = (*window.failed_heals, mark.detail)
-            problem = _refusal(window) or f"{mark.step}: {mark.detail}"
-            return dataclasses.replace(window, problem=problem, failed_heals=told)
+            return dataclasses.replace(window, failed_heals=(*window.failed_heals, mark.detail))
         case ev.FaultStep.NOT_CONFIRMED:
-            return dataclasses.replace(window, problem=f"{mark.step}: {mark.detail}")
+            return dataclasses.replace(window, refusal=mark.detail)
     return window
-
-
-def _refusal(window: FaultWindow) -> str:
-    """Why the fault was not confirmed, which no heal mends; empty when it was."""
-    return window.problem if window.problem.startswith(ev.FaultStep.NOT_CONFIRMED) else ""
 
 
 def radius_from_json(text: str) -> BlastRadius:

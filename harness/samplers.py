@@ -35,7 +35,7 @@ class Samplers:
         self._history = history
         self._probe = probe
         self._tasks: list[asyncio.Task[None]] = []
-        self._canaries: list[Canary] = []
+        self._canaries: dict[Month, Canary] = {}
         self._counter = ConnectionCounter(environment.database)
         self._connection_samples = 0
 
@@ -53,10 +53,15 @@ class Samplers:
             for month in months:
                 self.watch(month)
 
+    @property
+    def watched(self) -> frozenset[Month]:
+        """Months that have a canary."""
+        return frozenset(self._canaries)
+
     def watch(self, month: Month) -> None:
         """Add a canary for one month."""
         canary = Canary(self._environment.database, month)
-        self._canaries.append(canary)
+        self._canaries[month] = canary
 
         async def sample() -> None:
             started = self._history.clock.now()
@@ -70,7 +75,7 @@ class Samplers:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for canary in self._canaries:
+        for canary in self._canaries.values():
             await canary.close()
         await self._counter.close()
 

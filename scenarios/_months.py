@@ -18,6 +18,11 @@ TWO_MONTHS = Load(months=(DECEMBER, JANUARY))
 """The month that is damaged and the one that must not notice."""
 
 
+def present_month() -> Month:
+    """Return the month of today, in UTC."""
+    return Month.of(datetime.now(UTC).date())
+
+
 def first_missing_month(months_ahead: int = 3) -> Month:
     """Return the first month that a service with this ``PARTITIONS_AHEAD_MONTHS`` has not made yet, today."""
-    return Month.of(datetime.now(UTC).date()).plus(months_ahead + 1)
+    return present_month().plus(months_ahead + 1)

@@ -26,6 +26,8 @@ LOG_SLACK_SECONDS = 0.5
 """How far a log line's mapped time may lie from the run's clock."""
 LATENCY_MARGIN_SECONDS = 0.050
 """A latency over its ratio counts only when it is more than this over as well."""
+NO_PARTITION = "23514"
+"""PostgreSQL's answer to a row that no partition takes, and to one that breaks a check."""
 MIN_LATENCY_SAMPLES = 2000
 """Below this a quantile of a noisy machine says nothing."""
 
@@ -145,10 +147,13 @@ class Canary:
         self._patience = run.limits.request_deadline_seconds + run.limits.recovery_seconds
         for sample in run.of_kind(ev.CanarySample):
             self._spans.setdefault(sample.month, []).append(sample.t)
-            if sample.seconds >= self._bound or sample.sqlstate:
-                span = (sample.t - sample.seconds, sample.t + sample.seconds)
+            span = (sample.t - sample.seconds, sample.t + sample.seconds)
+            explained = stops_canary(run, Month.parse(sample.month), *span)
+            # That a month is missing, although no fault took it away, is no stall but what the service has to see to.
+            refused = sample.sqlstate and (explained or sample.sqlstate != NO_PARTITION)
+            if sample.seconds >= self._bound or refused:
                 self._stalls.setdefault(sample.month, []).append(span)
-                if not stops_canary(run, Month.parse(sample.month), *span):
+                if not explained:
                     self._unexplained.append(span)
         for times in self._spans.values():
             times.sort()

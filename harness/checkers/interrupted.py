@@ -9,7 +9,7 @@ from .. import events as ev
 from ..checking import CHECKERS, CheckResult
 from ..oracle import QUEUED
 from ..rundata import FaultWindow, Run
-from ._common import nothing_sent
+from ._common import nothing_sent, reaches
 from ._stored import Stored
 
 NAME = "interrupted"
@@ -17,7 +17,11 @@ NAME = "interrupted"
 
 @CHECKERS.register(NAME)
 def interrupted(run: Run) -> CheckResult:
-    """Say UNKNOWN for each fault that was to strike a drain and met none, by the times at which rows were stored."""
+    """Say UNKNOWN for each fault that was to strike a drain and met none, by the times at which rows were stored.
+
+    Drained before the fault is what was stored between the heals that its step asks for and the fault, and only events
+    that the healed faults had kept back count: others may have been queued, and drained, at any time.
+    """
     empty = nothing_sent(NAME, run)
     if empty is not None:
         return empty
@@ -26,8 +30,9 @@ def interrupted(run: Run) -> CheckResult:
     unknowns: list[str] = []
     facts: dict[str, float] = {}
     stored = Stored(run)
-    for window in _striking(run):
-        before, after, untold = _drained(run, window, stored)
+    striking = _striking(run)
+    for window, healed in striking:
+        before, after, untold = _drained(run, window, healed, stored)
         said = f"{window.name} was to strike while the queue drained, but"
         if not before:
             unknowns.append(f"{said} nothing had been drained by then.")
@@ -36,27 +41,39 @@ def interrupted(run: Run) -> CheckResult:
         if untold > before + after:
             unknowns.append(f"{said} of {untold} queued events it is not known when they were stored.")
         facts |= {f"drained_before_{window.fault}": float(before), f"drained_after_{window.fault}": float(after)}
+    if not striking:
+        unknowns.append("No fault of this run was to strike a drain, so there is nothing that could prove it.")
     return CheckResult(NAME, unknowns=tuple(unknowns), facts=facts)
 
 
-def _striking(run: Run) -> Sequence[FaultWindow]:
-    """The faults that the scenario has strike once others were healed."""
+def _striking(run: Run) -> Sequence[tuple[FaultWindow, Sequence[FaultWindow]]]:
+    """The faults that the scenario has strike once others were healed, each with those others."""
     try:
         steps = json.loads(run.started.scenario_json)["schedule"]
-        numbers = {number for number, step in enumerate(steps) if step.get("after_healing")}
+        counts = {number: int(step.get("after_healing", 0)) for number, step in enumerate(steps)}
     except (ValueError, KeyError, TypeError, AttributeError):
         return ()
-    return [window for window in run.windows if window.fault in numbers]
+    return [(window, _healed(run, window, count)) for window in run.windows if (count := counts.get(window.fault, 0))]
 
 
-def _drained(run: Run, window: FaultWindow, stored: Stored) -> tuple[int, int, int]:
-    """Of the events queued before the fault: how many were stored before it, how many after its bite, and neither."""
+def _healed(run: Run, window: FaultWindow, count: int) -> Sequence[FaultWindow]:
+    """The last ``count`` faults that were healed before this one."""
+    earlier = [one for one in run.windows if one.healing is not None and one.healing < window.injecting]
+    return sorted(earlier, key=lambda one: one.healing or 0.0)[-count:]
+
+
+def _drained(run: Run, window: FaultWindow, healed: Sequence[FaultWindow], stored: Stored) -> tuple[int, int, int]:
+    """Of the events queued before the heals: stored between them and the fault, after its bite, and nobody knows."""
     bite = window.confirmed if window.confirmed is not None else run.end
+    began = min((one.healing for one in healed if one.healing is not None), default=run.end)
     queued = [
         operation
         for operation in run.operations
-        if operation.kind is ev.OpKind.WRITE and operation.status == QUEUED and operation.completed < window.injecting
+        if operation.kind is ev.OpKind.WRITE
+        and operation.status == QUEUED
+        and operation.completed < window.injecting
+        and any(reaches(one, operation.month) and operation.invoked >= one.injecting for one in healed)
     ]
     times = [at for operation in queued if (at := stored.stored_at(operation)) is not None]
-    before, after = sum(at < window.injecting for at in times), sum(at > bite for at in times)
+    before, after = sum(began <= at < window.injecting for at in times), sum(at > bite for at in times)
     return before, after, len(queued) - len(times)

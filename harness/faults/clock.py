@@ -24,6 +24,7 @@ from ..fault import FAULTS, Scene
 from ..stacks.base import Capability, Environment
 from ..values import Month
 from ._service import LIVE, ask
+from ._sql import admin, attached
 
 _TRUE = "+0\n"
 _LAST_WRITE = re.compile(r"^datastorage_partition_last_write_timestamp\{[^}]*\} ([0-9.e+]+)$", re.MULTILINE)
@@ -32,8 +33,9 @@ TOLERANCE_SECONDS = 30.0
 REREAD_SECONDS = 1.5
 """Within this the service must have dated something anew; libfaketime itself looks at its file each time."""
 LONGEST_APPROACH_SECONDS = 20.0
-MAINTENANCE_SLACK_SECONDS = 1.5
-"""What the service's look at its months may take beyond its interval."""
+MAINTENANCE_SLACK_SECONDS = 5.0
+"""What the service's look at its months may take beyond its interval; one that is quick is not waited for."""
+LONGEST_INJECT_SECONDS = 40.0
 PATIENCE_SECONDS = 10.0
 """How much later than due a slow machine may show that it is past midnight."""
 
@@ -100,8 +102,9 @@ class ShiftClock:
 class PassMonthEnd:
     """Sets the service's clock to ``seconds_before`` the end of its present month and lets it pass midnight UTC.
 
-    It is over midnight, and for as long as the service may take to look at its months, when inject returns: the month
-    that is now the last one ahead is due by then.  Through libfaketime, as ``shift-clock``.  Effect: none on any
+    When inject returns it is over midnight, and a new month ahead has been made or is overdue: the service had the time
+    that it may take to look at its months.  A month that is not made is no refusal to confirm, but for the answers to
+    show.  Through libfaketime, as ``shift-clock``.  Effect: none on any
     answer.  SQLSTATE: none.  Versions: 15 to 18.  Radius: no month; every answer is judged as in health, those about
     midnight too.  Heal sets the clock right, which is back before midnight; a month that was made stays.
     """
@@ -125,17 +128,28 @@ class PassMonthEnd:
 
     async def inject(self, scene: Scene) -> None:
         """Shift the clock, then wait until the service itself is past midnight and had time for its months."""
+        settle = scene.environment.target.limits.partition_check_seconds + MAINTENANCE_SLACK_SECONDS
+        if self.seconds_before + settle + PATIENCE_SECONDS > LONGEST_INJECT_SECONDS:
+            raise FaultError(
+                f"Midnight in {self.seconds_before:g} s, and then {settle:g} s in which the service looks at its "
+                "months (partition_check_seconds of the target), are more than an inject may take: with "
+                f"{PATIENCE_SECONDS:g} s of patience {LONGEST_INJECT_SECONDS:g} s. Give a smaller seconds_before, or "
+                "have the service look more often."
+            )
+        newest = await _newest(scene)
         now = time.time()
         midnight = datetime.combine(Month.of(datetime.fromtimestamp(now, UTC).date()).end, datetime.min.time(), UTC)
         shift = midnight.timestamp() - now - self.seconds_before
         scene.ledger.save("midnight", midnight.timestamp())
         scene.ledger.save("shift", shift)
+        scene.ledger.save("newest", newest.label)
         _shift(scene, f"{shift:+.3f}\n")
-        settle = scene.environment.target.limits.partition_check_seconds + MAINTENANCE_SLACK_SECONDS
 
         async def passed() -> bool:
-            due = time.time() + shift >= midnight.timestamp() + settle
-            return due and any(one >= midnight.timestamp() for one in await _dated(scene))
+            late = time.time() + shift - midnight.timestamp()
+            if late < 0 or (late < settle and await _newest(scene) <= newest):
+                return False
+            return any(one >= midnight.timestamp() for one in await _dated(scene))
 
         try:
             limit = self.seconds_before + settle + PATIENCE_SECONDS
@@ -150,7 +164,9 @@ class PassMonthEnd:
         dated = [one for one in await _dated(scene) if one >= midnight and abs(one - there) <= TOLERANCE_SECONDS]
         if not dated:
             raise FaultNotConfirmed(f"The service dates nothing after {datetime.fromtimestamp(midnight, UTC)}.")
-        return f"the service dates {max(dated) - midnight:.1f} s after {datetime.fromtimestamp(midnight, UTC)}"
+        before, newest = Month.parse(str(scene.ledger.load("newest"))), await _newest(scene)
+        made = f"it made {newest}" if newest > before else f"it made no month after {before}"
+        return f"the service dates {max(dated) - midnight:.1f} s after {datetime.fromtimestamp(midnight, UTC)}; {made}"
 
     async def heal(self, scene: Scene) -> None:
         """Write no shift into the file."""
@@ -159,6 +175,12 @@ class PassMonthEnd:
     async def probe(self, scene: Scene) -> bool:
         """The service dates something by the true clock."""
         return await _is_right(scene)
+
+
+async def _newest(scene: Scene) -> Month:
+    """The last month that is attached."""
+    async with admin(scene) as connection:
+        return max(await attached(connection))
 
 
 def _shift(scene: Scene, text: str) -> None:

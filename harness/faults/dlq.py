@@ -31,6 +31,7 @@ from ..stacks.reaper import set_immutable
 from ..values import Month
 from . import _dlq_file, _dlq_locker
 from ._dlq_file import dlq_file, open_in
+from ._login import judged
 from ._service import Life, ask, begin, life_of, readiness, saved_life
 from ._sql import uninterrupted
 from .partition import DetachPartition
@@ -134,11 +135,11 @@ class DlqFull:
             await self._detach.heal(scene)
 
     async def probe(self, scene: Scene) -> bool:
-        """The months take inserts and can be read; where none was detached, the queue has room."""
-        if self.detach:
-            return await self._detach.probe(scene)
-        held, capacity = await _depth(scene)
-        return 0 <= held < capacity
+        """The months take inserts and can be read; where none was detached, PostgreSQL judges an insert again.
+
+        Not that the queue has room: to drain it is the service's part of the recovery, which begins here.
+        """
+        return await (self._detach.probe(scene) if self.detach else judged(scene))
 
 
 async def _depth(scene: Scene) -> tuple[int, int]:

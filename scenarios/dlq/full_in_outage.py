@@ -18,5 +18,6 @@ SCENARIO = Scenario(
     requirements=("S5", "S6"),
     load=TWO_MONTHS,
     schedule=Schedule((Step(StopDatabase()), Step(DlqFull(detach=False), after_events=30))),
-    service_environment={"DLQ_MAX_EVENTS": "200"},
+    # More than comes in while the database stops and the first events are judged, and soon full nevertheless.
+    service_environment={"DLQ_MAX_EVENTS": "400"},
 )

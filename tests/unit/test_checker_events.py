@@ -311,6 +311,15 @@ def test_a_202_in_health_is_judged_by_the_canary() -> None:
     assert check("honest-status", history).verdict is Verdict.UNKNOWN
 
 
+def test_a_202_is_no_honest_one_because_the_month_is_missing_that_no_fault_took_away() -> None:
+    history = good(faulty=False)
+    said = history.answer(history.ops(JANUARY, 12, 13)[0], 202)
+    history.edit(ev.CanarySample, lambda r: r.month == JANUARY.label and 9 < r.t < 14, sqlstate="23514")
+    assert blamed("honest-status", history) == {Promise.HONEST_STATUS: {said}}
+    history.edit(ev.CanarySample, lambda r: r.month == JANUARY.label and 9 < r.t < 14, sqlstate="53100")
+    assert check("honest-status", history).verdict is Verdict.UNKNOWN
+
+
 def test_a_canary_that_is_slow_below_half_the_timeouts_is_no_excuse() -> None:
     history = good(faulty=False)
     history.answer(history.ops(JANUARY, 12, 13)[0], 202)

@@ -15,8 +15,10 @@ import pytest
 
 from harness import events as ev
 from harness._wait import pause
+from harness.blast import BlastRadius, Write
 from harness.conductor import Conductor
 from harness.errors import UsageError
+from harness.fault import radius_to_json
 from harness.faults.partition import DetachPartition, LockPartition
 from harness.faults.process import CrashService
 from harness.history import Clock, History, read_history
@@ -25,9 +27,10 @@ from harness.schedule import Schedule, Step
 from harness.targets.model import Limits, Reads
 from harness.values import Verdict, utc_timestamp
 from tests.unit import histories
-from tests.unit.histories import DECEMBER, STARTED_AT, check, event_id, good
+from tests.unit.histories import DECEMBER, JANUARY, STARTED_AT, check, event_id, good
 
 DETACH, LOCK = DetachPartition(months=(DECEMBER,)), LockPartition(months=(DECEMBER,))
+EDGE_SECONDS = 0.05
 STRUCK = Schedule((Step(DETACH), Step(LOCK, after_events=5, after_healing=1)))
 
 
@@ -62,6 +65,11 @@ class Stage:
     told: list[str] = field(default_factory=list)
     open_faults: tuple[int, ...] = ()
 
+    @property
+    def deeds(self) -> list[str]:
+        """What it was told to do, without the looks and the counts."""
+        return [told for told in self.told if told.startswith(("inject", "heal"))]
+
     async def inject(self, number: int) -> bool:
         self.told.append(f"inject {number}")
         return True
@@ -89,17 +97,20 @@ class Stage:
         def nothing(*_: object) -> None:
             """Count nothing."""
 
+        def stable(since: float) -> None:
+            self.told.append(f"stable {since}")
+
         ample = {"enough": lambda *_: True, "strict": lambda _: 999, "created": lambda _: 999}
-        return SimpleNamespace(open_phase=nothing, unstable=nothing, stable=nothing, **ample)
+        return SimpleNamespace(open_phase=nothing, unstable=nothing, stable=stable, **ample)
 
     def set_edge(self, edge: bool) -> None:
         """Pace nobody."""
 
 
-def directed(folder: Path, stage: Stage, *, dlq: bool = True) -> tuple[bool, list[str]]:
+def directed(folder: Path, stage: Stage, *, dlq: bool = True, schedule: Schedule = STRUCK) -> tuple[bool, list[str]]:
     """Play the middle phase of a schedule with a step that strikes a recovery; return whether all bit, and notes."""
-    scenario = Scenario(name="s", claim="c.", requirements=(), load=Load(months=(DECEMBER,)), schedule=STRUCK)
-    target: Any = SimpleNamespace(limits=Limits(recovery_seconds=0.05), reads=Reads(dlq=dlq, metrics=False))
+    scenario = Scenario(name="s", claim="c.", requirements=(), load=Load(months=(DECEMBER,)), schedule=schedule)
+    target: Any = SimpleNamespace(limits=Limits(recovery_seconds=EDGE_SECONDS), reads=Reads(dlq=dlq, metrics=False))
     players: Any = stage
     with closing(History(folder, Clock())) as history:
         conductor = Conductor(scenario, target, history, players, players, players, players, stage.step)
@@ -110,7 +121,7 @@ def directed(folder: Path, stage: Stage, *, dlq: bool = True) -> tuple[bool, lis
 def test_the_earlier_fault_is_healed_and_the_later_strikes_once_the_queue_shrinks(tmp_path: Path) -> None:
     stage = Stage([5, 7, 7, 6, 1])
     assert directed(tmp_path, stage) == (True, [])
-    assert [told for told in stage.told if told != "look"] == ["inject 0", "heal 1", "inject 1"]
+    assert stage.deeds == ["inject 0", "heal 1", "inject 1"]
     assert stage.told.count("look") == 4
 
 
@@ -123,19 +134,20 @@ def test_a_queue_that_shrank_while_the_heals_were_still_probed_is_not_waited_for
 def test_a_queue_that_never_shrinks_is_noted_and_the_fault_strikes_nevertheless(tmp_path: Path) -> None:
     stage = Stage([0])
     assert directed(tmp_path, stage) == (True, ["drain"])
-    assert stage.told[-1] == "inject 1"
+    assert stage.deeds[-1] == "inject 1"
 
 
 def test_where_the_queue_cannot_be_read_the_fault_strikes_at_once(tmp_path: Path) -> None:
     stage = Stage([9])
     assert directed(tmp_path, stage, dlq=False) == (True, [])
-    assert stage.told == ["inject 0", "heal 1", "inject 1"]
+    assert stage.deeds == ["inject 0", "heal 1", "inject 1"]
+    assert "look" not in stage.told
 
 
 def test_a_fault_that_does_not_heal_ends_the_schedule(tmp_path: Path) -> None:
     stage = Stage([9], heals=False)
     assert directed(tmp_path, stage)[0] is False
-    assert [told for told in stage.told if told != "look"] == ["inject 0", "heal 1"]
+    assert stage.deeds == ["inject 0", "heal 1"]
 
 
 def struck(*stored: float, steps: Schedule = STRUCK) -> histories.History:
@@ -173,6 +185,28 @@ def test_rows_whose_times_are_not_known_prove_nothing_and_without_sql_it_is_not_
     assert check("interrupted", struck(20.3).without("sql")).not_checked == "sql"
 
 
-def test_a_fault_that_was_not_to_strike_a_drain_owes_no_proof() -> None:
+def test_what_was_queued_and_drained_before_the_heal_is_no_proof() -> None:
+    result = check("interrupted", struck(12.0, 23.0))
+    assert result.verdict is Verdict.UNKNOWN
+    assert "but nothing had been drained" in result.unknowns[0]
+
+
+def test_what_the_healed_fault_did_not_keep_back_is_no_proof() -> None:
+    history = struck(20.3, 23.0)
+    other = radius_to_json(BlastRadius(months=frozenset({JANUARY}), write=Write.NO))
+    history.edit(ev.FaultMark, lambda mark: mark.fault == 0 and mark.step is ev.FaultStep.INJECTING, radius_json=other)
+    assert check("interrupted", history).verdict is Verdict.UNKNOWN
+
+
+def test_where_no_fault_was_to_strike_a_drain_nothing_is_proved() -> None:
     result = check("interrupted", struck(20.3, steps=Schedule.of(DETACH, LOCK)))
-    assert (result.verdict, result.facts) == (Verdict.PASS, {})
+    assert (result.verdict, result.facts) == (Verdict.UNKNOWN, {})
+
+
+def test_the_edge_of_a_heal_is_outlasted_before_a_later_step_counts_its_events(tmp_path: Path) -> None:
+    later = Schedule((*STRUCK.steps, Step(CrashService(), after_events=5)))
+    stage = Stage([3, 1])
+    directed(tmp_path, stage, schedule=later)
+    assert stage.deeds == ["inject 0", "heal 1", "inject 1", "inject 2"]
+    since = [float(told.split()[1]) for told in stage.told if told.startswith("stable")]
+    assert since[1] >= EDGE_SECONDS, "the heal was probed at 0"

@@ -63,11 +63,20 @@ class Knot:
         return not BROKEN & {self.thing, self.seen_after}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Blow(Knot):
+    """A knot that is over as soon as it has bitten."""
+
+    name: ClassVar[str] = "blow"
+    momentary: ClassVar[bool] = True
+
+
 @pytest.fixture(autouse=True)
 def knots(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A registry of this test's own that knows the knot, nothing broken, and no patience for what never comes."""
     monkeypatch.setattr(FAULTS, "_things", dict(FAULTS.items()))
     FAULTS.register(Knot.name)(Knot)
+    FAULTS.register(Blow.name)(Blow)
     monkeypatch.setattr(nemesis_module, "EARLY_PROBE_SECONDS", 0.05)
     monkeypatch.setattr(nemesis_module, "PROBE_DEADLINE_SECONDS", 0.1)
     BROKEN.clear()
@@ -189,6 +198,33 @@ def test_the_last_faults_alone_are_healed_where_a_step_asks_for_that(tmp_path: P
     assert played.all_healed
     assert [name for name, step, _ in played.marks if step is FaultStep.PROBED] == ["table", "heap"]
     assert played.states == [EntryState.INJECTED, EntryState.HEALED, EntryState.HEALED]
+
+
+def test_a_momentary_fault_that_no_probe_saw_over_is_none_of_the_last_ones(tmp_path: Path) -> None:
+    played = play(tmp_path, Knot(thing="table"), Blow(thing="session", seen_after="table"), last=1)
+    assert played.all_healed
+    assert [name for name, step, _ in played.marks if step is FaultStep.PROBED] == ["table"]
+    assert played.states == [EntryState.HEALED, EntryState.INJECTED]
+
+
+def test_a_probe_that_waits_for_another_keeps_no_third_from_being_asked(tmp_path: Path) -> None:
+    stuck, patient = Knot(thing="queue", seen_after="lost"), Knot(thing="heap", seen_after="table")
+    played = play(tmp_path, Knot(thing="lost", after="lost"), Knot(thing="table"), patient, stuck)
+    last_words = [(name, step) for name, step, _ in played.marks if name in ("heap", "queue")][-2:]
+    assert last_words == [("heap", FaultStep.PROBED), ("queue", FaultStep.HEAL_FAILED)]
+
+
+def test_a_fault_that_was_not_confirmed_and_is_not_healed_is_told_for_both() -> None:
+    history = good()
+    history.drop(FaultMark, lambda mark: mark.step is not FaultStep.INJECTING)
+    history.add(FaultMark(10.2, 0, "lock-partition", FaultStep.NOT_CONFIRMED, "no lock"))
+    history.add(FaultMark(20.0, 0, "lock-partition", FaultStep.HEALING))
+    history.add(FaultMark(20.1, 0, "lock-partition", FaultStep.HEAL_FAILED, "no way"))
+    window = history.run().windows[0]
+    assert window.problem == "not-confirmed: no lock; heal-failed: no way"
+    for t, step in ((20.2, FaultStep.HEALING), (20.3, FaultStep.HEALED), (20.4, FaultStep.PROBED)):
+        history.add(FaultMark(t, 0, "lock-partition", step))
+    assert history.run().windows[0].problem == "not-confirmed: no lock"
 
 
 def test_a_heal_that_failed_first_leaves_no_doubt_once_a_probe_saw_health() -> None:

@@ -106,3 +106,15 @@ def reinsert_without_idempotence() -> None:
         return await remove(self, entries)
 
     SqliteQueue.remove = forgetful  # type: ignore[method-assign]
+
+
+@defect("full-queue-is-never-drained", promise=5)
+def full_queue_is_never_drained() -> None:
+    """Once the queue is full nothing is taken out of it any more."""
+    drain = Drainer._drain
+
+    async def only_with_room(self: Drainer, month: Month) -> None:
+        if not self.parts.queue.full:
+            await drain(self, month)
+
+    Drainer._drain = only_with_room  # type: ignore[method-assign]

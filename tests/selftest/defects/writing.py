@@ -11,7 +11,7 @@ from service import config as config_module
 from service.config import Config
 from service.database import Admission, Connection, Fault, Owner
 from service.models import Event, Outcome
-from service.partitions import Breaker, Month, Months
+from service.partitions import Breaker, Maintenance, Month, Months
 from service.writer import Writer
 
 from .registry import defect
@@ -121,3 +121,15 @@ def status_stuck() -> None:
 
     Breaker.trip = remember  # type: ignore[method-assign]
     Month.status = property(stuck)  # type: ignore[method-assign, assignment]
+
+
+@defect("months-ahead-of-the-start-only", promise=3)
+def months_ahead_of_the_start_only() -> None:
+    """Which months are due ahead of time is reckoned once, at the start: no midnight brings a new one."""
+    ahead = Maintenance._ahead
+    reckoned: dict[date | None, list[str]] = {}
+
+    def once(self: Maintenance, start: date | None) -> list[str]:
+        return reckoned.setdefault(start, ahead(self, start))
+
+    Maintenance._ahead = once  # type: ignore[method-assign]
