@@ -35,7 +35,7 @@ def rehearse(scenarios: Sequence[Scenario], target_path: Path | None, reports: P
 def lines_of(scenario: Scenario, target: Target, found: Sequence[str] = ()) -> list[str]:
     """Return the lines of one scenario; raise :class:`ScenarioError` when the target lacks one of its months."""
     load, steps = scenario.load, scenario.schedule.steps
-    missing = set(load.months) - set(target.months)
+    missing = target.lacks(load.months)
     if missing:
         raise ScenarioError(f"The scenario {scenario.name} writes into {min(missing)}, which {target.path} lacks.")
     lines = [f"{scenario.name}: {scenario.claim}", *_start(scenario, target, found)]

@@ -152,7 +152,7 @@ class _LiveRun:
         plan = self.plan
         await self._step(1, "validate")
         guard.refuse_forbidden_faults(plan.target, plan.scenario.schedule)
-        unknown = set(plan.scenario.load.months) - set(plan.target.months)
+        unknown = plan.target.lacks(plan.scenario.load.months)
         if unknown:
             raise ScenarioError(
                 f"The scenario {plan.scenario.name} writes into {min(unknown).label}, which the target "

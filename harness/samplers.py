@@ -59,7 +59,9 @@ class Samplers:
         return frozenset(self._canaries)
 
     def watch(self, month: Month) -> None:
-        """Add a canary for one month."""
+        """Add a canary for one month; nothing where the target's table may not be looked at."""
+        if not self._environment.target.reads.sql:
+            return
         canary = Canary(self._environment.database, month)
         self._canaries[month] = canary
 

@@ -144,14 +144,16 @@ class Canary:
         self._spans: dict[str, list[float]] = {}
         self._stalls: dict[str, list[tuple[float, float]]] = {}
         self._unexplained: list[tuple[float, float]] = []
+        self._missing: dict[str, list[tuple[float, float]]] = {}
+        self._maintained = run.limits.partition_check_seconds + self._memory
         self._patience = run.limits.request_deadline_seconds + run.limits.recovery_seconds
         for sample in run.of_kind(ev.CanarySample):
             self._spans.setdefault(sample.month, []).append(sample.t)
             span = (sample.t - sample.seconds, sample.t + sample.seconds)
             explained = stops_canary(run, Month.parse(sample.month), *span)
-            # That a month is missing, although no fault took it away, is no stall but what the service has to see to.
-            refused = sample.sqlstate and (explained or sample.sqlstate != NO_PARTITION)
-            if sample.seconds >= self._bound or refused:
+            if sample.sqlstate == NO_PARTITION and not explained:
+                self._missing.setdefault(sample.month, []).append(span)
+            elif sample.seconds >= self._bound or sample.sqlstate:
                 self._stalls.setdefault(sample.month, []).append(span)
                 if not explained:
                     self._unexplained.append(span)
@@ -160,9 +162,13 @@ class Canary:
 
     def around(self, month: Month, start: float, end: float) -> Calm:
         """Judge the month over [start, end], with 0.2 s either side."""
-        for first, last in self._stalls.get(month.label, []):
-            if first <= end + 0.2 and last >= start - self._memory:
-                return Calm.STALLED
+        if _meets(self._stalls.get(month.label, []), start - self._memory, end + 0.2):
+            return Calm.STALLED
+        # That a month is missing which no fault took away is no stall, but what the service has to see to; unless the
+        # database stalled when it was to be made.
+        missing = _meets(self._missing.get(month.label, []), start - self._memory, end + 0.2)
+        if missing and _meets(self._unexplained, start - self._maintained, end + 0.2):
+            return Calm.STALLED
         times = self._spans.get(month.label, [])
         index = bisect.bisect_left(times, start - 0.2)
         seen = index < len(times) and times[index] <= end + 0.2
@@ -171,7 +177,11 @@ class Canary:
     def stalled_unexplained(self, operation: Operation) -> bool:
         """Tell whether some month's canary stalled beside the operation although no fault stopped that month."""
         start, end = operation.invoked, min(operation.completed, operation.invoked + self._patience)
-        return any(first <= end + 0.2 and last >= start - 0.2 for first, last in self._unexplained)
+        return _meets(self._unexplained, start - 0.2, end + 0.2)
+
+
+def _meets(spans: Iterable[tuple[float, float]], start: float, end: float) -> bool:
+    return any(first <= end and last >= start for first, last in spans)
 
 
 def stops_canary(run: Run, month: Month, start: float, end: float) -> bool:

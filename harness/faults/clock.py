@@ -110,7 +110,7 @@ class PassMonthEnd:
     """
 
     name: ClassVar[str] = "pass-month-end"
-    needs: ClassVar[frozenset[Capability]] = frozenset({Capability.SERVICE_CLOCK})
+    needs: ClassVar[frozenset[Capability]] = frozenset({Capability.SERVICE_CLOCK, Capability.SQL})
     momentary: ClassVar[bool] = False
     seconds_before: float = 1.0
 
@@ -178,9 +178,12 @@ class PassMonthEnd:
 
 
 async def _newest(scene: Scene) -> Month:
-    """The last month that is attached."""
+    """The last month that is attached; raises :class:`FaultError` for none."""
     async with admin(scene) as connection:
-        return max(await attached(connection))
+        months = await attached(connection)
+    if not months:
+        raise FaultError("No month is attached to the table, so nothing shows that a service made a new one.")
+    return max(months)
 
 
 def _shift(scene: Scene, text: str) -> None:

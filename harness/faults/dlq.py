@@ -31,9 +31,8 @@ from ..stacks.reaper import set_immutable
 from ..values import Month
 from . import _dlq_file, _dlq_locker
 from ._dlq_file import dlq_file, open_in
-from ._login import judged
 from ._service import Life, ask, begin, life_of, readiness, saved_life
-from ._sql import uninterrupted
+from ._sql import healthy, uninterrupted
 from .partition import DetachPartition
 
 FULL_SECONDS = 35.0
@@ -135,11 +134,13 @@ class DlqFull:
             await self._detach.heal(scene)
 
     async def probe(self, scene: Scene) -> bool:
-        """The months take inserts and can be read; where none was detached, PostgreSQL judges an insert again.
+        """The months take inserts and can be read: all that the target lists where none was detached.
 
         Not that the queue has room: to drain it is the service's part of the recovery, which begins here.
         """
-        return await (self._detach.probe(scene) if self.detach else judged(scene))
+        if self.detach:
+            return await self._detach.probe(scene)
+        return await healthy(scene, scene.environment.target.months)
 
 
 async def _depth(scene: Scene) -> tuple[int, int]:

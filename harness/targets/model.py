@@ -11,8 +11,9 @@ folder of the file), ``{database_url}`` (through the proxy), ``{workdir}`` (temp
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -123,6 +124,11 @@ class Target:
     def root(self) -> Path:
         """The folder that ``{root}`` stands for."""
         return self.path.parent
+
+    def lacks(self, months: Iterable[Month]) -> frozenset[Month]:
+        """Those of the months that it does not list and no service makes by itself, as it does today's and the next."""
+        present = Month.of(datetime.now(UTC).date())
+        return frozenset(months) - {*self.months, present, present.plus(1)}
 
 
 def load_target(path: Path) -> Target:

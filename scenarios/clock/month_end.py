@@ -17,9 +17,9 @@ SCENARIO = Scenario(
         "been made before its first event comes."
     ),
     requirements=("S8", "S4"),
-    # Before midnight nobody needs the last of these; from midnight on it is the last of those that are made ahead.
+    # Before midnight nobody needs the late month; from midnight on it is the last of those that are made ahead.
     load=Load(
-        months=(DECEMBER, JANUARY), late_months=(present_month(), present_month().plus(1), first_missing_month())
+        months=(DECEMBER, JANUARY, present_month(), present_month().plus(1)), late_months=(first_missing_month(),)
     ),
     schedule=Schedule.of(PassMonthEnd()),
     service_environment={CLOCK: "1"},

@@ -19,5 +19,5 @@ SCENARIO = Scenario(
     load=TWO_MONTHS,
     schedule=Schedule((Step(StopDatabase()), Step(DlqFull(detach=False), after_events=30))),
     # More than comes in while the database stops and the first events are judged, and soon full nevertheless.
-    service_environment={"DLQ_MAX_EVENTS": "400"},
+    service_environment={"DLQ_MAX_EVENTS": "700"},
 )

@@ -316,6 +316,10 @@ def test_a_202_is_no_honest_one_because_the_month_is_missing_that_no_fault_took_
     said = history.answer(history.ops(JANUARY, 12, 13)[0], 202)
     history.edit(ev.CanarySample, lambda r: r.month == JANUARY.label and 9 < r.t < 14, sqlstate="23514")
     assert blamed("honest-status", history) == {Promise.HONEST_STATUS: {said}}
+    history.edit(ev.CanarySample, lambda r: r.month == DECEMBER.label and 8 < r.t < 8.5, seconds=1.5)
+    assert check("honest-status", history).verdict is Verdict.UNKNOWN, "it may have stalled when it was to be made"
+    history.edit(ev.CanarySample, lambda r: r.month == DECEMBER.label and 8 < r.t < 8.5, seconds=0.001)
+    assert check("honest-status", history).verdict is Verdict.FAIL
     history.edit(ev.CanarySample, lambda r: r.month == JANUARY.label and 9 < r.t < 14, sqlstate="53100")
     assert check("honest-status", history).verdict is Verdict.UNKNOWN
 

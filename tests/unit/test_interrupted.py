@@ -203,6 +203,13 @@ def test_where_no_fault_was_to_strike_a_drain_nothing_is_proved() -> None:
     assert (result.verdict, result.facts) == (Verdict.UNKNOWN, {})
 
 
+def test_a_fault_that_was_to_strike_and_never_came_is_told() -> None:
+    history = struck(20.3, 23.0)
+    history.drop(ev.FaultMark, lambda mark: mark.fault == 1)
+    result = check("interrupted", history)
+    assert result.unknowns == ("The fault that was to strike while the queue drained was never injected.",)
+
+
 def test_the_edge_of_a_heal_is_outlasted_before_a_later_step_counts_its_events(tmp_path: Path) -> None:
     later = Schedule((*STRUCK.steps, Step(CrashService(), after_events=5)))
     stage = Stage([3, 1])

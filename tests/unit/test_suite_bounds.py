@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -130,3 +131,10 @@ def test_a_budget_that_is_used_up_is_inconclusive_and_never_green(tmp_path: Path
     assert results[0].checks[0].unknowns == ("Not begun: the time budget of 1e-09 s was used up.",)
     assert decide(results) is Exit.INCONCLUSIVE
     assert decide(run(tmp_path, {}, time_budget_seconds=3600.0)[0]) is Exit.PASSED
+
+
+def test_a_target_lacks_what_it_neither_lists_nor_makes_by_itself() -> None:
+    target = load_target(REFERENCE_TARGET)
+    today = Month.of(datetime.now(UTC).date())
+    assert target.lacks([*target.months, today, today.plus(1)]) == frozenset()
+    assert target.lacks([Month(1999, 1), today]) == {Month(1999, 1)}
