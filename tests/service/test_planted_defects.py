@@ -7,8 +7,8 @@ from tests.selftest.defects import DEFECTS
 from tests.selftest.defects.registry import defect
 
 
-def test_there_are_twelve_defects_and_a_control_each_with_its_promise() -> None:
-    assert len(DEFECTS) == 13
+def test_there_are_fourteen_defects_and_a_control_each_with_its_promise() -> None:
+    assert len(DEFECTS) == 15
     assert DEFECTS["control"].promise == 0
     assert all(1 <= one.promise <= 9 for one in DEFECTS.values() if one.name != "control")
     assert all(one.description.endswith(".") for one in DEFECTS.values())
