@@ -191,8 +191,7 @@ class Conductor:
                 await self._outlast_edge(probed)
         await self._step(7, "recovery")
         for month in self._scenario.load.late_months:
-            if month not in self._samplers.watched:
-                self._samplers.watch(month)
+            self._samplers.watch(month)
         self._stable_from_now()
         if self.confirmed:
             await self._enough(self._scenario.load.all_months)

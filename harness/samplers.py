@@ -50,17 +50,12 @@ class Samplers:
         self._every(READY_INTERVAL_SECONDS, self._record(lambda: self._probe.ready(now())))
         if reads.sql:
             self._every(CONNECTIONS_INTERVAL_SECONDS, self._connections)
-            for month in months:
-                self.watch(month)
-
-    @property
-    def watched(self) -> frozenset[Month]:
-        """Months that have a canary."""
-        return frozenset(self._canaries)
+        for month in months:
+            self.watch(month)
 
     def watch(self, month: Month) -> None:
-        """Add a canary for one month; nothing where the target's table may not be looked at."""
-        if not self._environment.target.reads.sql:
+        """Have a canary for the month from now on; none where the target's table may not be looked at."""
+        if month in self._canaries or not self._environment.target.reads.sql:
             return
         canary = Canary(self._environment.database, month)
         self._canaries[month] = canary

@@ -149,14 +149,16 @@ class Canary:
         self._patience = run.limits.request_deadline_seconds + run.limits.recovery_seconds
         for sample in run.of_kind(ev.CanarySample):
             self._spans.setdefault(sample.month, []).append(sample.t)
+            if sample.seconds < self._bound and not sample.sqlstate:
+                continue
             span = (sample.t - sample.seconds, sample.t + sample.seconds)
             explained = stops_canary(run, Month.parse(sample.month), *span)
             if sample.sqlstate == NO_PARTITION and not explained:
                 self._missing.setdefault(sample.month, []).append(span)
-            elif sample.seconds >= self._bound or sample.sqlstate:
-                self._stalls.setdefault(sample.month, []).append(span)
-                if not explained:
-                    self._unexplained.append(span)
+                continue
+            self._stalls.setdefault(sample.month, []).append(span)
+            if not explained:
+                self._unexplained.append(span)
         for times in self._spans.values():
             times.sort()
 

@@ -40,13 +40,30 @@ PATIENCE_SECONDS = 10.0
 """How much later than due a slow machine may show that it is past midnight."""
 
 
-def _radius() -> BlastRadius:
-    return BlastRadius(months=frozenset(), edge=Edge.MONTHS, true_clock=False)
+class _Clock:
+    """What both share: whom a wrong clock may hurt, and how it is set right."""
+
+    def radius(self, environment: Environment) -> BlastRadius:
+        """Declare nobody."""
+        return BlastRadius(months=frozenset(), edge=Edge.MONTHS, true_clock=False)
+
+    async def heal(self, scene: Scene) -> None:
+        """Write no shift into the file."""
+        saved = scene.ledger.load("file")
+        if saved is not None:
+            try:
+                _write(Path(saved), _TRUE)
+            except OSError as error:
+                raise HealFailed(f"The clock file {saved} cannot be written: {error}. Write +0 into it.") from error
+
+    async def probe(self, scene: Scene) -> bool:
+        """The service dates something by the true clock."""
+        return any(abs(moment - time.time()) <= TOLERANCE_SECONDS for moment in await _dated(scene))
 
 
 @FAULTS.register("shift-clock")
 @dataclass(frozen=True, kw_only=True)
-class ShiftClock:
+class ShiftClock(_Clock):
     """Shifts the service's calendar clock by ``days``, ahead or (negative) behind, while it runs.
 
     Through libfaketime, which the stack preloads where the scenario sets ``HARNESS_CLOCK`` and which is installed
@@ -64,10 +81,6 @@ class ShiftClock:
         """Raise :class:`UsageError` for no shift."""
         if self.days == 0:
             raise UsageError("shift-clock by days=0 shifts nothing; give days ahead, or behind as a negative number.")
-
-    def radius(self, environment: Environment) -> BlastRadius:
-        """Declare nobody."""
-        return _radius()
 
     async def inject(self, scene: Scene) -> None:
         """Note the file, then write the shift into it."""
@@ -88,25 +101,17 @@ class ShiftClock:
             raise FaultNotConfirmed(f"The service's clock is not {self.days:+d} days away: {seen}.") from error
         return f"the service dates by a clock {near[0] / 86400:+.2f} days away"
 
-    async def heal(self, scene: Scene) -> None:
-        """Write no shift into the file."""
-        _set_right(scene)
-
-    async def probe(self, scene: Scene) -> bool:
-        """The service dates something by the true clock."""
-        return await _is_right(scene)
-
 
 @FAULTS.register("pass-month-end")
 @dataclass(frozen=True, kw_only=True)
-class PassMonthEnd:
+class PassMonthEnd(_Clock):
     """Sets the service's clock to ``seconds_before`` the end of its present month and lets it pass midnight UTC.
 
     When inject returns it is over midnight, and a new month ahead has been made or is overdue: the service had the time
     that it may take to look at its months.  A month that is not made is no refusal to confirm, but for the answers to
-    show.  Through libfaketime, as ``shift-clock``.  Effect: none on any
-    answer.  SQLSTATE: none.  Versions: 15 to 18.  Radius: no month; every answer is judged as in health, those about
-    midnight too.  Heal sets the clock right, which is back before midnight; a month that was made stays.
+    show.  Through libfaketime, as ``shift-clock``.  Effect: none on any answer.  SQLSTATE: none.  Versions: 15 to 18.
+    Radius: no month; every answer is judged as in health, those about midnight too.  Heal sets the clock right, which
+    is back before midnight; a month that was made stays.
     """
 
     name: ClassVar[str] = "pass-month-end"
@@ -121,10 +126,6 @@ class PassMonthEnd:
                 f"pass-month-end cannot begin {self.seconds_before:g} s before midnight; give up to "
                 f"{LONGEST_APPROACH_SECONDS:g}."
             )
-
-    def radius(self, environment: Environment) -> BlastRadius:
-        """Declare nobody."""
-        return _radius()
 
     async def inject(self, scene: Scene) -> None:
         """Shift the clock, then wait until the service itself is past midnight and had time for its months."""
@@ -168,14 +169,6 @@ class PassMonthEnd:
         made = f"it made {newest}" if newest > before else f"it made no month after {before}"
         return f"the service dates {max(dated) - midnight:.1f} s after {datetime.fromtimestamp(midnight, UTC)}; {made}"
 
-    async def heal(self, scene: Scene) -> None:
-        """Write no shift into the file."""
-        _set_right(scene)
-
-    async def probe(self, scene: Scene) -> bool:
-        """The service dates something by the true clock."""
-        return await _is_right(scene)
-
 
 async def _newest(scene: Scene) -> Month:
     """The last month that is attached; raises :class:`FaultError` for none."""
@@ -192,25 +185,10 @@ def _shift(scene: Scene, text: str) -> None:
     if path is None:
         raise FaultError("The service runs without libfaketime: apt-get install faketime, set HARNESS_CLOCK.")
     scene.ledger.save("file", str(path))
-    scene.ledger.save("shifted_at", time.time())
     try:
         _write(path, text)
     except OSError as error:
         raise FaultError(f"The clock file {path} cannot be written: {error}.") from error
-
-
-def _set_right(scene: Scene) -> None:
-    """Write no shift into the file, if there was one; raises :class:`HealFailed`."""
-    saved = scene.ledger.load("file")
-    if saved is not None:
-        try:
-            _write(Path(saved), _TRUE)
-        except OSError as error:
-            raise HealFailed(f"The clock file {saved} cannot be written: {error}. Write +0 into it.") from error
-
-
-async def _is_right(scene: Scene) -> bool:
-    return any(abs(moment - time.time()) <= TOLERANCE_SECONDS for moment in await _dated(scene))
 
 
 def _write(path: Path, text: str) -> None:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
-
-from harness.faults.partition import DetachPartition
 from harness.faults.storage import CorruptHeap
-from harness.faults.triggers import SlowPartition
 from harness.scenario import Scenario
-from harness.schedule import Schedule, Step
 
-from .._months import DECEMBER, TWO_MONTHS
+from .._drains import QUICK_BACKLOG, into_the_drain
+from .._months import DECEMBER
 
 SCENARIO = Scenario(
     name="december-corrupted-while-draining",
@@ -19,15 +15,7 @@ SCENARIO = Scenario(
         "go to the DLQ again (202), January is stored (201), and after the repair each is stored exactly once."
     ),
     requirements=("S3", "S5", "C3"),
-    # Quickly a backlog that outlasts the heal, its probe and a slow machine.
-    load=dataclasses.replace(TWO_MONTHS, rate_per_writer=40.0),
-    schedule=Schedule(
-        (
-            # Some milliseconds a row are nothing to a live write, and keep the drain going until damage comes.
-            Step(SlowPartition(months=(DECEMBER,), delay_ms=5)),
-            Step(DetachPartition(months=(DECEMBER,))),
-            Step(CorruptHeap(months=(DECEMBER,)), after_events=600, after_healing=1),
-        )
-    ),
+    load=QUICK_BACKLOG,
+    schedule=into_the_drain(CorruptHeap(months=(DECEMBER,))),
     extra_checkers=("interrupted",),
 )

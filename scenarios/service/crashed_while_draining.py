@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
-
-from harness.faults.partition import DetachPartition
 from harness.faults.process import CrashService
-from harness.faults.triggers import SlowPartition
 from harness.scenario import Scenario
-from harness.schedule import Schedule, Step
 
-from .._months import DECEMBER, TWO_MONTHS
+from .._drains import QUICK_BACKLOG, into_the_drain
 
 SCENARIO = Scenario(
     name="service-killed-while-draining",
@@ -19,15 +14,7 @@ SCENARIO = Scenario(
         "next life, and each event that it answered 201 or 202 is stored exactly once."
     ),
     requirements=("S3", "S5"),
-    # Quickly a backlog that outlasts the heal, its probe and a slow machine.
-    load=dataclasses.replace(TWO_MONTHS, rate_per_writer=40.0),
-    schedule=Schedule(
-        (
-            # Some milliseconds a row are nothing to a live write, and keep the drain going until the kill comes.
-            Step(SlowPartition(months=(DECEMBER,), delay_ms=5)),
-            Step(DetachPartition(months=(DECEMBER,))),
-            Step(CrashService(), after_events=600, after_healing=1),
-        )
-    ),
+    load=QUICK_BACKLOG,
+    schedule=into_the_drain(CrashService()),
     extra_checkers=("interrupted",),
 )

@@ -1,0 +1,27 @@
+"""A drain for faults to strike: December's, after a re-attach, from a backlog that outlasts a slow machine."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from harness.fault import Fault
+from harness.faults.partition import DetachPartition
+from harness.faults.triggers import SlowPartition
+from harness.schedule import Schedule, Step
+
+from ._months import DECEMBER, TWO_MONTHS
+
+QUICK_BACKLOG = dataclasses.replace(TWO_MONTHS, rate_per_writer=40.0)
+"""Quickly a backlog that outlasts the heal and its probe."""
+
+
+def into_the_drain(fault: Fault) -> Schedule:
+    """Return a schedule in which the fault strikes while December's queue drains."""
+    return Schedule(
+        (
+            # Some milliseconds a row are nothing to a live write, and keep the drain going until the fault comes.
+            Step(SlowPartition(months=(DECEMBER,), delay_ms=5)),
+            Step(DetachPartition(months=(DECEMBER,))),
+            Step(fault, after_events=600, after_healing=1),
+        )
+    )
