@@ -15,7 +15,6 @@ import fcntl
 import os
 import shutil
 import signal
-import stat
 import struct
 import sys
 import threading
@@ -55,10 +54,10 @@ def processes_of(root: Path) -> list[int]:
 def parent_of(pid: int) -> int | None:
     """The parent of ``pid``, None when there is no such process or no ``/proc``."""
     try:
-        line = (_PROC / str(pid) / "stat").read_text(errors="replace")
+        stat = (_PROC / str(pid) / "stat").read_text(errors="replace")
     except OSError:
         return None
-    return int(line.rpartition(")")[2].split()[1])
+    return int(stat.rpartition(")")[2].split()[1])
 
 
 def kill_all(root: Path, deadline_seconds: float = 10.0) -> list[int]:
@@ -138,18 +137,12 @@ def remove_tree(root: Path) -> None:
     shutil.rmtree(root, ignore_errors=True)
     if not root.exists():
         return
-    # What vanishes meanwhile, by another reaper of the same root, is nobody's error.
+    # Links and pipes are gone by now.  What vanishes meanwhile, by another reaper of the same root, is no error.
     for folder, _, names in os.walk(root):
         for name in names:
             with contextlib.suppress(OSError):
-                _make_mutable(Path(folder, name))
+                set_immutable(Path(folder, name), immutable=False)
     shutil.rmtree(root, ignore_errors=True)
-
-
-def _make_mutable(path: Path) -> None:
-    # Not through a link, whose end is not ours, and no pipe, which would be waited for.
-    if stat.S_ISREG(path.lstat().st_mode):
-        set_immutable(path, immutable=False)
 
 
 def destroy(root: Path) -> list[str]:

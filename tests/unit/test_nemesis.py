@@ -16,12 +16,12 @@ import pytest
 from harness import events as ev
 from harness import nemesis as nemesis_module
 from harness.blast import BlastRadius, Write
-from harness.errors import HealFailed
+from harness.errors import FaultNotConfirmed, HealFailed
 from harness.events import FaultMark, FaultStep
 from harness.fault import FAULTS, Scene
 from harness.history import Clock, History, read_history
 from harness.ledger import FOLDER, EntryState, Ledger
-from harness.nemesis import Nemesis, heal_in_passes
+from harness.nemesis import Nemesis, confirmed, heal_in_passes
 from harness.oracle import Side, side_of
 from harness.rundata import FaultWindow, Run, build_run
 from harness.schedule import Schedule
@@ -237,6 +237,17 @@ def test_a_heal_that_failed_first_leaves_no_doubt_once_a_probe_saw_health() -> N
     assert check("confirmed", history).verdict is Verdict.PASS
     history.drop(FaultMark, lambda mark: mark.step is FaultStep.PROBED)
     assert "not yet" in check("confirmed", history).unknowns[0]
+
+
+def test_what_never_shows_its_effect_is_refused_with_the_last_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nemesis_module, "CONFIRM_DEADLINE_SECONDS", 0.05)
+
+    class Shy(Knot):
+        async def confirm(self, scene: Scene) -> str:
+            raise FaultNotConfirmed("nothing is broken yet")
+
+    with pytest.raises(FaultNotConfirmed, match="nothing is broken yet"):
+        asyncio.run(confirmed(Shy(thing="table"), cast("Scene", None)))
 
 
 def test_passes_go_on_while_they_heal_something_and_keep_the_order() -> None:
