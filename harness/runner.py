@@ -16,11 +16,12 @@ import json
 import platform
 import time
 import traceback
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from . import __version__, guard, judging
+from . import __version__, guard
 from ._wait import pause
 from .checking import CheckResult
 from .conductor import Conductor
@@ -69,7 +70,11 @@ class RunPlan:
     pg_bindir: str = ""
 
 
-async def run_scenario(plan: RunPlan, stack: Stack, observer: RunObserver) -> RunResult:
+Judge = Callable[["RunPlan", Waits, Mapping[str, float], float], Awaitable[RunResult]]
+"""Judges a played run: its plan, its waits and timings, and when it started (monotonic seconds)."""
+
+
+async def run_scenario(plan: RunPlan, stack: Stack, observer: RunObserver, judge: Judge) -> RunResult:
     """Play one scenario from start to verdict; a set-up that fails is a result, not an exception."""
     started = time.monotonic()
     plan.folder.mkdir(parents=True, exist_ok=False)
@@ -92,14 +97,7 @@ async def run_scenario(plan: RunPlan, stack: Stack, observer: RunObserver) -> Ru
     if problem and not live.judgeable:
         return not_run(plan, redact(problem, live.secrets), time.monotonic() - started)
     await observer.step(plan.run, 11, "judge", None)
-    return await asyncio.to_thread(
-        judging.judge_folder,
-        plan.folder,
-        waits=live.waits,
-        timings=live.timings,
-        seconds=lambda: time.monotonic() - started,
-        repeat_command=plan.repeat_command,
-    )
+    return await judge(plan, live.waits, live.timings, started)
 
 
 def not_run(plan: RunPlan, setup_error: str, seconds: float) -> RunResult:

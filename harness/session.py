@@ -8,7 +8,7 @@ import random
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,10 +17,11 @@ from typing import Protocol
 from .errors import HistoryError, UsageError
 from .guard import refuse_when_halted
 from .history import FILE_NAME
+from .judges import Order, judged
 from .judging import judge_again, load_run
 from .report.base import write_all, write_suite
-from .results import RunResult, Skipped, SuiteResult
-from .runner import RunObserver
+from .results import RunResult, Skipped, SuiteResult, Waits
+from .runner import RunObserver, RunPlan
 from .scenario import Scenario
 from .stacks import host
 from .stacks.base import Environment, Stack
@@ -126,13 +127,16 @@ class _Reporting:
         self._display = display
         self.started: list[str] = []
         self.judged: set[str] = set()
+        self.reported: dict[str, RunResult] = {}
 
     def scenario_started(self, run: str, scenario: Scenario) -> None:
         self.started.append(run)
         self._display.scenario_started(run, scenario)
 
     def scenario_judged(self, result: RunResult) -> None:
-        report(result)
+        # A judge has written the reports of what it judged; not of a run without a history, or of a later doubt.
+        if self.reported.get(result.run) is not result:
+            report(result)
         self.judged.add(result.run)
 
     def scenario_finished(self, result: RunResult) -> None:
@@ -192,7 +196,14 @@ class Session:
             ),
             self._reporting,
             _Observer(display, gate),
+            self._judge,
         )
+
+    async def _judge(self, plan: RunPlan, waits: Waits, timings: Mapping[str, float], started: float) -> RunResult:
+        order = Order(plan.folder, self.options.scenarios, waits, dict(timings), started, plan.repeat_command)
+        result = await judged(order, report)
+        self._reporting.reported[result.run] = result
+        return result
 
     async def prepare(self) -> None:
         """Find or build what all runs share; raises :class:`harness.errors.SetupError`."""

@@ -22,7 +22,7 @@ from ._wait import wait_until
 from .checking import CheckResult
 from .errors import DeadlineExceeded, HarnessError, SetupError
 from .results import RunResult
-from .runner import RunObserver, RunPlan, not_begun, not_run, run_scenario
+from .runner import Judge, RunObserver, RunPlan, not_begun, not_run, run_scenario
 from .scenario import Scenario
 from .stacks.base import Stack
 from .targets.model import Target
@@ -83,8 +83,10 @@ class SuiteRunner:
         options: SuiteOptions,
         observer: SuiteObserver,
         run_observer: RunObserver,
+        judge: Judge,
     ) -> None:
         """Take what all runs share."""
+        self._judge = judge
         self._stack = stack
         self._target = target
         self._options = options
@@ -150,11 +152,11 @@ class SuiteRunner:
 
     async def _measured_twice(self, plan: RunPlan) -> RunResult:
         """Run; a latency over its bound is measured again at once, and over again it is a finding."""
-        first = await run_scenario(plan, self._stack, self._run_observer)
+        first = await run_scenario(plan, self._stack, self._run_observer, self._judge)
         if not first.findings or not all(finding.comparative for finding in first.findings):
             return first
         again = replace(plan, run=f"{plan.run}-again", folder=plan.folder.with_name(f"{plan.run}-again"))
-        second = await run_scenario(again, self._stack, self._run_observer)
+        second = await run_scenario(again, self._stack, self._run_observer, self._judge)
         await asyncio.to_thread(self._observer.scenario_judged, first)
         if second.findings or second.setup_error:
             return second

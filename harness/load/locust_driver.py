@@ -40,12 +40,15 @@ class LocustLoad:
         self._workdir = workdir
         self._log = log
         self._out = workdir / "locust.jsonl"
+        self._edge = workdir / "locust.edge"
         self._plan = {
             "months": [month.label for month in load.months],
             "seed": seed,
             "run": run,
             "origin": history.clock.origin,
             "out": str(self._out),
+            "edge": str(self._edge),
+            "edge_pause_seconds": 1 / load.edge_rate_per_writer if load.edge_rate_per_writer > 0 else 0.0,
             "timeout_seconds": timeout_seconds,
         }
         self._process: asyncio.subprocess.Process | None = None
@@ -80,7 +83,11 @@ class LocustLoad:
         await wait_until(answered, what="Locust's first answers", deadline_seconds=_START_DEADLINE_SECONDS)
 
     def set_edge(self, edge: bool) -> None:
-        """Do nothing: Locust's users are a closed load model without a pace."""
+        """Have each user pause between two events for an edge, or not: by a file, which Locust's process looks for."""
+        if edge:
+            self._edge.touch()
+        else:
+            self._edge.unlink(missing_ok=True)
 
     def join(self, month: Month) -> None:
         """Refuse: the months of a Locust load are fixed when it starts."""

@@ -34,6 +34,7 @@ LAYERS = (
         "stepping",
         "session",
         "suite",
+        "judges",
         "discovery",
         "doctor",
         "ending",
