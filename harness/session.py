@@ -9,7 +9,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -17,9 +17,9 @@ from typing import Protocol
 from .errors import HistoryError, UsageError
 from .guard import refuse_when_halted
 from .history import FILE_NAME
-from .judges import Order, judged
+from .judges import Judges, Order, report
 from .judging import judge_again, load_run
-from .report.base import write_all, write_suite
+from .report.base import write_suite
 from .results import RunResult, Skipped, SuiteResult, Waits
 from .runner import RunObserver, RunPlan
 from .scenario import Scenario
@@ -181,6 +181,7 @@ class Session:
             ) from error
         self._stack = _stack_of(self.target, options)
         self._reporting = _Reporting(display)
+        self._judges = Judges()
         self.suite_runner = SuiteRunner(
             self._stack,
             self.target,
@@ -201,7 +202,7 @@ class Session:
 
     async def _judge(self, plan: RunPlan, waits: Waits, timings: Mapping[str, float], started: float) -> RunResult:
         order = Order(plan.folder, self.options.scenarios, waits, dict(timings), started, plan.repeat_command)
-        result = await judged(order, report)
+        result = await self._judges.judged(order)
         self._reporting.reported[result.run] = result
         return result
 
@@ -298,15 +299,6 @@ def _has_fixed_port(options: SessionOptions) -> bool:
                 "leave one of the two out."
             )
     return options.pg_port is not None or options.proxy_port is not None
-
-
-def report(result: RunResult) -> None:
-    """Write all reports of one run; a run that never began has no history to show, or one in part."""
-    run = result.data
-    if run is None:
-        with suppress(HistoryError):
-            run = load_run(result.folder)
-    write_all(result, run, result.folder)
 
 
 def check_again(folder: Path) -> RunResult:
