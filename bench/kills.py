@@ -112,7 +112,7 @@ async def _still_wrong(lab: UndoLab, before: list[tuple[object, ...]]) -> list[s
 
 async def usable(lab: UndoLab) -> list[Fault]:
     """The catalogue, as far as this environment lets it act."""
-    os.environ["PGPASSWORD"] = lab.password
+    os.environ["PGPASSFILE"] = lab.variables["PGPASSFILE"]
     found = await ExternalStack().preflight(load_target(lab.target), lab.reports)
     missing = {fault.name: sorted(fault.needs - found.capabilities) for fault in FAULT_CASES}
     for name, needs in missing.items():

@@ -46,7 +46,7 @@ class CutCommit:
     """
 
     name: ClassVar[str] = "cut-commit"
-    needs: ClassVar[frozenset[Capability]] = frozenset({Capability.SQL, Capability.PROXIED})
+    needs: ClassVar[frozenset[Capability]] = frozenset({Capability.SQL, Capability.PROXIED, Capability.SERVICE_LOGIN})
     momentary: ClassVar[bool] = True
 
     def radius(self, environment: Environment) -> BlastRadius:

@@ -94,7 +94,7 @@ class KillBackend:
     """
 
     name: ClassVar[str] = "kill-backend"
-    needs: ClassVar[frozenset[Capability]] = frozenset({Capability.KILLABLE_DATABASE})
+    needs: ClassVar[frozenset[Capability]] = frozenset({Capability.KILLABLE_DATABASE, Capability.SERVICE_LOGIN})
     momentary: ClassVar[bool] = True
 
     def radius(self, environment: Environment) -> BlastRadius:
@@ -160,7 +160,7 @@ class PauseDatabase:
     """
 
     name: ClassVar[str] = "pause-database"
-    needs: ClassVar[frozenset[Capability]] = frozenset({Capability.KILLABLE_DATABASE})
+    needs: ClassVar[frozenset[Capability]] = frozenset({Capability.KILLABLE_DATABASE, Capability.SERVICE_LOGIN})
     momentary: ClassVar[bool] = False
 
     def radius(self, environment: Environment) -> BlastRadius:
@@ -208,7 +208,7 @@ class SlowStart:
     """
 
     name: ClassVar[str] = "slow-start"
-    needs: ClassVar[frozenset[Capability]] = frozenset({Capability.KILLABLE_DATABASE})
+    needs: ClassVar[frozenset[Capability]] = frozenset({Capability.KILLABLE_DATABASE, Capability.SERVICE_LOGIN})
     momentary: ClassVar[bool] = False
 
     def radius(self, environment: Environment) -> BlastRadius:

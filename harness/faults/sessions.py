@@ -92,7 +92,7 @@ class TerminateBackends:
     """
 
     name: ClassVar[str] = "terminate-backends"
-    needs: ClassVar[frozenset[Capability]] = frozenset({Capability.SQL})
+    needs: ClassVar[frozenset[Capability]] = frozenset({Capability.SQL, Capability.SERVICE_LOGIN})
     momentary: ClassVar[bool] = True
 
     def radius(self, environment: Environment) -> BlastRadius:
@@ -155,7 +155,7 @@ class TerminateBackendsRepeatedly:
     """
 
     name: ClassVar[str] = "terminate-backends-repeatedly"
-    needs: ClassVar[frozenset[Capability]] = frozenset({Capability.SQL})
+    needs: ClassVar[frozenset[Capability]] = frozenset({Capability.SQL, Capability.SERVICE_LOGIN})
     momentary: ClassVar[bool] = False
     interval_ms: int = 200
 
@@ -228,7 +228,7 @@ class LimitRoleConnections:
     """
 
     name: ClassVar[str] = "limit-role-connections"
-    needs: ClassVar[frozenset[Capability]] = frozenset({Capability.SQL})
+    needs: ClassVar[frozenset[Capability]] = frozenset({Capability.SQL, Capability.SERVICE_LOGIN})
     momentary: ClassVar[bool] = False
     limit: int = 0
 
@@ -293,7 +293,7 @@ class TakeConnectionSlots:
     """
 
     name: ClassVar[str] = "take-connection-slots"
-    needs: ClassVar[frozenset[Capability]] = frozenset({Capability.SQL})
+    needs: ClassVar[frozenset[Capability]] = frozenset({Capability.SQL, Capability.SERVICE_LOGIN})
     momentary: ClassVar[bool] = False
 
     def radius(self, environment: Environment) -> BlastRadius:

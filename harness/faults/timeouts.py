@@ -45,7 +45,7 @@ class ForceStatementTimeout:
     """
 
     name: ClassVar[str] = "force-statement-timeout"
-    needs: ClassVar[frozenset[Capability]] = frozenset({Capability.SQL})
+    needs: ClassVar[frozenset[Capability]] = frozenset({Capability.SQL, Capability.SERVICE_LOGIN})
     momentary: ClassVar[bool] = False
     timeout_ms: int = 1
 

@@ -24,6 +24,7 @@ class Capability(enum.StrEnum):
     EVICT = "evict"
     KILLABLE_DATABASE = "killable-database"
     KILLABLE_SERVICE = "killable-service"
+    SERVICE_LOGIN = "service-login"
     PROXIED = "proxied"
     DLQ = "dlq"
     METRICS = "metrics"
@@ -36,6 +37,8 @@ class Capability(enum.StrEnum):
 
 
 _REMEDIES = {
+    Capability.SERVICE_LOGIN: "give the password of external.service_role, for the proxy's host and port, by "
+    "PGPASSFILE or ~/.pgpass (not by PGPASSWORD, which counts for every role)",
     Capability.DLQ_FILE: "the queue must be a SQLite file of a launched service: DLQ_URL = sqlite:///… in the target",
     Capability.SMALL_DISK: "it is mounted when the harness runs as root and the scenario sets HARNESS_SMALL_DISK_MB",
     Capability.MOUNT: "run the harness as root, in a container with the capability SYS_ADMIN",

@@ -297,6 +297,7 @@ class _Starter:
             Capability.EVICT: self.prepared.installation.can_evict_buffers,
             Capability.KILLABLE_DATABASE: True,
             Capability.KILLABLE_SERVICE: self.target.launch is not None,
+            Capability.SERVICE_LOGIN: True,
             Capability.PROXIED: True,
             Capability.DLQ: reads.dlq,
             Capability.METRICS: reads.metrics,

@@ -26,7 +26,7 @@ from ..probes.foreign import (
 )
 from ..targets.model import External, Target
 from . import host
-from .base import Capability
+from .base import Capability, remedy
 from .external_parts import pid_in
 from .service_process import ask_ready
 from .toxiproxy_client import ProxyState, ToxiproxyClient, ToxiproxyError
@@ -70,8 +70,9 @@ async def look(target: Target, settings: External, *, force: bool) -> Found:
     except HarnessError as error:
         raise UsageError(str(error)) from error
     proxy = await _proxy(settings, facts, lines)
+    logs_in = await _logs_in(settings, proxy, lines)
     await _service(target, lines)
-    capabilities = _capabilities(target, settings, facts)
+    capabilities = _capabilities(target, settings, facts, logs_in=logs_in)
     lines.append(f"what may be done there: {', '.join(sorted(capabilities))}")
     return Found(facts, capabilities, proxy, tuple(lines))
 
@@ -138,9 +139,10 @@ async def _proxy(settings: External, facts: ServerFacts, lines: list[str]) -> tu
             "it and remove its toxics."
         )
     host, port = _address(settings, state)
-    way = make_conninfo(settings.database_url, host=host, hostaddr=None, port=port, application_name="harness")
     try:
-        async with external_connection(way, f"connect through the proxy {settings.proxy_name}") as connection:
+        async with external_connection(
+            _way(settings, (host, port)), f"connect through the proxy {settings.proxy_name}"
+        ) as connection:
             behind = await server_facts(connection, settings.service_role)
     except HarnessError as error:
         raise UsageError(str(error)) from error
@@ -151,6 +153,26 @@ async def _proxy(settings: External, facts: ServerFacts, lines: list[str]) -> tu
         )
     lines.append(f"the proxy {settings.proxy_name} at {host}:{port} leads to that database and has no toxic")
     return host, port
+
+
+def _way(settings: External, proxy: tuple[str, int], **others: str) -> str:
+    host, port = proxy
+    return make_conninfo(
+        settings.database_url, host=host, hostaddr=None, port=port, application_name="harness", **others
+    )
+
+
+async def _logs_in(settings: External, proxy: tuple[str, int], lines: list[str]) -> bool:
+    """Tell whether the service's role is let in here; a heal that asked for it only afterwards would never end."""
+    role = settings.service_role
+    try:
+        async with external_connection(_way(settings, proxy, user=role), f"log in as {role}"):
+            pass
+    except HarnessError as error:
+        lines.append(f"{error} No fault that needs it can act: {remedy(frozenset({Capability.SERVICE_LOGIN}))}")
+        return False
+    lines.append(f"the service's role {role} logs in through the proxy")
+    return True
 
 
 def _address(settings: External, state: ProxyState) -> tuple[str, int]:
@@ -169,7 +191,7 @@ async def _service(target: Target, lines: list[str]) -> None:
     lines.append(f"the service at {target.url} is ready")
 
 
-def _capabilities(target: Target, settings: External, facts: ServerFacts) -> frozenset[Capability]:
+def _capabilities(target: Target, settings: External, facts: ServerFacts, *, logs_in: bool) -> frozenset[Capability]:
     local = bool(settings.data_dir) and _is_here(Path(settings.data_dir), facts)
     granted = {
         Capability.SQL: target.reads.sql,
@@ -179,6 +201,7 @@ def _capabilities(target: Target, settings: External, facts: ServerFacts) -> fro
         Capability.KILLABLE_SERVICE: bool(
             settings.service_start and settings.service_pid_file and pid_in(Path(settings.service_pid_file))
         ),
+        Capability.SERVICE_LOGIN: logs_in,
         Capability.PROXIED: True,
         Capability.DLQ: target.reads.dlq,
         Capability.METRICS: target.reads.metrics,

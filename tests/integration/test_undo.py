@@ -24,6 +24,7 @@ from harness.faults.database import KillDatabase, StopDatabase
 from harness.faults.network import Blackhole, DisableProxy, Latency
 from harness.faults.partition import DetachPartition, DropPartition, LockPartition
 from harness.faults.process import CrashService
+from harness.faults.sessions import LimitRoleConnections, TerminateBackends
 from harness.faults.storage import CorruptHeap, CorruptIndex
 from harness.history import FILE_NAME, read_history
 from harness.ledger import FOLDER, EntryState, Ledger, open_ledgers
@@ -49,6 +50,8 @@ KILLED: tuple[tuple[Fault, ...], ...] = (
     (DETACH, KillDatabase(), Latency(delay_ms=30)),
     # The table cannot be attached before its page is repaired, which is healed after it.
     (CorruptHeap(months=(DECEMBER,), pages="last"), DetachPartition()),
+    # Both are seen through a login of the service's own.
+    (LimitRoleConnections(), TerminateBackends()),
 )
 
 
@@ -286,7 +289,22 @@ def test_a_scenario_passes_on_parts_that_outlive_the_runner(lab: UndoLab, whole:
     result = lab.harness("run", "december-detached", "--target", str(lab.target), "--reports", str(lab.reports))
     assert result.returncode == 0, result.stdout + result.stderr
     stored = "".join(path.read_text(errors="replace") for path in lab.reports.glob("*-december-detached-*/**/*.js*"))
-    assert lab.password not in stored
+    assert not [password for password in lab.passwords if password in stored]
+
+
+def test_what_logs_in_as_the_service_is_refused_where_that_cannot_be(lab: UndoLab, whole: None) -> None:
+    owner = psycopg.conninfo.conninfo_to_dict(lab.environment.database.admin_conninfo)["password"]
+    # The password of one role for all of them, as PGPASSWORD is: such a fault could never be seen to be healed.
+    variables = {"PGPASSWORD": str(owner), "PGPASSFILE": "/dev/null"}
+    result = lab.harness(
+        *("run", "backends-terminated", "--target", str(lab.target), "--reports", str(lab.reports)), **variables
+    )
+    said = " ".join((result.stdout + result.stderr).split())
+    assert result.returncode == 2, said
+    assert "service-login: give the password of external.service_role" in said
+    assert "Traceback" not in said
+    plan = lab.harness("run", "december-detached", "--target", str(lab.target), "--dry-run", **variables)
+    assert 'password authentication failed for user "slm_user"' in plan.stdout
 
 
 def refusal(lab: UndoLab, target: str, *arguments: str) -> str:

@@ -39,6 +39,7 @@ from tests.integration.faults_lab import TARGET
 ROOT = Path(__file__).parents[2]
 TOKEN = "the lab's own"
 MONTHS = ("2025_11", "2025_12", "2026_01", "2026_02", "2026_03")
+_PASSWORDS = "pgpass"
 CATALOG = """
 SELECT c.relname, c.relkind::text, pg_get_userbyid(c.relowner), pg_get_expr(c.relpartbound, c.oid), c.relfilenode > 0
 FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace AND c.relname LIKE 'audit%'
@@ -107,7 +108,8 @@ class UndoLab:
     environment: Environment
     base_url: str
     pid_file: Path
-    password: str
+    passwords: tuple[str, ...]
+    """Of the harness's role and of the service's."""
     database_url: str
     acknowledged: list[tuple[str, str]] = field(default_factory=list)
     """Id and month of every event that the service answered 201 or 202."""
@@ -121,8 +123,8 @@ class UndoLab:
 
     @property
     def variables(self) -> dict[str, str]:
-        """The environment of a runner: the password is nowhere else."""
-        return {**os.environ, "PYTHONPATH": str(ROOT), "PGPASSWORD": self.password}
+        """The environment of a runner: the passwords are nowhere else."""
+        return {**os.environ, "PYTHONPATH": str(ROOT), "PGPASSFILE": str(self.folder / _PASSWORDS)}
 
     def harness(self, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
         """Run the command line to its end."""
@@ -304,7 +306,7 @@ async def undo_lab(folder: Path, bindir: Path | None = None) -> AsyncIterator[Un
         database, proxy = environment.database, environment.proxy
         assert isinstance(database, EmbeddedPostgres)
         assert isinstance(proxy, ToxiproxyProxy)
-        password = psycopg.conninfo.conninfo_to_dict(database.admin_conninfo)["password"]
+        passwords = _write_passwords(folder / _PASSWORDS, database)
         given = psycopg.conninfo.make_conninfo(database.admin_conninfo, application_name="")
         clean = " ".join(part for part in given.split() if not part.startswith(("password=", "application_name=")))
         port = _free_port()
@@ -316,7 +318,7 @@ async def undo_lab(folder: Path, bindir: Path | None = None) -> AsyncIterator[Un
             f'toxiproxy_url = "{proxy.client.base_url}"\nproxy_name = "{proxy.name}"\n'
             f'data_dir = "{database.data_dir}"\nservice_pid_file = "{pid_file}"\nservice_start = ["sh", "{start}"]\n'
         )
-        lab = UndoLab(folder, target, environment, f"http://127.0.0.1:{port}", pid_file, str(password), clean)
+        lab = UndoLab(folder, target, environment, f"http://127.0.0.1:{port}", pid_file, passwords, clean)
         lab.reports.mkdir()
         try:
             subprocess.run(["sh", str(start)], check=True, cwd=folder)
@@ -327,6 +329,14 @@ async def undo_lab(folder: Path, bindir: Path | None = None) -> AsyncIterator[Un
             pid = pid_in(pid_file)
             if pid is not None:
                 os.kill(pid, signal.SIGKILL)
+
+
+def _write_passwords(path: Path, database: EmbeddedPostgres) -> tuple[str, ...]:
+    """Write a password file for both roles, as whoever owns such parts would, and return what is secret in it."""
+    path.touch(mode=0o600)
+    known = [psycopg.conninfo.conninfo_to_dict(info) for info in (database.admin_conninfo, database.service_conninfo)]
+    path.write_text("".join(f"127.0.0.1:*:*:{one['user']}:{one['password']}\n" for one in known))
+    return tuple(str(one["password"]) for one in known)
 
 
 def _service_script(folder: Path, database_url: str, port: int) -> tuple[Path, Path]:
