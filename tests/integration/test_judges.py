@@ -220,8 +220,10 @@ def test_a_verdict_that_nobody_waits_for_any_more_ends_its_judge(tmp_path: Path)
 def test_a_judge_leaves_the_terminals_signals_to_the_runner_and_ends_with_it_at_work(tmp_path: Path) -> None:
     runner = subprocess.Popen([sys.executable, "-c", RUNNER, str(tmp_path), ENDLESS], cwd=ROOT, start_new_session=True)
     pid_file = tmp_path / "scenarios/own.pid"
-    pid = int(wait_until_sync(lambda: written(pid_file), what="the judge to be at work", deadline_seconds=60))
-    assert os.getpgid(pid) != os.getpgid(runner.pid), "a Ctrl-C is sent to the whole group"
-    runner.kill()
-    runner.wait()
+    try:
+        pid = int(wait_until_sync(lambda: written(pid_file), what="the judge to be at work", deadline_seconds=60))
+        assert os.getpgid(pid) != os.getpgid(runner.pid), "a Ctrl-C is sent to the whole group"
+    finally:
+        runner.kill()
+        runner.wait()
     wait_until_sync(lambda: not living(pid), what="the judge to end", deadline_seconds=15)
