@@ -1,4 +1,4 @@
-"""A drain for faults to strike: December's, after a re-attach, from a backlog that outlasts a slow machine."""
+"""A drain for faults to strike: December's, from a backlog that outlasts a slow machine."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ QUICK_BACKLOG = dataclasses.replace(TWO_MONTHS, rate_per_writer=40.0)
 """Quickly a backlog that outlasts the heal and its probe."""
 
 
-def into_the_drain(fault: Fault) -> Schedule:
-    """Return a schedule in which the fault strikes while December's queue drains."""
+DETACHED = DetachPartition(months=(DECEMBER,))
+
+
+def into_the_drain(fault: Fault, *, after: Fault = DETACHED) -> Schedule:
+    """Return a schedule in which the fault strikes while December's queue drains once ``after`` has been healed."""
     return Schedule(
         (
             # Some milliseconds a row are nothing to a live write, and keep the drain going until the fault comes.
             Step(SlowPartition(months=(DECEMBER,), delay_ms=5)),
-            Step(DetachPartition(months=(DECEMBER,))),
+            Step(after),
             Step(fault, after_events=600, after_healing=1),
         )
     )

@@ -49,6 +49,17 @@ LOCK_WAIT_MS = 120
 """How long confirm lets an insert wait: the granted lock is checked as well, so this only has to be a wait."""
 
 
+_TRIGGERS_FOR_COPY = """
+SELECT replace(
+    pg_get_triggerdef(t.oid),
+    format(' ON %%I.%%I ', n.nspname, c.relname),
+    format(' ON %%I.%%I ', n.nspname, c.relname || '_restored')
+) FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %s AND c.relname = %s AND NOT t.tgisinternal
+"""
+"""The statements that make a detached table's own triggers on its copy; those of the parent come with the attach."""
+
+
 async def _detach(connection: AsyncConnection, children: list[Child]) -> None:
     for child in children:
         await detach(connection, child)
@@ -116,8 +127,8 @@ class DetachPartition:
 class DetachAndRestoreCopy:
     """Detaches one month; heal attaches a restored copy of it, named ``audit_events_YYYY_MM_restored``.
 
-    The copy is made of the detached table's rows, as from a backup; the original stays beside it, detached and
-    under its own name, so that only the bounds tell which month the copy holds.  Effect: 23514 until the copy is
+    The copy is made of the detached table's rows and triggers, as from a backup; the original stays beside it, detached
+    and under its own name, so that only the bounds tell which month the copy holds.  Effect: 23514 until the copy is
     attached.  Versions: 15 to 18.  Radius: write no, read no for the month; edge for all months.
     """
 
@@ -159,6 +170,9 @@ class DetachAndRestoreCopy:
                     await connection.execute(
                         sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {}").format(copy, columns, columns, original.table)
                     )
+                    found = await connection.execute(_TRIGGERS_FOR_COPY, (original.schema, original.name))
+                    for (statement,) in await found.fetchall():
+                        await connection.execute(statement)
                     await attach(connection, original, copy)
 
                 await in_transaction(connection, work, what="attach the copy")

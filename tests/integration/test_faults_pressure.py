@@ -15,6 +15,7 @@ from harness.faults.network import Blackhole, Latency
 from harness.faults.noop import NoopDetach
 from harness.faults.partition import DetachAndRestoreCopy, DetachPartition, DropPartition, LockPartition
 from harness.faults.storage import CorruptHeap, CorruptIndex
+from harness.faults.triggers import SlowPartition
 from harness.probes.postgres import list_partitions
 from harness.values import Month
 from tests.integration import faults_lab
@@ -114,6 +115,21 @@ def test_restored_copy_holds_the_month_beside_the_detached_original(lab: Lab) ->
         partitions = await list_partitions(environment.database.admin_conninfo)
         assert [child.name for child in partitions if child.month == DECEMBER] == ["audit_events_2025_12_restored"]
         await undo_copy(environment)
+
+    lab.run(play())
+
+
+def test_a_restored_copy_has_the_triggers_of_the_original(lab: Lab) -> None:
+    async def play() -> None:
+        slow, slow_scene = SlowPartition(months=(DECEMBER,), delay_ms=60), lab.scene()
+        copied, scene = DetachAndRestoreCopy(month=DECEMBER), lab.scene()
+        await slow.inject(slow_scene)
+        await copied.inject(scene)
+        await copied.heal(scene)
+        assert "2025_12" in await slow.confirm(slow_scene), "a row of the copy is late as well"
+        await slow.heal(slow_scene)
+        assert await slow.probe(slow_scene)
+        await undo_copy(lab.environment)
 
     lab.run(play())
 
