@@ -125,6 +125,8 @@ def test_roles_and_settings_are_what_the_harness_judges_by(tmp_path: Path) -> No
             assert one_value(admin, owner) == "slm_user"
             assert one_value(admin, "SELECT version()").startswith("PostgreSQL")  # type: ignore[attr-defined]
             assert environment.database.version_num == int(str(one_value(admin, "SHOW server_version_num")))
+            quick = "SELECT bool_and(rolpassword LIKE 'SCRAM-SHA-256$1:%') FROM pg_authid WHERE rolcanlogin"
+            assert one_value(admin, quick) is True, "a login costs the service milliseconds"
             with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
                 psycopg.connect(admin.replace("password=", "password=x"))
 
