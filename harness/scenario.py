@@ -34,7 +34,7 @@ class Load:
     late_months: tuple[Month, ...] = ()
     writers_per_month: int = 4
     rate_per_writer: float = 25.0
-    edge_rate_per_writer: float = 7.0
+    edge_rate_per_writer: float = 4.0
     resend_share: float = 0.02
     conflict_share: float = 0.01
     invalid_share: float = 0.02
