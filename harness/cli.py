@@ -81,7 +81,7 @@ def cli() -> None:
 )
 @click.option("--scenarios", type=_PATH, default=Path("scenarios"), show_default=True, help="Folder of scenarios.")
 @click.option("--seed", type=int, help="Seed of the workload [default: a new one, shown at the end].")
-@click.option("--jobs", type=click.IntRange(1, 64), help="Environments at once [default: 4 a core].")
+@click.option("--jobs", type=click.IntRange(1, 64), help="Environments at once [default: 3 a core].")
 @click.option("--shard", metavar="I/N", help="Only part I of N, such as 1/4, to spread a suite over machines.")
 @click.option("--fail-fast", is_flag=True, help="Begin nothing after the first FAIL.")
 @click.option(

@@ -17,7 +17,7 @@ import platform
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -41,6 +41,7 @@ from .scenario import Scenario
 from .stacks.base import Environment, Stack, remedy
 from .steadystate import SteadyState
 from .targets.model import Target
+from .turns import Alone
 
 STEADY_DEADLINE_SECONDS = 30.0
 CRASH_FILE = "harness-error.txt"
@@ -74,11 +75,16 @@ Judge = Callable[["RunPlan", Waits, Mapping[str, float], float], Awaitable[RunRe
 """Judges a played run: its plan, its waits and timings, and when it started (monotonic seconds)."""
 
 
-async def run_scenario(plan: RunPlan, stack: Stack, observer: RunObserver, judge: Judge) -> RunResult:
-    """Play one scenario from start to verdict; a set-up that fails is a result, not an exception."""
+async def run_scenario(
+    plan: RunPlan, stack: Stack, observer: RunObserver, judge: Judge, alone: Alone = nullcontext
+) -> RunResult:
+    """Play one scenario from start to verdict; a set-up that fails is a result, not an exception.
+
+    ``alone`` is entered when the run is ready to play, and left when its environment has ended.
+    """
     started = time.monotonic()
     plan.folder.mkdir(parents=True, exist_ok=False)
-    live = _LiveRun(plan, stack, observer)
+    live = _LiveRun(plan, stack, observer, alone)
     problem = ""
     try:
         await live.play()
@@ -122,8 +128,10 @@ def not_begun(plan: RunPlan, reason: str) -> RunResult:
 class _LiveRun:
     """The mutable middle of one run."""
 
-    def __init__(self, plan: RunPlan, stack: Stack, observer: RunObserver) -> None:
+    def __init__(self, plan: RunPlan, stack: Stack, observer: RunObserver, alone: Alone) -> None:
         self.plan = plan
+        self.alone = alone
+        self.until_ended = AsyncExitStack()
         self.stack = stack
         self.observer = observer
         self.clock = Clock()
@@ -139,7 +147,7 @@ class _LiveRun:
         guard.refuse_when_halted(reports)
         with self.ledger.held(Holder.RUN):
             try:
-                async with guard.aborting(guard.halted(reports)):
+                async with self.until_ended, guard.aborting(guard.halted(reports)):
                     await self._play()
             finally:
                 if self.plan.target.external is None:
@@ -193,6 +201,7 @@ class _LiveRun:
             await self._step(3, "steady state", environment)
             await steady.reach(plan.scenario.load.months, STEADY_DEADLINE_SECONDS)
             self.timings["ready_seconds"] = self.clock.now()
+            await self.until_ended.enter_async_context(self.alone())
             self.judgeable = True
             samplers.start(plan.scenario.load.months)
             await self._load_and_faults(environment, nemesis, steady, samplers)

@@ -1,35 +1,30 @@
-"""Suite: scenarios in parallel, each in its own environment; exclusive ones alone, after the others.
-
-A lock in the user's cache keeps the exclusive runs of one command away from those of another: ordinary runs
-share it, exclusive ones have it to themselves.
-"""
+"""Suite: scenarios in parallel, each in its own environment; exclusive ones play alone, after the others."""
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
+import math
 import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from ._wait import wait_until
 from .checking import CheckResult
-from .errors import DeadlineExceeded, HarnessError, SetupError
+from .errors import HarnessError
 from .results import RunResult
 from .runner import Judge, RunObserver, RunPlan, not_begun, not_run, run_scenario
 from .scenario import Scenario
 from .stacks.base import Stack
 from .targets.model import Target
-from .values import Verdict
+from .turns import Alone, Turn, turn
+from .values import Phase, Verdict
 
 MEASURED_AGAIN = "measured-again"
-_EXCLUSIVE_DEADLINE_SECONDS = 1800.0
 
 
 class SuiteObserver(Protocol):
@@ -64,8 +59,17 @@ class SuiteOptions:
 
 
 def default_jobs() -> int:
-    """Four a core, since scenarios mostly wait; measured on 2 cores in docs/decisions/parallelism.md."""
-    return 4 * (os.cpu_count() or 2)
+    """Three a core, since scenarios mostly wait; measured on 2 cores in docs/decisions/parallelism.md."""
+    return 3 * (os.cpu_count() or 2)
+
+
+def least_seconds(scenario: Scenario, edge_seconds: float) -> float:
+    """How long the load of a scenario takes at least, by its pace and its edges; what begins first is chosen by it."""
+    pace = scenario.load.rate_per_writer * scenario.load.writers_per_month or math.inf
+    steps = scenario.schedule.steps
+    events = len(Phase) * scenario.min_strict_events + sum(step.after_events for step in steps)
+    edges = bool(steps) + sum(step.fault.momentary or step.after_healing > 0 for step in steps)
+    return events / pace + edges * edge_seconds
 
 
 def new_run_id(name: str) -> str:
@@ -93,53 +97,84 @@ class SuiteRunner:
         self._observer = observer
         self._run_observer = run_observer
         self._places = asyncio.Semaphore(max(1, options.jobs))
+        self._next_exclusive = asyncio.Lock()
         self._began = 0.0
         self._failed = ""
 
     async def run_all(self, scenarios: Sequence[Scenario]) -> list[RunResult]:
-        """Run all: the shared ones side by side, then each exclusive one alone; results in the given order."""
+        """Run all: the shared ones side by side, longest first, then each exclusive one alone.
+
+        An exclusive one starts its environment while the last ones before it end.  Results come in the given order.
+        """
         self._began = time.monotonic()
+        edge = self._target.limits.recovery_seconds
         shared = [scenario for scenario in scenarios if not scenario.exclusive]
-        results: dict[str, RunResult] = {}
+        shared.sort(key=lambda scenario: least_seconds(scenario, edge), reverse=True)
         async with asyncio.TaskGroup() as group:
             tasks = {scenario.name: group.create_task(self.run(scenario)) for scenario in shared}
-        results.update({name: task.result() for name, task in tasks.items()})
-        for scenario in scenarios:
-            if scenario.exclusive:
-                results[scenario.name] = await self.run(scenario)
-        return [results[scenario.name] for scenario in scenarios]
+            if self._options.fail_fast and tasks:
+                await asyncio.wait(tasks.values())
+            for scenario in scenarios:
+                if scenario.exclusive:
+                    tasks[scenario.name] = group.create_task(self.run(scenario))
+        return [tasks[scenario.name].result() for scenario in scenarios]
 
     async def run(self, scenario: Scenario) -> RunResult:
         """Run one scenario when its turn comes."""
-        async with self._places:
-            run = new_run_id(scenario.name)
-            repeat = f"harness run {scenario.name} --seed {self._options.seed}{self._options.repeat_options}"
-            plan = RunPlan(
-                run=run,
-                folder=self._options.reports / run,
-                scenario=scenario,
-                target=self._target,
-                seed=self._options.seed,
-                repeat_command=repeat,
-                pg_bindir=self._options.pg_bindir,
-            )
-            why_not = self._over()
-            if why_not:
-                result = not_begun(plan, why_not)
-                self._observer.scenario_finished(result)
-                return result
-            self._observer.scenario_started(run, scenario)
-            try:
-                async with _turn(self._options.lock_file, exclusive=scenario.exclusive):
-                    result = await self._measured_twice(plan)
-            except HarnessError as error:
-                result = not_run(plan, str(error), 0.0)
-            if result.verdict is Verdict.FAIL:
-                self._failed = self._failed or scenario.name
-            await asyncio.to_thread(self._observer.scenario_judged, result)
-            result = result.slim()
+        async with AsyncExitStack() as before:
+            if scenario.exclusive:
+                await before.enter_async_context(self._next_exclusive)
+            async with self._places:
+                return await self._run(scenario, before)
+
+    async def _run(self, scenario: Scenario, before: AsyncExitStack) -> RunResult:
+        run = new_run_id(scenario.name)
+        repeat = f"harness run {scenario.name} --seed {self._options.seed}{self._options.repeat_options}"
+        plan = RunPlan(
+            run=run,
+            folder=self._options.reports / run,
+            scenario=scenario,
+            target=self._target,
+            seed=self._options.seed,
+            repeat_command=repeat,
+            pg_bindir=self._options.pg_bindir,
+        )
+        why_not = self._over()
+        if why_not:
+            result = not_begun(plan, why_not)
             self._observer.scenario_finished(result)
             return result
+        self._observer.scenario_started(run, scenario)
+        try:
+            async with turn(self._options.lock_file) as mine:
+                result = await self._measured_twice(plan, self._alone(plan, mine, before))
+        except HarnessError as error:
+            result = not_run(plan, str(error), 0.0)
+        if result.verdict is Verdict.FAIL:
+            self._failed = self._failed or scenario.name
+        await asyncio.to_thread(self._observer.scenario_judged, result)
+        result = result.slim()
+        self._observer.scenario_finished(result)
+        return result
+
+    def _alone(self, plan: RunPlan, mine: Turn, before: AsyncExitStack) -> Alone:
+        """Return what a run enters when it is ready to play: for an exclusive one, solitude."""
+
+        async def waiting() -> None:
+            await self._run_observer.step(plan.run, 3, "waits until it is alone", None)
+
+        @asynccontextmanager
+        async def alone() -> AsyncIterator[None]:
+            async with mine.alone(waiting):
+                yield
+            if not self._options.fail_fast:
+                # Its environment has ended: the next one may start while this one is judged.
+                await before.aclose()
+
+        def shared() -> AbstractAsyncContextManager[None]:
+            return nullcontext()
+
+        return alone if plan.scenario.exclusive else shared
 
     def _over(self) -> str:
         """Say why no scenario may begin any more; empty while they may."""
@@ -150,43 +185,16 @@ class SuiteRunner:
             return f"Not begun: the time budget of {budget:g} s was used up."
         return ""
 
-    async def _measured_twice(self, plan: RunPlan) -> RunResult:
+    async def _measured_twice(self, plan: RunPlan, alone: Alone) -> RunResult:
         """Run; a latency over its bound is measured again at once, and over again it is a finding."""
-        first = await run_scenario(plan, self._stack, self._run_observer, self._judge)
+        first = await run_scenario(plan, self._stack, self._run_observer, self._judge, alone)
         if not first.findings or not all(finding.comparative for finding in first.findings):
             return first
         again = replace(plan, run=f"{plan.run}-again", folder=plan.folder.with_name(f"{plan.run}-again"))
-        second = await run_scenario(again, self._stack, self._run_observer, self._judge)
+        second = await run_scenario(again, self._stack, self._run_observer, self._judge, alone)
         await asyncio.to_thread(self._observer.scenario_judged, first)
         if second.findings or second.setup_error:
             return second
         said = " ".join(finding.summary for finding in first.findings)
         unsure = f"Over the bound in {first.run}, but not when measured again: {said}"
         return replace(second, checks=(*second.checks, CheckResult(MEASURED_AGAIN, unknowns=(unsure,))))
-
-
-@asynccontextmanager
-async def _turn(path: Path, *, exclusive: bool) -> AsyncIterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    how = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
-
-    async def locked() -> bool:
-        try:
-            fcntl.flock(descriptor, how | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-    try:
-        await wait_until(
-            locked,
-            what="the exclusive scenario of another harness on this machine to end",
-            deadline_seconds=_EXCLUSIVE_DEADLINE_SECONDS,
-            interval_seconds=0.1,
-        )
-        yield
-    except DeadlineExceeded as error:
-        raise SetupError(f"{error}. End it, or remove {path} if no harness runs.") from error
-    finally:
-        os.close(descriptor)

@@ -25,7 +25,7 @@ LAYERS = (
         ]
     ),
     ("stacks", "faults", "probes", "load", "checkers"),
-    ("runner", "conductor", "steadystate", "samplers", "finalread", "nemesis", "judging", "guard", "healing"),
+    ("runner", "conductor", "steadystate", "samplers", "finalread", "nemesis", "judging", "guard", "healing", "turns"),
     ("report",),
     (
         "cli",

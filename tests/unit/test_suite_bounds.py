@@ -21,6 +21,7 @@ from harness.session import REFERENCE_TARGET, SilentDisplay
 from harness.stacks.embedded import EmbeddedOptions, EmbeddedStack
 from harness.suite import SuiteOptions, SuiteRunner
 from harness.targets.model import load_target
+from harness.turns import Alone
 from harness.values import Month, Verdict
 from tests.unit.report_samples import lost
 
@@ -65,7 +66,7 @@ class Judged(SuiteRunner):
 
     verdicts: dict[str, CheckResult]
 
-    async def _measured_twice(self, plan: RunPlan) -> RunResult:
+    async def _measured_twice(self, plan: RunPlan, alone: Alone) -> RunResult:
         check = self.verdicts.get(plan.scenario.name, CheckResult("conservation"))
         return RunResult(plan.run, plan.folder, plan.scenario, plan.seed, 1.0, checks=(check,))
 

@@ -1,0 +1,169 @@
+"""Whose turn it is: what an exclusive run may overlap with, and what keeps away from it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness._wait import wait_until
+from harness.checking import CheckResult
+from harness.faults.database import KillDatabase, StopDatabase
+from harness.results import RunResult
+from harness.runner import RunObserver, RunPlan
+from harness.scenario import Load, Scenario
+from harness.schedule import Schedule, Step
+from harness.session import REFERENCE_TARGET, SilentDisplay
+from harness.stacks.embedded import EmbeddedOptions, EmbeddedStack
+from harness.suite import SuiteOptions, SuiteRunner, least_seconds
+from harness.targets.model import load_target
+from harness.turns import Alone
+from harness.values import Month
+from tests.unit.report_samples import lost
+
+DEADLINE_SECONDS = 30.0
+
+
+def scenario(name: str, *, exclusive: bool = False) -> Scenario:
+    return Scenario(name=name, claim="C.", requirements=(), load=Load(months=(Month(2025, 12),)), exclusive=exclusive)
+
+
+class Stage:
+    """What runs do at the moment, of one suite or of several, and what must be under way before a part ends."""
+
+    def __init__(self, *, play_until: dict[str, str] | None = None, judged_until: dict[str, str] | None = None) -> None:
+        self.play_until = play_until or {}
+        self.judged_until = judged_until or {}
+        self.began: list[str] = []
+        self.waited: list[str] = []
+        self.playing: set[str] = set()
+        self.judged: set[str] = set()
+        self.neighbours: dict[str, set[str]] = {}
+
+    async def after_start_of(self, name: str | None) -> None:
+        async def started() -> bool:
+            return name is None or name in self.began
+
+        await wait_until(started, what=f"{name} to start", deadline_seconds=DEADLINE_SECONDS)
+
+
+class Staged(SuiteRunner):
+    """Runs without parts that keep to a stage, and go through a turn as real ones do."""
+
+    stage: Stage
+    failing: str = ""
+
+    async def _measured_twice(self, plan: RunPlan, alone: Alone) -> RunResult:
+        stage, name = self.stage, plan.scenario.name
+        stage.began.append(name)
+        async with alone():
+            seen = set(stage.playing | stage.judged)
+            stage.playing.add(name)
+            await stage.after_start_of(stage.play_until.get(name))
+            stage.neighbours[name] = (seen | stage.playing | stage.judged) - {name}
+            stage.playing.discard(name)
+        stage.judged.add(name)
+        await stage.after_start_of(stage.judged_until.get(name))
+        stage.judged.discard(name)
+        check = lost() if name == self.failing else CheckResult("conservation")
+        return RunResult(plan.run, plan.folder, plan.scenario, plan.seed, 1.0, checks=(check,))
+
+
+class Quiet(SilentDisplay):
+    def scenario_judged(self, result: RunResult) -> None:
+        """Write no reports."""
+
+
+class Steps(RunObserver):
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+
+    async def step(self, run: str, number: int, text: str, environment: object) -> None:
+        assert (number, text) == (3, "waits until it is alone")
+        self._stage.waited.append(run.split("-")[2])
+
+
+async def nobody(*_: object) -> RunResult:
+    raise AssertionError("what no part played is judged by the class above")
+
+
+def suite(tmp_path: Path, stage: Stage, *, jobs: int = 8, fail_fast: bool = False, failing: str = "") -> Staged:
+    options = SuiteOptions(reports=tmp_path, seed=1, jobs=jobs, lock_file=tmp_path / "lock", fail_fast=fail_fast)
+    stack = EmbeddedStack(EmbeddedOptions())
+    made = Staged(stack, load_target(REFERENCE_TARGET), options, Quiet(), Steps(stage), nobody)
+    made.stage, made.failing = stage, failing
+    return made
+
+
+def run(made: Staged, scenarios: Sequence[Scenario]) -> list[str]:
+    return [result.scenario.name for result in asyncio.run(made.run_all(scenarios))]
+
+
+def test_an_exclusive_run_starts_while_the_last_shared_one_plays_and_plays_when_that_was_judged(tmp_path: Path) -> None:
+    stage = Stage(play_until={"shared": "alone"})
+    assert run(suite(tmp_path, stage), [scenario("alone", exclusive=True), scenario("shared")]) == ["alone", "shared"]
+    assert stage.neighbours == {"shared": set(), "alone": set()}
+    assert stage.waited == ["alone"]
+
+
+def test_the_next_exclusive_run_starts_while_the_last_one_is_judged_and_no_sooner(tmp_path: Path) -> None:
+    stage = Stage(judged_until={"first": "second", "second": "third"})
+    names = ["first", "second", "third"]
+    assert run(suite(tmp_path, stage), [scenario(name, exclusive=True) for name in names]) == names
+    assert stage.neighbours == {name: set() for name in names}
+    assert stage.began == names
+    assert stage.waited == ["second", "third"]
+
+
+def test_with_one_job_runs_go_one_after_the_other(tmp_path: Path) -> None:
+    stage = Stage()
+    names = ["a", "b", "c", "d"]
+    assert run(suite(tmp_path, stage, jobs=1), [scenario(name, exclusive=name > "b") for name in names]) == names
+    assert stage.waited == []
+
+
+def test_exclusive_runs_of_two_suites_never_meet(tmp_path: Path) -> None:
+    stage = Stage(play_until={"shared1": "alone2"})
+    first, second = suite(tmp_path, stage), suite(tmp_path, stage)
+
+    async def both() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(first.run_all([scenario("shared1"), scenario("alone1", exclusive=True)]))
+            group.create_task(second.run_all([scenario("alone2", exclusive=True), scenario("more2", exclusive=True)]))
+
+    asyncio.run(both())
+    assert {name: stage.neighbours[name] for name in ("alone1", "alone2", "more2")} == {
+        "alone1": set(),
+        "alone2": set(),
+        "more2": set(),
+    }
+
+
+@pytest.mark.parametrize("failing", ["shared", "alone"])
+def test_with_fail_fast_no_exclusive_run_starts_before_all_before_it_were_judged(tmp_path: Path, failing: str) -> None:
+    stage = Stage()
+    chosen = [scenario("shared"), scenario("alone", exclusive=True), scenario("last", exclusive=True)]
+    run(suite(tmp_path, stage, fail_fast=True, failing=failing), chosen)
+    assert stage.began == ["shared", "alone"][: 1 + (failing == "alone")]
+
+
+def test_what_takes_longest_begins_first_and_results_keep_their_order(tmp_path: Path) -> None:
+    stage = Stage()
+    paced = replace(scenario("slow"), load=replace(scenario("slow").load, rate_per_writer=5.0))
+    assert run(suite(tmp_path, stage, jobs=1), [scenario("a"), paced, scenario("b")]) == ["a", "slow", "b"]
+    assert stage.began == ["slow", "a", "b"]
+
+
+def test_the_least_time_of_a_load_counts_its_pace_and_each_edge() -> None:
+    plain = scenario("plain")
+    assert least_seconds(plain, 5.0) == pytest.approx(600 / 100)
+    assert least_seconds(replace(plain, load=replace(plain.load, rate_per_writer=0.0)), 5.0) == 0.0
+    healed = replace(plain, schedule=Schedule.of(StopDatabase()))
+    assert least_seconds(healed, 5.0) == pytest.approx(600 / 100 + 5.0)
+    struck = replace(
+        plain, schedule=Schedule((Step(StopDatabase()), Step(KillDatabase(), after_events=50, after_healing=1)))
+    )
+    assert least_seconds(struck, 5.0) == pytest.approx(650 / 100 + 10.0)
