@@ -46,6 +46,8 @@ from .turns import Alone
 STEADY_DEADLINE_SECONDS = 30.0
 CRASH_FILE = "harness-error.txt"
 _CLIENT_SLACK_SECONDS = 2.0
+_NOTED_WAIT_SECONDS = 0.5
+"""A longer wait for its turn leaves a gap in the timeline, which a note explains."""
 
 
 class RunObserver:
@@ -200,8 +202,11 @@ class _LiveRun:
         try:
             await self._step(3, "steady state", environment)
             await steady.reach(plan.scenario.load.months, STEADY_DEADLINE_SECONDS)
-            self.timings["ready_seconds"] = self.clock.now()
+            ready = self.timings["ready_seconds"] = self.clock.now()
             await self.until_ended.enter_async_context(self.alone())
+            waited = self.clock.now() - ready
+            if waited > _NOTED_WAIT_SECONDS:
+                history.mark(lambda t: Note(t, "turn", f"ready, and waited {waited:.1f} s until it was alone"))
             self.judgeable = True
             samplers.start(plan.scenario.load.months)
             await self._load_and_faults(environment, nemesis, steady, samplers)
