@@ -82,7 +82,8 @@ async def run_scenario(
 ) -> RunResult:
     """Play one scenario from start to verdict; a set-up that fails is a result, not an exception.
 
-    ``alone`` is entered when the run is ready to play, and left when its environment has ended.
+    ``alone`` is entered when the environment has started, and left when it has ended; the wait for it is no part of the
+    run's own time.
     """
     started = time.monotonic()
     plan.folder.mkdir(parents=True, exist_ok=False)
@@ -103,9 +104,9 @@ async def run_scenario(
         live.history.close()
         redact_logs(plan.folder, live.secrets)
     if problem and not live.judgeable:
-        return not_run(plan, redact(problem, live.secrets), time.monotonic() - started)
+        return not_run(plan, redact(problem, live.secrets), time.monotonic() - started - live.waited_seconds)
     await observer.step(plan.run, 11, "judge", None)
-    return await judge(plan, live.waits, live.timings, started)
+    return await judge(plan, live.waits, live.timings, started + live.waited_seconds)
 
 
 def not_run(plan: RunPlan, setup_error: str, seconds: float) -> RunResult:
@@ -134,6 +135,7 @@ class _LiveRun:
         self.plan = plan
         self.alone = alone
         self.until_ended = AsyncExitStack()
+        self.waited_seconds = 0.0
         self.stack = stack
         self.observer = observer
         self.clock = Clock()
@@ -200,13 +202,10 @@ class _LiveRun:
         steady = SteadyState(environment, history, probe, plan.run)
         history.mark(lambda t: ServiceMark(t, "started", environment.service.pid or 0))
         try:
+            await self._take_turn()
             await self._step(3, "steady state", environment)
             await steady.reach(plan.scenario.load.months, STEADY_DEADLINE_SECONDS)
-            ready = self.timings["ready_seconds"] = self.clock.now()
-            await self.until_ended.enter_async_context(self.alone())
-            waited = self.clock.now() - ready
-            if waited > _NOTED_WAIT_SECONDS:
-                history.mark(lambda t: Note(t, "turn", f"ready, and waited {waited:.1f} s until it was alone"))
+            self.timings["ready_seconds"] = self.clock.now() - self.waited_seconds
             self.judgeable = True
             samplers.start(plan.scenario.load.months)
             await self._load_and_faults(environment, nemesis, steady, samplers)
@@ -223,6 +222,15 @@ class _LiveRun:
             await probe.close()
             for line in read_log(environment.service.log_path, self.clock):
                 history.add(line)
+
+    async def _take_turn(self) -> None:
+        """Wait until nothing else plays, if that was asked for; health is looked at after it, since it may be long."""
+        started = self.clock.now()
+        await self.until_ended.enter_async_context(self.alone())
+        self.waited_seconds = self.clock.now() - started
+        if self.waited_seconds > _NOTED_WAIT_SECONDS:
+            text = f"started, and waited {self.waited_seconds:.1f} s until it was alone"
+            self.history.mark(lambda t: Note(t, "turn", text))
 
     async def _load_and_faults(
         self, environment: Environment, nemesis: Nemesis, steady: SteadyState, samplers: Samplers

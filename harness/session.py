@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from .errors import HistoryError, UsageError
+from .events import PhaseMark
 from .guard import refuse_when_halted
 from .history import FILE_NAME
 from .judges import Judges, Order, report
@@ -28,11 +29,13 @@ from .stacks.base import Environment, Stack
 from .stacks.cache import user_cache
 from .stacks.embedded import EmbeddedOptions, EmbeddedStack
 from .suite import SuiteOptions, SuiteRunner, default_jobs, new_run_id
-from .targets.model import Target, load_target
+from .targets.model import Launch, Target, load_target
 
 REFERENCE_TARGET = Path(__file__).with_name("targets") / "reference.toml"
 DEFAULT_SCENARIOS = Path("scenarios")
 DEFAULT_REPORTS = Path("reports")
+_PLAYED = f'"{PhaseMark.__name__}"'.encode()
+"""In the history of every run whose load began; before that there is nothing to judge."""
 SWITCH_SECONDS = 0.0005
 """How long a thread that judges may keep the interpreter from the loop that plays the other runs; Python's own 5 ms
 would be added to each answer that the loop waits for."""
@@ -219,7 +222,7 @@ class Session:
                 name = path.parent.name
                 if name in self._reporting.judged:
                     judged.append(name)
-                elif path.stat().st_size > 0:
+                elif _PLAYED in path.read_bytes():
                     recorded.append(name)
         return Left(tuple(judged), tuple(recorded))
 
@@ -285,6 +288,7 @@ def _stack_of(target: Target, options: SessionOptions) -> Stack:
             pg_port=options.pg_port,
             toxiproxy_url=options.toxiproxy_url,
             proxy_port=options.proxy_port,
+            scram_iterations=(target.launch or Launch).scram_iterations,
             progress=options.progress,
         )
     )

@@ -8,7 +8,7 @@ import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -63,12 +63,16 @@ def default_jobs() -> int:
     return 3 * (os.cpu_count() or 2)
 
 
-def least_seconds(scenario: Scenario, edge_seconds: float) -> float:
-    """How long the load of a scenario takes at least, by its pace and its edges; what begins first is chosen by it."""
+def paced_seconds(scenario: Scenario, edge_seconds: float) -> float:
+    """How long the load of a scenario takes by its pace and its edges alone; what begins first is chosen by it.
+
+    What a fault waits for by itself (a queue that fills, a month that ends) is not in it.
+    """
     pace = scenario.load.rate_per_writer * scenario.load.writers_per_month or math.inf
     steps = scenario.schedule.steps
     events = len(Phase) * scenario.min_strict_events + sum(step.after_events for step in steps)
-    edges = bool(steps) + sum(step.fault.momentary or step.after_healing > 0 for step in steps)
+    recovery = any(not step.fault.momentary for step in steps)
+    edges = recovery + sum(step.fault.momentary or step.after_healing > 0 for step in steps)
     return events / pace + edges * edge_seconds
 
 
@@ -98,21 +102,24 @@ class SuiteRunner:
         self._run_observer = run_observer
         self._places = asyncio.Semaphore(max(1, options.jobs))
         self._next_exclusive = asyncio.Lock()
+        # What would begin early could not be left out any more, and with one place nothing can.
+        self._early = options.jobs > 1 and not options.fail_fast and options.time_budget_seconds is None
         self._began = 0.0
         self._failed = ""
 
     async def run_all(self, scenarios: Sequence[Scenario]) -> list[RunResult]:
         """Run all: the shared ones side by side, longest first, then each exclusive one alone.
 
-        An exclusive one starts its environment while the last ones before it end.  Results come in the given order.
+        An exclusive one starts its environment while the last ones before it end, unless the suite may be cut short or
+        has one place only.  Results come in the given order.
         """
         self._began = time.monotonic()
         edge = self._target.limits.recovery_seconds
         shared = [scenario for scenario in scenarios if not scenario.exclusive]
-        shared.sort(key=lambda scenario: least_seconds(scenario, edge), reverse=True)
+        shared.sort(key=lambda scenario: paced_seconds(scenario, edge), reverse=True)
         async with asyncio.TaskGroup() as group:
             tasks = {scenario.name: group.create_task(self.run(scenario)) for scenario in shared}
-            if self._options.fail_fast and tasks:
+            if not self._early and tasks:
                 await asyncio.wait(tasks.values())
             for scenario in scenarios:
                 if scenario.exclusive:
@@ -145,20 +152,31 @@ class SuiteRunner:
             self._observer.scenario_finished(result)
             return result
         self._observer.scenario_started(run, scenario)
-        try:
-            async with turn(self._options.lock_file) as mine:
-                result = await self._measured_twice(plan, self._alone(plan, mine, before))
-        except HarnessError as error:
-            result = not_run(plan, str(error), 0.0)
-        if result.verdict is Verdict.FAIL:
-            self._failed = self._failed or scenario.name
-        await asyncio.to_thread(self._observer.scenario_judged, result)
+        async with AsyncExitStack() as held:
+            try:
+                result = await self._in_turn(plan, held, before)
+            except HarnessError as error:
+                result = not_run(plan, str(error), 0.0)
+            if result.verdict is Verdict.FAIL:
+                self._failed = self._failed or scenario.name
+            # Still within the turn: what a judge has not written the runner writes, and not beside a measurement.
+            await asyncio.to_thread(self._observer.scenario_judged, result)
         result = result.slim()
         self._observer.scenario_finished(result)
         return result
 
+    async def _in_turn(self, plan: RunPlan, held: AsyncExitStack, before: AsyncExitStack) -> RunResult:
+        """Run with a share of the lock, or the whole of it, which ``held`` gives back."""
+        mine = await held.enter_async_context(turn(self._options.lock_file))
+        if not plan.scenario.exclusive:
+            return await self._measured_twice(plan, nullcontext)
+        if self._early:
+            return await self._measured_twice(plan, self._alone(plan, mine, before))
+        await held.enter_async_context(mine.alone())
+        return await self._measured_twice(plan, nullcontext)
+
     def _alone(self, plan: RunPlan, mine: Turn, before: AsyncExitStack) -> Alone:
-        """Return what a run enters when it is ready to play: for an exclusive one, solitude."""
+        """Return what an exclusive run enters once it has started, and leaves when its environment has ended."""
 
         async def waiting() -> None:
             await self._run_observer.step(plan.run, 3, "waits until it is alone", None)
@@ -167,14 +185,10 @@ class SuiteRunner:
         async def alone() -> AsyncIterator[None]:
             async with mine.alone(waiting):
                 yield
-            if not self._options.fail_fast:
-                # Its environment has ended: the next one may start while this one is judged.
-                await before.aclose()
+            # The next one may start while this one is judged.
+            await before.aclose()
 
-        def shared() -> AbstractAsyncContextManager[None]:
-            return nullcontext()
-
-        return alone if plan.scenario.exclusive else shared
+        return alone
 
     def _over(self) -> str:
         """Say why no scenario may begin any more; empty while they may."""

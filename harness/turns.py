@@ -1,9 +1,9 @@
 """Turns: an exclusive scenario plays alone, also beside other harnesses of the same user on the machine.
 
 All share one lock in the user's cache.  A run holds its share while it starts, plays and is judged; an exclusive one
-gives its share for the whole lock when it is ready to play, and takes a share again when its environment has ended.
-So nothing runs beside what it measures, and yet it starts while others still play, and is judged while the next one
-starts.
+gives its share for the whole lock when it has started, and takes a share again when its environment has ended.  So
+nothing starts, plays or is judged beside what it measures (an environment that waits for its turn may be there, idle),
+and yet it starts while others still play, and is judged while the next one starts.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ class Turn:
         self._descriptor = descriptor
 
     def _locked(self, how: int) -> bool:
-        # Linux gives up what is held when it cannot give what is asked for: two that both want the lock alone would
-        # otherwise wait for each other's shares for ever.
         try:
             fcntl.flock(self._descriptor, how | fcntl.LOCK_NB)
         except BlockingIOError:
+            # Two that both want the lock alone would wait for each other's shares for ever.
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
             return False
         return True
 
@@ -48,21 +48,25 @@ class Turn:
         try:
             await wait_until(locked, what=what, deadline_seconds=DEADLINE_SECONDS, interval_seconds=_INTERVAL_SECONDS)
         except DeadlineExceeded as error:
-            raise SetupError(f"{error}. End it, or remove {self._path} if no harness runs.") from error
+            raise SetupError(
+                f"{error}. The lock {self._path} is free as soon as nobody has it open: end what still plays (fuser "
+                "names it), and run again."
+            ) from error
 
     async def share(self) -> None:
         """Wait until no exclusive run plays; raises :class:`SetupError` after half an hour."""
         await self._wait(fcntl.LOCK_SH, "the exclusive scenario of another harness on this machine to end")
 
     @asynccontextmanager
-    async def alone(self, waiting: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    async def alone(self, waiting: Callable[[], Awaitable[None]] | None = None) -> AsyncIterator[None]:
         """Keep all other runs away; ``waiting`` is awaited once if some are still there.
 
         Raises :class:`SetupError` after half an hour.
         """
         if not self._locked(fcntl.LOCK_EX):
-            await waiting()
-            await self._wait(fcntl.LOCK_EX, "the scenarios of other harnesses on this machine to end")
+            if waiting is not None:
+                await waiting()
+            await self._wait(fcntl.LOCK_EX, "all other scenarios of this user on this machine to end")
         try:
             yield
         finally:

@@ -9,11 +9,10 @@ from harness.faults.partition import DetachPartition
 from harness.faults.triggers import SlowPartition
 from harness.schedule import Schedule, Step
 
-from ._months import DECEMBER, TWO_MONTHS
+from ._months import DECEMBER, PRESSED
 
-QUICK_BACKLOG = dataclasses.replace(TWO_MONTHS, rate_per_writer=40.0)
+QUICK_BACKLOG = dataclasses.replace(PRESSED, rate_per_writer=40.0)
 """Quickly a backlog that outlasts the heal and its probe."""
-
 
 DETACHED = DetachPartition(months=(DECEMBER,))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from harness.scenario import Load
@@ -16,6 +17,10 @@ ALL_MONTHS = (NOVEMBER, DECEMBER, JANUARY, FEBRUARY, MARCH)
 
 TWO_MONTHS = Load(months=(DECEMBER, JANUARY))
 """The month that is damaged and the one that must not notice."""
+
+
+PRESSED = replace(TWO_MONTHS, edge_rate_per_writer=7.0)
+"""For claims about what happens within an edge, or for a fault that the load itself must bring about there."""
 
 
 def present_month() -> Month:

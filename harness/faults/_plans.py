@@ -63,6 +63,7 @@ def _restored_copy(fault: DetachAndRestoreCopy, environment: Environment | None)
         *_refused((fault.month,), "23514"),
         f"heal: CREATE TABLE {copy} (LIKE audit_events INCLUDING ALL); ALTER TABLE {copy} OWNER TO slm_user",
         f"heal: INSERT INTO {copy} SELECT * FROM {table}",  # noqa: S608  (told, never executed)
+        f"heal: CREATE TRIGGER … ON {copy} for each trigger of {table}'s own",
         *_attached((fault.month,), (copy,)),
     )
 

@@ -94,7 +94,7 @@ class DlqFull:
         return DetachPartition(months=self.months)
 
     def radius(self, environment: Environment) -> BlastRadius:
-        """Declare the months; filling is the edge."""
+        """Declare the months; filling is the edge, so the load fills the queue at the pace of edges."""
         if not self.detach:
             return _without_queue()
         return BlastRadius(

@@ -1,6 +1,6 @@
 """The service's own pages, read through aiohttp: readiness, DLQ depth and content, metrics.
 
-They are read a dozen times a second in each of eight environments, where httpx cost three times as much.
+They are read a dozen times a second in each of several environments, where httpx cost three times as much.
 
 Every reader answers with a record or a value also when the service does not answer: a probe never raises for a
 target that is broken, since that is what it is there to see.

@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from ..errors import HarnessError, SetupError, UsageError
-from ..targets.model import Target
+from ..targets.model import Launch, Target
 from . import host, reaper, runner_root, service_extras
 from .attached import AttachedService
 from .base import Capability, Environment, StartTimings
@@ -52,6 +52,7 @@ def _silent(line: str) -> None:
 class EmbeddedOptions:
     """What a user may choose; every None means: find or choose it.
 
+    ``scram_iterations`` are what a login to PostgreSQL costs (``launch.scram_iterations`` of a target).
     ``progress`` gets one line each time something long begins (the first build of Toxiproxy).
     """
 
@@ -59,6 +60,7 @@ class EmbeddedOptions:
     pg_port: int | None = None
     toxiproxy_url: str | None = None
     proxy_port: int | None = None
+    scram_iterations: int = Launch.scram_iterations
     progress: Callable[[str], None] = _silent
 
 
@@ -127,7 +129,7 @@ class EmbeddedStack:
         marked = {reaper.ROOT_VARIABLE: str(root)}
         options = self._options
         installation = locate(options.pg_bindir, user)
-        template = prepare_template(installation, user, postgres_environment(root))
+        template = prepare_template(installation, user, postgres_environment(root), options.scram_iterations)
         toxiproxy = None if options.toxiproxy_url else obtain_binary(options.progress, marked)
         return Prepared(user, installation, template, toxiproxy)
 

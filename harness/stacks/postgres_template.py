@@ -6,9 +6,6 @@ in as, and ``slm_user``, the service's role, who owns the database ``audit`` and
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 import json
 import os
 import secrets
@@ -20,6 +17,7 @@ from ..errors import SetupError
 from .cache import build_directory, shared_cache
 from .postgres_locator import PostgresInstallation
 from .runtime_user import RuntimeUser, ToolResult, run_tool
+from .scram import scram_verifier
 
 ADMIN_ROLE = "harness"
 SERVICE_ROLE = "slm_user"
@@ -71,16 +69,18 @@ class Template:
             )
 
 
-def prepare_template(installation: PostgresInstallation, user: RuntimeUser, environment: Mapping[str, str]) -> Template:
+def prepare_template(
+    installation: PostgresInstallation, user: RuntimeUser, environment: Mapping[str, str], scram_iterations: int
+) -> Template:
     """The template of this PostgreSQL build from the cache, made now if it is not there.
 
     Raises :class:`harness.errors.SetupError` when initdb fails.
     """
-    key = f"template-{installation.version_num}-{installation.identity}-{user.uid}-v{_FORMAT}"
+    key = f"template-{installation.version_num}-{installation.identity}-{user.uid}-scram{scram_iterations}-v{_FORMAT}"
     final = shared_cache(user) / key
     with build_directory(final) as place:
         if place is not None:
-            _build(place, installation, user, environment)
+            _build(place, installation, user, environment, scram_iterations)
             os.sync()
             (place / "template").rename(final)
     passwords = json.loads((final / "passwords.json").read_text())
@@ -101,21 +101,13 @@ def remedy_for(output: str) -> str:
     return ""
 
 
-def quick_verifier(password: str) -> str:
-    """What PostgreSQL stores of a password (RFC 5802; PostgreSQL 18, 20.5), with one iteration instead of 4096.
-
-    The many make a guess at a weak password dear, and cost the client some 5 ms at each login; a service whose pool
-    comes back has 25 of them.  These passwords are 128 random bits.
-    """
-    salt = secrets.token_bytes(16)
-    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, 1)
-    stored_key = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
-    server_key = hmac.digest(salted, b"Server Key", "sha256")
-    encoded = (base64.b64encode(part).decode() for part in (salt, stored_key, server_key))
-    return "SCRAM-SHA-256$1:{}${}:{}".format(*encoded)
-
-
-def _build(place: Path, installation: PostgresInstallation, user: RuntimeUser, environment: Mapping[str, str]) -> None:
+def _build(
+    place: Path,
+    installation: PostgresInstallation,
+    user: RuntimeUser,
+    environment: Mapping[str, str],
+    scram_iterations: int,
+) -> None:
     template, work = place / "template", place / "work"
     template.mkdir()
     template.chmod(0o755)
@@ -125,7 +117,7 @@ def _build(place: Path, installation: PostgresInstallation, user: RuntimeUser, e
     data.mkdir(mode=0o700)
     admin, service = secrets.token_hex(16), secrets.token_hex(16)
     password_file = work / "password"
-    password_file.write_text(quick_verifier(admin))
+    password_file.write_text(scram_verifier(admin, scram_iterations))
     if user.switches:
         for path in (data, work, password_file):
             os.chown(path, user.uid, user.gid)
@@ -150,7 +142,7 @@ def _build(place: Path, installation: PostgresInstallation, user: RuntimeUser, e
         user,
         environment,
         "postgres",
-        f"CREATE ROLE {SERVICE_ROLE} LOGIN NOSUPERUSER PASSWORD '{quick_verifier(service)}'",
+        f"CREATE ROLE {SERVICE_ROLE} LOGIN NOSUPERUSER PASSWORD '{scram_verifier(service, scram_iterations)}'",
         "UPDATE pg_database SET datistemplate = false",
         f"ALTER DATABASE template1 RENAME TO {DATABASE}",
         f"ALTER DATABASE {DATABASE} OWNER TO {SERVICE_ROLE}",

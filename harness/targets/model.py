@@ -33,12 +33,15 @@ class Launch:
     Its working directory is ``{workdir}``; whatever it starts is found again for clean-up by a working directory
     below the runner's root, or by the environment variable ``PARTITION_HARNESS_ROOT`` that the stack adds.
     ``dlq_file`` is the SQLite file of its queue, for a service that is not told by ``DLQ_URL = "sqlite:///…"``.
+    ``scram_iterations`` are those of its password in the embedded PostgreSQL: fewer make a login cheaper for a client
+    that takes fewer.
     """
 
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
     start_timeout_seconds: float = 30.0
     dlq_file: str = ""
+    scram_iterations: int = 4096
 
 
 @dataclass(frozen=True)
@@ -239,7 +242,10 @@ def _launch(path: Path, raw: Any) -> Launch:
         raise TargetError(f"{path}: launch.start_timeout_seconds must be a number of seconds above 0.")
     dlq_file = _string(path, "launch.dlq_file", table.get("dlq_file", ""))
     _placeholders(path, "launch.dlq_file", dlq_file)
-    return Launch(tuple(command), dict(environment), float(timeout), dlq_file)
+    iterations = table.get("scram_iterations", Launch.scram_iterations)
+    if not isinstance(iterations, int) or isinstance(iterations, bool) or iterations < 1:
+        raise TargetError(f"{path}: launch.scram_iterations must be a whole number from 1, not {iterations!r}.")
+    return Launch(tuple(command), dict(environment), float(timeout), dlq_file, iterations)
 
 
 def _placeholders(path: Path, key: str, text: str) -> None:

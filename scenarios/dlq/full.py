@@ -6,7 +6,7 @@ from harness.faults.dlq import DlqFull
 from harness.scenario import Scenario
 from harness.schedule import Schedule
 
-from .._months import DECEMBER, TWO_MONTHS
+from .._months import DECEMBER, PRESSED
 
 SCENARIO = Scenario(
     name="dlq-full",
@@ -15,7 +15,7 @@ SCENARIO = Scenario(
         "is stored, and everything acknowledged drains."
     ),
     requirements=("S3", "S5"),
-    load=TWO_MONTHS,
+    load=PRESSED,
     schedule=Schedule.of(DlqFull(months=(DECEMBER,))),
     service_environment={"DLQ_MAX_EVENTS": "120"},
 )

@@ -7,7 +7,7 @@ from harness.faults.dlq import DlqFull
 from harness.scenario import Scenario
 from harness.schedule import Schedule, Step
 
-from .._months import TWO_MONTHS
+from .._months import PRESSED
 
 SCENARIO = Scenario(
     name="dlq-full-in-outage",
@@ -16,7 +16,7 @@ SCENARIO = Scenario(
         "on; none that was acknowledged is trimmed, and all of them drain once the database is back."
     ),
     requirements=("S5", "S6"),
-    load=TWO_MONTHS,
+    load=PRESSED,
     schedule=Schedule((Step(StopDatabase()), Step(DlqFull(detach=False), after_events=30))),
     # More than comes in while the database stops and the first events are judged, and soon full nevertheless.
     service_environment={"DLQ_MAX_EVENTS": "700"},

@@ -6,7 +6,7 @@ from harness.faults.flapping import FlappingProxy
 from harness.scenario import Scenario
 from harness.schedule import Schedule
 
-from .._months import TWO_MONTHS
+from .._months import PRESSED
 
 SCENARIO = Scenario(
     name="network-flapping",
@@ -15,7 +15,7 @@ SCENARIO = Scenario(
         "in time, and all drain once it stays; which event is 201 and which 202 is not judged."
     ),
     requirements=("C2",),
-    load=TWO_MONTHS,
+    load=PRESSED,
     schedule=Schedule.of(FlappingProxy(interval_ms=300)),
     strict_phases=("before", "after"),
 )

@@ -7,12 +7,12 @@ from harness.faults.process import RestartLoop
 from harness.scenario import Scenario
 from harness.schedule import Schedule, Step
 
-from .._months import DECEMBER, TWO_MONTHS
+from .._months import DECEMBER, PRESSED
 
 SCENARIO = Scenario(
     name="service-restart-loop",
     claim="A service killed three times in a row while December is detached loses no event, and doubles none.",
     requirements=("S3", "S5"),
-    load=TWO_MONTHS,
+    load=PRESSED,
     schedule=Schedule((Step(DetachPartition(months=(DECEMBER,))), Step(RestartLoop(times=3), after_events=60))),
 )

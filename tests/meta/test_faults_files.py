@@ -18,7 +18,6 @@ JUSTIFIED = {
     "_holder": "knows its connections by the path of a ledger",
     "_service": "asks /proc about the service's process, and signals it",
     "_signals": "asks /proc about PostgreSQL's processes, and signals them",
-    "_slots": "random salt of a password",
     "clock": "writes the file by which libfaketime sets the service's clock",
     "flapping": "knows its tasks by the path of a ledger",
     "sessions": "knows its connections by the path of a ledger",

@@ -9,22 +9,25 @@ from pathlib import Path
 
 import pytest
 
-from harness._wait import wait_until
+from harness._wait import pause, wait_until
 from harness.checking import CheckResult
 from harness.faults.database import KillDatabase, StopDatabase
+from harness.faults.server import KillBackend
 from harness.results import RunResult
 from harness.runner import RunObserver, RunPlan
 from harness.scenario import Load, Scenario
 from harness.schedule import Schedule, Step
 from harness.session import REFERENCE_TARGET, SilentDisplay
 from harness.stacks.embedded import EmbeddedOptions, EmbeddedStack
-from harness.suite import SuiteOptions, SuiteRunner, least_seconds
+from harness.suite import SuiteOptions, SuiteRunner, paced_seconds
 from harness.targets.model import load_target
 from harness.turns import Alone
 from harness.values import Month
 from tests.unit.report_samples import lost
 
 DEADLINE_SECONDS = 30.0
+PART_SECONDS = 0.03
+"""Each part takes several turns of the loop, or nothing could be seen beside it."""
 
 
 def scenario(name: str, *, exclusive: bool = False) -> Scenario:
@@ -38,16 +41,25 @@ class Stage:
         self.play_until = play_until or {}
         self.judged_until = judged_until or {}
         self.began: list[str] = []
+        self.began_by_end_of_play: dict[str, list[str]] = {}
         self.waited: list[str] = []
-        self.playing: set[str] = set()
-        self.judged: set[str] = set()
+        self.under_way: set[str] = set()
+        self.most_under_way = 0
+        self.busy: set[str] = set()
         self.neighbours: dict[str, set[str]] = {}
 
-    async def after_start_of(self, name: str | None) -> None:
-        async def started() -> bool:
-            return name is None or name in self.began
+    async def part(self, name: str, until: str | None = None) -> None:
+        """Be busy, long enough for whatever may begin beside it, and until that run has begun."""
 
-        await wait_until(started, what=f"{name} to start", deadline_seconds=DEADLINE_SECONDS)
+        async def begun() -> bool:
+            return until is None or until in self.began
+
+        self.busy.add(name)
+        seen = set(self.busy)
+        await pause(PART_SECONDS)
+        await wait_until(begun, what=f"{until} to begin", deadline_seconds=DEADLINE_SECONDS)
+        self.neighbours[name] = (seen | self.busy) - {name}
+        self.busy.discard(name)
 
 
 class Staged(SuiteRunner):
@@ -59,15 +71,14 @@ class Staged(SuiteRunner):
     async def _measured_twice(self, plan: RunPlan, alone: Alone) -> RunResult:
         stage, name = self.stage, plan.scenario.name
         stage.began.append(name)
+        stage.under_way.add(name)
+        stage.most_under_way = max(stage.most_under_way, len(stage.under_way))
+        await stage.part(f"{name} starts")
         async with alone():
-            seen = set(stage.playing | stage.judged)
-            stage.playing.add(name)
-            await stage.after_start_of(stage.play_until.get(name))
-            stage.neighbours[name] = (seen | stage.playing | stage.judged) - {name}
-            stage.playing.discard(name)
-        stage.judged.add(name)
-        await stage.after_start_of(stage.judged_until.get(name))
-        stage.judged.discard(name)
+            await stage.part(f"{name} plays", stage.play_until.get(name))
+            stage.began_by_end_of_play[name] = list(stage.began)
+        await stage.part(f"{name} is judged", stage.judged_until.get(name))
+        stage.under_way.discard(name)
         check = lost() if name == self.failing else CheckResult("conservation")
         return RunResult(plan.run, plan.folder, plan.scenario, plan.seed, 1.0, checks=(check,))
 
@@ -90,8 +101,23 @@ async def nobody(*_: object) -> RunResult:
     raise AssertionError("what no part played is judged by the class above")
 
 
-def suite(tmp_path: Path, stage: Stage, *, jobs: int = 8, fail_fast: bool = False, failing: str = "") -> Staged:
-    options = SuiteOptions(reports=tmp_path, seed=1, jobs=jobs, lock_file=tmp_path / "lock", fail_fast=fail_fast)
+def suite(
+    tmp_path: Path,
+    stage: Stage,
+    *,
+    jobs: int = 8,
+    fail_fast: bool = False,
+    time_budget_seconds: float | None = None,
+    failing: str = "",
+) -> Staged:
+    options = SuiteOptions(
+        reports=tmp_path,
+        seed=1,
+        jobs=jobs,
+        lock_file=tmp_path / "lock",
+        fail_fast=fail_fast,
+        time_budget_seconds=time_budget_seconds,
+    )
     stack = EmbeddedStack(EmbeddedOptions())
     made = Staged(stack, load_target(REFERENCE_TARGET), options, Quiet(), Steps(stage), nobody)
     made.stage, made.failing = stage, failing
@@ -105,7 +131,7 @@ def run(made: Staged, scenarios: Sequence[Scenario]) -> list[str]:
 def test_an_exclusive_run_starts_while_the_last_shared_one_plays_and_plays_when_that_was_judged(tmp_path: Path) -> None:
     stage = Stage(play_until={"shared": "alone"})
     assert run(suite(tmp_path, stage), [scenario("alone", exclusive=True), scenario("shared")]) == ["alone", "shared"]
-    assert stage.neighbours == {"shared": set(), "alone": set()}
+    assert stage.neighbours["alone plays"] == set()
     assert stage.waited == ["alone"]
 
 
@@ -113,8 +139,8 @@ def test_the_next_exclusive_run_starts_while_the_last_one_is_judged_and_no_soone
     stage = Stage(judged_until={"first": "second", "second": "third"})
     names = ["first", "second", "third"]
     assert run(suite(tmp_path, stage), [scenario(name, exclusive=True) for name in names]) == names
-    assert stage.neighbours == {name: set() for name in names}
-    assert stage.began == names
+    assert [stage.neighbours[f"{name} plays"] for name in names] == [set(), set(), set()]
+    assert stage.began_by_end_of_play == {"first": names[:1], "second": names[:2], "third": names}
     assert stage.waited == ["second", "third"]
 
 
@@ -122,10 +148,11 @@ def test_with_one_job_runs_go_one_after_the_other(tmp_path: Path) -> None:
     stage = Stage()
     names = ["a", "b", "c", "d"]
     assert run(suite(tmp_path, stage, jobs=1), [scenario(name, exclusive=name > "b") for name in names]) == names
+    assert stage.most_under_way == 1
     assert stage.waited == []
 
 
-def test_exclusive_runs_of_two_suites_never_meet(tmp_path: Path) -> None:
+def test_exclusive_runs_of_two_suites_never_meet_anything(tmp_path: Path) -> None:
     stage = Stage(play_until={"shared1": "alone2"})
     first, second = suite(tmp_path, stage), suite(tmp_path, stage)
 
@@ -135,11 +162,7 @@ def test_exclusive_runs_of_two_suites_never_meet(tmp_path: Path) -> None:
             group.create_task(second.run_all([scenario("alone2", exclusive=True), scenario("more2", exclusive=True)]))
 
     asyncio.run(both())
-    assert {name: stage.neighbours[name] for name in ("alone1", "alone2", "more2")} == {
-        "alone1": set(),
-        "alone2": set(),
-        "more2": set(),
-    }
+    assert [stage.neighbours[f"{name} plays"] for name in ("alone1", "alone2", "more2")] == [set(), set(), set()]
 
 
 @pytest.mark.parametrize("failing", ["shared", "alone"])
@@ -150,6 +173,14 @@ def test_with_fail_fast_no_exclusive_run_starts_before_all_before_it_were_judged
     assert stage.began == ["shared", "alone"][: 1 + (failing == "alone")]
 
 
+def test_with_a_time_budget_no_exclusive_run_begins_while_others_play(tmp_path: Path) -> None:
+    stage = Stage()
+    chosen = [scenario("shared"), scenario("alone", exclusive=True)]
+    run(suite(tmp_path, stage, time_budget_seconds=3600.0), chosen)
+    assert stage.began_by_end_of_play == {"shared": ["shared"], "alone": ["shared", "alone"]}
+    assert stage.most_under_way == 1
+
+
 def test_what_takes_longest_begins_first_and_results_keep_their_order(tmp_path: Path) -> None:
     stage = Stage()
     paced = replace(scenario("slow"), load=replace(scenario("slow").load, rate_per_writer=5.0))
@@ -157,13 +188,15 @@ def test_what_takes_longest_begins_first_and_results_keep_their_order(tmp_path: 
     assert stage.began == ["slow", "a", "b"]
 
 
-def test_the_least_time_of_a_load_counts_its_pace_and_each_edge() -> None:
+def test_a_load_takes_its_pace_and_each_edge() -> None:
     plain = scenario("plain")
-    assert least_seconds(plain, 5.0) == pytest.approx(600 / 100)
-    assert least_seconds(replace(plain, load=replace(plain.load, rate_per_writer=0.0)), 5.0) == 0.0
+    assert paced_seconds(plain, 5.0) == pytest.approx(600 / 100)
+    assert paced_seconds(replace(plain, load=replace(plain.load, rate_per_writer=0.0)), 5.0) == 0.0
     healed = replace(plain, schedule=Schedule.of(StopDatabase()))
-    assert least_seconds(healed, 5.0) == pytest.approx(600 / 100 + 5.0)
+    assert paced_seconds(healed, 5.0) == pytest.approx(600 / 100 + 5.0)
+    moment = replace(plain, schedule=Schedule.of(KillBackend()))
+    assert paced_seconds(moment, 5.0) == pytest.approx(600 / 100 + 5.0)
     struck = replace(
         plain, schedule=Schedule((Step(StopDatabase()), Step(KillDatabase(), after_events=50, after_healing=1)))
     )
-    assert least_seconds(struck, 5.0) == pytest.approx(650 / 100 + 10.0)
+    assert paced_seconds(struck, 5.0) == pytest.approx(650 / 100 + 10.0)
