@@ -69,8 +69,9 @@ async def start(stack: EmbeddedStack, target: Target, artifacts: Path) -> tuple[
 async def measure(rounds: int, folder: Path) -> None:
     """Print one line a round and the medians."""
     stack = EmbeddedStack()
-    await asyncio.to_thread(stack.prepare)
     reference, bare = load_target(REFERENCE_TARGET), listener(folder)
+    for target in (reference, bare):
+        await asyncio.to_thread(stack.prepare, target)
     ratios = []
     print(f"{'ready':>7} {'clone':>7} {'postgres':>9} {'toxiproxy':>10} {'import':>7} {'ratio':>6}   seconds")
     for number in range(rounds):

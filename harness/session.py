@@ -29,13 +29,11 @@ from .stacks.base import Environment, Stack
 from .stacks.cache import user_cache
 from .stacks.embedded import EmbeddedOptions, EmbeddedStack
 from .suite import SuiteOptions, SuiteRunner, default_jobs, new_run_id
-from .targets.model import Launch, Target, load_target
+from .targets.model import Target, load_target
 
 REFERENCE_TARGET = Path(__file__).with_name("targets") / "reference.toml"
 DEFAULT_SCENARIOS = Path("scenarios")
 DEFAULT_REPORTS = Path("reports")
-_PLAYED = f'"{PhaseMark.__name__}"'.encode()
-"""In the history of every run whose load began; before that there is nothing to judge."""
 SWITCH_SECONDS = 0.0005
 """How long a thread that judges may keep the interpreter from the loop that plays the other runs; Python's own 5 ms
 would be added to each answer that the loop waits for."""
@@ -212,7 +210,7 @@ class Session:
     async def prepare(self) -> None:
         """Find or build what all runs share; raises :class:`harness.errors.SetupError`."""
         if isinstance(self._stack, EmbeddedStack):
-            await asyncio.to_thread(self._stack.prepare)
+            await asyncio.to_thread(self._stack.prepare, self.target)
 
     def left(self) -> Left:
         """Say what is stored of the runs so far; meant for a session that was interrupted."""
@@ -222,7 +220,7 @@ class Session:
                 name = path.parent.name
                 if name in self._reporting.judged:
                     judged.append(name)
-                elif _PLAYED in path.read_bytes():
+                elif load_began(path):
                     recorded.append(name)
         return Left(tuple(judged), tuple(recorded))
 
@@ -288,7 +286,6 @@ def _stack_of(target: Target, options: SessionOptions) -> Stack:
             pg_port=options.pg_port,
             toxiproxy_url=options.toxiproxy_url,
             proxy_port=options.proxy_port,
-            scram_iterations=(target.launch or Launch).scram_iterations,
             progress=options.progress,
         )
     )
@@ -303,6 +300,11 @@ def _has_fixed_port(options: SessionOptions) -> bool:
                 "leave one of the two out."
             )
     return options.pg_port is not None or options.proxy_port is not None
+
+
+def load_began(history: Path) -> bool:
+    """Tell whether the load of a run had begun when its history ended; before that there is nothing to judge."""
+    return f'"{PhaseMark.__name__}"'.encode() in history.read_bytes()
 
 
 def check_again(folder: Path) -> RunResult:

@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from ..errors import HarnessError, SetupError, UsageError
-from ..targets.model import Launch, Target
+from ..targets.model import Target
 from . import host, reaper, runner_root, service_extras
 from .attached import AttachedService
 from .base import Capability, Environment, StartTimings
@@ -52,7 +52,6 @@ def _silent(line: str) -> None:
 class EmbeddedOptions:
     """What a user may choose; every None means: find or choose it.
 
-    ``scram_iterations`` are what a login to PostgreSQL costs (``launch.scram_iterations`` of a target).
     ``progress`` gets one line each time something long begins (the first build of Toxiproxy).
     """
 
@@ -60,13 +59,12 @@ class EmbeddedOptions:
     pg_port: int | None = None
     toxiproxy_url: str | None = None
     proxy_port: int | None = None
-    scram_iterations: int = Launch.scram_iterations
     progress: Callable[[str], None] = _silent
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What all environments of a runner share: programs found or built, and the database template."""
+    """What environments of targets with the same SCRAM iterations share: programs found or built, and the template."""
 
     user: RuntimeUser
     installation: PostgresInstallation
@@ -81,25 +79,26 @@ class EmbeddedStack:
 
     def __init__(self, options: EmbeddedOptions | None = None) -> None:
         self._options = options or EmbeddedOptions()
-        self._prepared: Prepared | None = None
+        self._prepared: dict[int, Prepared] = {}
         self._guard = threading.Lock()
 
-    def prepare(self) -> Prepared:
+    def prepare(self, target: Target) -> Prepared:
         """Find or make everything that is made once; blocking, long the first time, then about 20 ms.
 
         Raises :class:`UsageError` or :class:`SetupError`.
         """
         with self._guard:
-            if self._prepared is None:
+            iterations = target.scram_iterations
+            if iterations not in self._prepared:
                 user = runtime_user()
                 root = runner_root.acquire(user)
                 try:
-                    self._prepared = self._prepare(user, root.path)
+                    self._prepared[iterations] = self._prepare(user, root.path, iterations)
                 except OSError as error:
                     raise _explained(error, "prepare the embedded stack") from error
                 finally:
                     runner_root.release()
-            return self._prepared
+            return self._prepared[iterations]
 
     def environment(
         self, target: Target, *, name: str, artifacts: Path, environment_overrides: Mapping[str, str]
@@ -111,7 +110,7 @@ class EmbeddedStack:
     async def _environment(
         self, target: Target, name: str, artifacts: Path, overrides: Mapping[str, str]
     ) -> AsyncIterator[Environment]:
-        prepared = await asyncio.to_thread(self.prepare)
+        prepared = await asyncio.to_thread(self.prepare, target)
         root = await asyncio.to_thread(runner_root.acquire, prepared.user)
         parts = _Parts()
         try:
@@ -125,11 +124,11 @@ class EmbeddedStack:
             await parts.close()
             await asyncio.to_thread(runner_root.release)
 
-    def _prepare(self, user: RuntimeUser, root: Path) -> Prepared:
+    def _prepare(self, user: RuntimeUser, root: Path, scram_iterations: int) -> Prepared:
         marked = {reaper.ROOT_VARIABLE: str(root)}
         options = self._options
         installation = locate(options.pg_bindir, user)
-        template = prepare_template(installation, user, postgres_environment(root), options.scram_iterations)
+        template = prepare_template(installation, user, postgres_environment(root), scram_iterations)
         toxiproxy = None if options.toxiproxy_url else obtain_binary(options.progress, marked)
         return Prepared(user, installation, template, toxiproxy)
 

@@ -128,6 +128,11 @@ class Target:
         """The folder that ``{root}`` stands for."""
         return self.path.parent
 
+    @property
+    def scram_iterations(self) -> int:
+        """Those of the passwords in a PostgreSQL of the harness; the usual ones where it starts no service."""
+        return (self.launch or Launch).scram_iterations
+
     def lacks(self, months: Iterable[Month]) -> frozenset[Month]:
         """Those of the months that it does not list and no service makes by itself, as it does today's and the next."""
         present = Month.of(datetime.now(UTC).date())

@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import urllib.request
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -24,7 +25,7 @@ from harness.stacks.base import Capability, Environment, StopMode
 from harness.stacks.embedded import EmbeddedOptions, EmbeddedStack
 from harness.stacks.ports import reserve_port
 from harness.stacks.postgres_server import EmbeddedPostgres
-from harness.targets.model import Target, load_target
+from harness.targets.model import Launch, Target, load_target
 
 REFERENCE = Path(harness.__file__).parent / "targets/reference.toml"
 STACK = EmbeddedStack(EmbeddedOptions(progress=print))
@@ -34,6 +35,9 @@ def started(artifacts: Path, target: Target | None = None, stack: EmbeddedStack 
     return stack.environment(
         target or load_target(REFERENCE), name=artifacts.name, artifacts=artifacts, environment_overrides={}
     )
+
+
+STORED_PASSWORDS = "SELECT string_agg(DISTINCT split_part(rolpassword, ':', 1), ' ') FROM pg_authid WHERE rolcanlogin"
 
 
 def target_with(tmp_path: Path, command: str, extra: str = "") -> Target:
@@ -125,8 +129,7 @@ def test_roles_and_settings_are_what_the_harness_judges_by(tmp_path: Path) -> No
             assert one_value(admin, owner) == "slm_user"
             assert one_value(admin, "SELECT version()").startswith("PostgreSQL")  # type: ignore[attr-defined]
             assert environment.database.version_num == int(str(one_value(admin, "SHOW server_version_num")))
-            stored = "SELECT string_agg(DISTINCT split_part(rolpassword, ':', 1), ' ') FROM pg_authid WHERE rolcanlogin"
-            assert one_value(admin, stored) == "SCRAM-SHA-256$4096"
+            assert one_value(admin, STORED_PASSWORDS) == "SCRAM-SHA-256$1"
             with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
                 psycopg.connect(admin.replace("password=", "password=x"))
 
@@ -249,14 +252,14 @@ def test_a_given_port_is_used_and_a_busy_one_is_a_usage_error(tmp_path: Path) ->
     asyncio.run(play(port))
 
 
-def test_a_login_costs_what_the_target_asks_for(tmp_path: Path) -> None:
+def test_a_target_that_asks_for_nothing_has_the_usual_scram_iterations(tmp_path: Path) -> None:
+    reference = load_target(REFERENCE)
+    assert reference.launch is not None
+    usual = replace(reference, launch=replace(reference.launch, scram_iterations=Launch.scram_iterations))
+
     async def play() -> None:
-        async with started(tmp_path, stack=EmbeddedStack(EmbeddedOptions(scram_iterations=1))) as environment:
-            database = environment.database
-            stored = "SELECT string_agg(DISTINCT split_part(rolpassword, ':', 1), ' ') FROM pg_authid WHERE rolcanlogin"
-            assert one_value(database.admin_conninfo, stored) == "SCRAM-SHA-256$1"
-            with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
-                psycopg.connect(database.admin_conninfo.replace("password=", "password=x"))
+        async with started(tmp_path, usual) as environment:
+            assert one_value(environment.database.admin_conninfo, STORED_PASSWORDS) == "SCRAM-SHA-256$4096"
 
     asyncio.run(play())
 
@@ -345,8 +348,10 @@ def test_binaries_that_postgresqls_user_cannot_reach_are_copied_once(
         monkeypatch.setenv("XDG_CACHE_HOME", cache)
         before = os.umask(0o077)
         try:
-            prepared = EmbeddedStack(EmbeddedOptions(toxiproxy_url="http://127.0.0.1:1")).prepare()
-            again = EmbeddedStack(EmbeddedOptions(toxiproxy_url="http://127.0.0.1:1")).prepare()
+            prepared = EmbeddedStack(EmbeddedOptions(toxiproxy_url="http://127.0.0.1:1")).prepare(
+                load_target(REFERENCE)
+            )
+            again = EmbeddedStack(EmbeddedOptions(toxiproxy_url="http://127.0.0.1:1")).prepare(load_target(REFERENCE))
         finally:
             os.umask(before)
         assert prepared.installation.bindir.is_relative_to(cache)
@@ -357,7 +362,7 @@ def test_binaries_that_postgresqls_user_cannot_reach_are_copied_once(
 def test_a_full_disk_at_start_is_one_paragraph_with_its_remedy(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    STACK.prepare()
+    STACK.prepare(load_target(REFERENCE))
     small = Path("/var/tmp") / f"partition-harness-small-{os.getpid()}"
     small.mkdir(mode=0o755)
     options = ["-t", "tmpfs", "-o", "size=4m,mode=755", "tmpfs", str(small)]
@@ -375,7 +380,7 @@ def test_a_full_disk_at_start_is_one_paragraph_with_its_remedy(
 
 
 def test_the_doctor_finds_what_the_stack_starts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    STACK.prepare()
+    STACK.prepare(load_target(REFERENCE))
     findings = diagnose()
     assert [finding for finding in findings if finding.level is Level.MISSING] == []
     assert "The embedded stack can start." in render(findings)

@@ -23,9 +23,10 @@ from harness.ending import complete
 from harness.errors import ScenarioError, TargetError, UsageError
 from harness.history import FILE_NAME
 from harness.report.stored import find_run, stored_runs
-from harness.session import Left, Session, SessionOptions, SilentDisplay, replay_of
+from harness.session import Left, Session, SessionOptions, SilentDisplay, load_began, replay_of
 from harness.stacks.toxiproxy_binary import find_go
 from harness.targets.model import load_target
+from harness.values import Phase
 from tests.unit import report_samples as samples
 
 ROOT = Path(__file__).parents[2]
@@ -125,6 +126,10 @@ def test_a_scenario_that_cannot_be_imported_is_said_with_its_line(
         ),
         ('name = "x"\nurl = "http://h"\n[reads]\nlogs = 1\n', "reads.logs must be true or false, not 1"),
         ('name = "x"\nurl = "http://h"\n[limits]\nlock_timeout_seconds = "1"\n', "must be a number, not '1'"),
+        (
+            'name = "x"\n[launch]\ncommand = ["x"]\nscram_iterations = 0\n',
+            "launch.scram_iterations must be a whole number from 1, not 0",
+        ),
     ],
 )
 def test_a_mistake_in_a_target_is_said_with_file_and_key(tmp_path: Path, text: str, said: str) -> None:
@@ -258,6 +263,11 @@ def test_an_interrupted_command_says_what_is_stored(tmp_path: Path, capsys: pyte
     said = capsys.readouterr().err
     assert "judged: run-1." in said
     assert f"  harness check run-2 --reports {tmp_path}" in said
+
+
+def test_a_run_whose_load_never_began_is_nothing_to_judge(tmp_path: Path) -> None:
+    assert not load_began(store(tmp_path, "early") / FILE_NAME)
+    assert load_began(store(tmp_path, "played", ev.PhaseMark(1.0, Phase.BEFORE)) / FILE_NAME)
 
 
 def test_looking_for_go_writes_nothing_outside_of_the_temporary_folder() -> None:

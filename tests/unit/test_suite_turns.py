@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from harness.targets.model import load_target
 from harness.turns import Alone
 from harness.values import Month
 from tests.unit.report_samples import lost
+from tests.unit.test_suite_bounds import judged_by_nobody
 
 DEADLINE_SECONDS = 30.0
 PART_SECONDS = 0.03
@@ -43,6 +45,7 @@ class Stage:
         self.began: list[str] = []
         self.began_by_end_of_play: dict[str, list[str]] = {}
         self.waited: list[str] = []
+        self.reported: list[str] = []
         self.under_way: set[str] = set()
         self.most_under_way = 0
         self.busy: set[str] = set()
@@ -83,9 +86,19 @@ class Staged(SuiteRunner):
         return RunResult(plan.run, plan.folder, plan.scenario, plan.seed, 1.0, checks=(check,))
 
 
-class Quiet(SilentDisplay):
+class Guarded(SilentDisplay):
+    """Writes no reports, and looks whether a measurement could begin beside them."""
+
+    def __init__(self, stage: Stage, lock_file: Path) -> None:
+        self._stage = stage
+        self._lock_file = lock_file
+
     def scenario_judged(self, result: RunResult) -> None:
-        """Write no reports."""
+        with self._lock_file.open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self._stage.reported.append(result.scenario.name)
 
 
 class Steps(RunObserver):
@@ -95,10 +108,6 @@ class Steps(RunObserver):
     async def step(self, run: str, number: int, text: str, environment: object) -> None:
         assert (number, text) == (3, "waits until it is alone")
         self._stage.waited.append(run.split("-")[2])
-
-
-async def nobody(*_: object) -> RunResult:
-    raise AssertionError("what no part played is judged by the class above")
 
 
 def suite(
@@ -119,7 +128,9 @@ def suite(
         time_budget_seconds=time_budget_seconds,
     )
     stack = EmbeddedStack(EmbeddedOptions())
-    made = Staged(stack, load_target(REFERENCE_TARGET), options, Quiet(), Steps(stage), nobody)
+    made = Staged(
+        stack, load_target(REFERENCE_TARGET), options, Guarded(stage, options.lock_file), Steps(stage), judged_by_nobody
+    )
     made.stage, made.failing = stage, failing
     return made
 
@@ -133,6 +144,7 @@ def test_an_exclusive_run_starts_while_the_last_shared_one_plays_and_plays_when_
     assert run(suite(tmp_path, stage), [scenario("alone", exclusive=True), scenario("shared")]) == ["alone", "shared"]
     assert stage.neighbours["alone plays"] == set()
     assert stage.waited == ["alone"]
+    assert stage.reported == ["shared", "alone"], "reports are written within the turn"
 
 
 def test_the_next_exclusive_run_starts_while_the_last_one_is_judged_and_no_sooner(tmp_path: Path) -> None:
