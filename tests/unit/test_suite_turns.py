@@ -164,6 +164,26 @@ def test_with_one_job_runs_go_one_after_the_other(tmp_path: Path) -> None:
     assert stage.waited == []
 
 
+@pytest.mark.parametrize(("jobs", "begun"), [(1, []), (2, ["alone"])])
+def test_with_one_place_an_exclusive_run_takes_no_port_before_its_turn(
+    tmp_path: Path, jobs: int, begun: list[str]
+) -> None:
+    stage = Stage()
+    made = suite(tmp_path, stage, jobs=jobs)
+
+    async def play() -> None:
+        with (tmp_path / "lock").open("w") as neighbour:
+            fcntl.flock(neighbour, fcntl.LOCK_SH)
+            running = asyncio.create_task(made.run_all([scenario("alone", exclusive=True)]))
+            await pause(3 * PART_SECONDS)
+            assert stage.began == begun
+            assert stage.began_by_end_of_play == {}
+        await running
+
+    asyncio.run(play())
+    assert stage.began_by_end_of_play == {"alone": ["alone"]}
+
+
 def test_exclusive_runs_of_two_suites_never_meet_anything(tmp_path: Path) -> None:
     stage = Stage(play_until={"shared1": "alone2"})
     first, second = suite(tmp_path, stage), suite(tmp_path, stage)
