@@ -17,6 +17,7 @@ from .events import Note, PhaseMark
 from .history import History
 from .load.tally import Tally, out_of_reach
 from .nemesis import Nemesis
+from .oracle import forgotten
 from .results import Waits
 from .samplers import Samplers
 from .scenario import Scenario
@@ -133,11 +134,14 @@ class Conductor:
             if step.after_healing:
                 healed = await self._heal_into_drain(step.after_healing)
                 self.confirmed = healed is not None
+            began = self._history.clock.now()
             self.confirmed = self.confirmed and await self._nemesis.inject(number)
             if not self.confirmed:
                 return
-            if step.fault.momentary:
-                await self._outlast_edge(self._history.clock.now())
+            bitten = self._history.clock.now()
+            locked = self._nemesis.locks_others(number) and forgotten(began, bitten, self._limits) > bitten
+            if step.fault.momentary or locked:
+                await self._outlast_edge(bitten)
         if healed is not None:
             await self._outlast_edge(healed)
         if steps:

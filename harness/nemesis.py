@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from ._wait import wait_until
-from .blast import ServiceState
+from .blast import Edge, ServiceState
 from .errors import DeadlineExceeded, FaultNotConfirmed, HarnessError
 from .events import Destroyed, FaultMark, FaultStep, ServiceMark
 from .fault import DestroyedRows, Fault, Scene, fault_to_json, radius_to_json
@@ -92,6 +92,11 @@ class Nemesis:
         silent = (ServiceState.PAUSED, ServiceState.DOWN)
         radii = [fault.radius(self._environment) for fault in self._faults if not fault.momentary]
         return any(radius.service in silent for radius in radii)
+
+    def locks_others(self, number: int) -> bool:
+        """Tell whether the statements of a fault may lock months that it does not cover."""
+        radius = self._faults[number].radius(self._environment)
+        return radius.edge is Edge.DDL and not radius.whole_database
 
     async def inject(self, number: int) -> bool:
         """Inject and confirm one fault; False (and marks that say why) when it did not bite."""

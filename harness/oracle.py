@@ -176,6 +176,15 @@ class Oracle:
         )
 
 
+def forgotten(begun: float, done: float, limits: Limits) -> float:
+    """When the months that a fault does not cover owe 201 again after its statements.
+
+    At once; but statements that went on for as long as a write waits for a lock may have kept it waiting that long,
+    and the breakers that opened for it close within the recovery time.
+    """
+    return done + limits.recovery_seconds if done - begun >= limits.lock_timeout_seconds else done
+
+
 def side_of(window: FaultWindow, operation: Operation, limits: Limits) -> Side:
     """Place an operation against one fault's marks; unconfirmed and unhealed faults leave only edges."""
     covers = window.radius.on(operation.event_date) is not None
@@ -195,8 +204,8 @@ def side_of(window: FaultWindow, operation: Operation, limits: Limits) -> Side:
         return Side.EDGE
     if window.radius.edge is Edge.DDL:
         healed = window.healed if window.healed is not None else math.inf
-        in_inject = start <= bites and end >= window.injecting
-        in_heal = start <= healed and end >= heals
+        in_inject = start <= forgotten(window.injecting, bites, limits) and end >= window.injecting
+        in_heal = start <= forgotten(heals, healed, limits) and end >= heals
         return Side.EDGE if in_inject or in_heal else Side.OFF
     return Side.OFF
 

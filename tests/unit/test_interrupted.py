@@ -62,6 +62,10 @@ class Stage:
     depths: list[int]
     heals: bool = True
     healed_after: int = 0
+    injected_after: int = 0
+    locks: bool = False
+    lock_timeout_seconds: float = 0.02
+    edge_seconds: float = 0.0
     told: list[str] = field(default_factory=list)
     open_faults: tuple[int, ...] = ()
 
@@ -72,7 +76,11 @@ class Stage:
 
     async def inject(self, number: int) -> bool:
         self.told.append(f"inject {number}")
+        await pause(0.03 * self.injected_after)
         return True
+
+    def locks_others(self, number: int) -> bool:
+        return self.locks
 
     async def heal_last(self, count: int) -> float | None:
         self.told.append(f"heal {count}")
@@ -110,11 +118,15 @@ class Stage:
 def directed(folder: Path, stage: Stage, *, dlq: bool = True, schedule: Schedule = STRUCK) -> tuple[bool, list[str]]:
     """Play the middle phase of a schedule with a step that strikes a recovery; return whether all bit, and notes."""
     scenario = Scenario(name="s", claim="c.", requirements=(), load=Load(months=(DECEMBER,)), schedule=schedule)
-    target: Any = SimpleNamespace(limits=Limits(recovery_seconds=EDGE_SECONDS), reads=Reads(dlq=dlq, metrics=False))
+    target: Any = SimpleNamespace(
+        limits=Limits(recovery_seconds=EDGE_SECONDS, lock_timeout_seconds=stage.lock_timeout_seconds),
+        reads=Reads(dlq=dlq, metrics=False),
+    )
     players: Any = stage
     with closing(History(folder, Clock())) as history:
         conductor = Conductor(scenario, target, history, players, players, players, players, stage.step)
         asyncio.run(conductor.during())
+    stage.edge_seconds = conductor.waits.edge_seconds
     return conductor.confirmed, [record.topic for record in read_history(folder) if isinstance(record, ev.Note)]
 
 
@@ -148,6 +160,17 @@ def test_a_fault_that_does_not_heal_ends_the_schedule(tmp_path: Path) -> None:
     stage = Stage([9], heals=False)
     assert directed(tmp_path, stage)[0] is False
     assert stage.deeds == ["inject 0", "heal 1"]
+
+
+@pytest.mark.parametrize(
+    ("lock_timeout_seconds", "locks", "outlasts"), [(0.02, True, True), (0.02, False, False), (60.0, True, False)]
+)
+def test_an_inject_that_may_have_locked_other_months_for_long_is_outlasted(
+    tmp_path: Path, lock_timeout_seconds: float, locks: bool, outlasts: bool
+) -> None:
+    stage = Stage([0], injected_after=1, locks=locks, lock_timeout_seconds=lock_timeout_seconds)
+    directed(tmp_path, stage, schedule=Schedule.of(DETACH))
+    assert (stage.edge_seconds > 0) == outlasts
 
 
 def struck(*stored: float, steps: Schedule = STRUCK) -> histories.History:

@@ -15,7 +15,7 @@ import pytest
 
 from harness import events as ev
 from harness import nemesis as nemesis_module
-from harness.blast import BlastRadius, Write
+from harness.blast import BlastRadius, Edge, Write
 from harness.errors import FaultNotConfirmed, HealFailed
 from harness.events import FaultMark, FaultStep
 from harness.fault import FAULTS, Scene
@@ -27,7 +27,7 @@ from harness.rundata import FaultWindow, Run, build_run
 from harness.schedule import Schedule
 from harness.stacks.base import Capability, Environment
 from harness.targets.model import Limits
-from harness.values import Verdict
+from harness.values import Month, Verdict
 from tests.unit.histories import DECEMBER, check, good
 
 BROKEN: set[str] = set()
@@ -270,3 +270,22 @@ def test_passes_go_on_while_they_heal_something_and_keep_the_order() -> None:
     healed, failed = asyncio.run(heal_in_passes((1, 2), fail))
     assert not healed
     assert [(number, str(error)) for number, error in failed] == [(1, "1"), (2, "2")]
+
+
+@pytest.mark.parametrize(
+    ("months", "edge", "locks"),
+    [
+        (frozenset({DECEMBER}), Edge.DDL, True),
+        (frozenset({DECEMBER}), Edge.MONTHS, False),
+        (None, Edge.DDL, False),
+    ],
+)
+def test_only_ddl_on_some_months_locks_others(
+    tmp_path: Path, months: frozenset[Month] | None, edge: Edge, locks: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    radius = BlastRadius(months=months, write=Write.NO, edge=edge)
+    monkeypatch.setattr(Knot, "radius", lambda *_: radius)
+    environment = cast("Environment", SimpleNamespace(service=SimpleNamespace(pid=7)))
+    with closing(History(tmp_path, Clock())) as history:
+        nemesis = Nemesis(environment, history, Ledger(tmp_path / FOLDER), Schedule.of(HEAP))
+        assert nemesis.locks_others(0) is locks

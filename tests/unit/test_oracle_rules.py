@@ -56,6 +56,27 @@ def test_an_uncovered_operation_meets_only_the_declared_edges(edge: Edge, start:
 
 
 @pytest.mark.parametrize(
+    ("confirmed", "healed", "start", "side"),
+    [
+        (10.2, 20.9, 20.95, Side.OFF),
+        (10.2, 21.0, 21.01, Side.EDGE),
+        (10.2, 21.0, 25.9, Side.EDGE),
+        (10.2, 21.0, 26.1, Side.OFF),
+        (10.9, 20.1, 10.95, Side.OFF),
+        (11.0, 20.1, 11.01, Side.EDGE),
+        (11.0, 20.1, 15.9, Side.EDGE),
+        (11.0, 20.1, 16.1, Side.OFF),
+    ],
+)
+def test_statements_that_outlast_a_lock_time_out_are_an_edge_of_other_months_until_their_recovery(
+    confirmed: float, healed: float, start: float, side: Side
+) -> None:
+    radius = dataclasses.replace(RADIUS, edge=Edge.DDL)
+    window = dataclasses.replace(WINDOW, radius=radius, confirmed=confirmed, healed=healed)
+    assert side_of(window, operation(start, start + 0.01, JANUARY), Limits()) is side
+
+
+@pytest.mark.parametrize(
     ("start", "side"), [(9.0, Side.OFF), (15.0, Side.EDGE), (21.0, Side.EDGE), (PROBED + 5.5, Side.OFF)]
 )
 @pytest.mark.parametrize("month", [DECEMBER, JANUARY])
