@@ -282,7 +282,9 @@ def test_a_phase_that_is_mostly_edge_is_unknown() -> None:
     history = good()
     history.edit(ev.FaultMark, lambda r: r.step == "confirmed", t=19.0)
     history.edit(ev.RunStarted, lambda r: True, scenario_json='{"min_strict_events": 1}')
-    reasons = check("strictness", history).unknowns
+    # A DDL fault that took so long to bite is an edge of January as well, which has no other event in that phase.
+    few, *reasons = check("strictness", history).unknowns
+    assert f"{JANUARY} 0" in few
     assert len(reasons) == 2
     assert all("half" in reason for reason in reasons)
 
