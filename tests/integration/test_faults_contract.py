@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import weakref
 from collections.abc import Coroutine
 
 import pytest
@@ -149,6 +151,25 @@ def _turn(task: asyncio.Future[object], left: int, done: asyncio.Future[None]) -
         done.set_result(None)
     else:
         asyncio.get_running_loop().call_later(0.001, _turn, task, left - 1, done)
+
+
+def test_what_was_cancelled_half_way_is_let_go_of_without_the_collector() -> None:
+    held: list[weakref.ref[asyncio.Event]] = []
+
+    async def work() -> None:
+        never = asyncio.Event()
+        held.append(weakref.ref(never))
+        await never.wait()
+
+    async def play() -> bool:
+        await cancelled_after(work(), 2)
+        return held[0]() is None
+
+    gc.disable()
+    try:
+        assert asyncio.run(play())
+    finally:
+        gc.enable()
 
 
 def test_every_registered_fault_is_put_through_the_contract() -> None:
