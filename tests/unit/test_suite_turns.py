@@ -37,7 +37,10 @@ def scenario(name: str, *, exclusive: bool = False) -> Scenario:
 
 
 class Stage:
-    """What runs do at the moment, of one suite or of several, and what must be under way before a part ends."""
+    """What runs do at the moment, of one suite or of several, and what must be under way before a part ends.
+
+    A run plays until another has begun, and is judged until another waits, if one is named.
+    """
 
     def __init__(self, *, play_until: dict[str, str] | None = None, judged_until: dict[str, str] | None = None) -> None:
         self.play_until = play_until or {}
@@ -51,16 +54,16 @@ class Stage:
         self.busy: set[str] = set()
         self.neighbours: dict[str, set[str]] = {}
 
-    async def part(self, name: str, until: str | None = None) -> None:
-        """Be busy, long enough for whatever may begin beside it, and until that run has begun."""
+    async def part(self, name: str, until: str | None = None, come_to: Sequence[str] = ()) -> None:
+        """Be busy, long enough for whatever may begin beside it, and until that run has come to something."""
 
-        async def begun() -> bool:
-            return until is None or until in self.began
+        async def come() -> bool:
+            return until is None or until in come_to
 
         self.busy.add(name)
         seen = set(self.busy)
         await pause(PART_SECONDS)
-        await wait_until(begun, what=f"{until} to begin", deadline_seconds=DEADLINE_SECONDS)
+        await wait_until(come, what=f"{until}", deadline_seconds=DEADLINE_SECONDS)
         self.neighbours[name] = (seen | self.busy) - {name}
         self.busy.discard(name)
 
@@ -78,9 +81,9 @@ class Staged(SuiteRunner):
         stage.most_under_way = max(stage.most_under_way, len(stage.under_way))
         await stage.part(f"{name} starts")
         async with alone():
-            await stage.part(f"{name} plays", stage.play_until.get(name))
+            await stage.part(f"{name} plays", stage.play_until.get(name), stage.began)
             stage.began_by_end_of_play[name] = list(stage.began)
-        await stage.part(f"{name} is judged", stage.judged_until.get(name))
+        await stage.part(f"{name} is judged", stage.judged_until.get(name), stage.waited)
         stage.under_way.discard(name)
         check = lost() if name == self.failing else CheckResult("conservation")
         return RunResult(plan.run, plan.folder, plan.scenario, plan.seed, 1.0, checks=(check,))
