@@ -13,6 +13,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,7 +21,10 @@ import psycopg
 import pytest
 
 from harness._wait import pause, wait_until
+from harness.errors import FaultError
 from harness.fault import DestroyedRows, Fault, Scene, fault_to_json
+from harness.faults._dlq_file import open_in
+from harness.faults._service import life_of
 from harness.ledger import LedgerEntry
 from harness.probes.postgres import read_rows
 from harness.stacks.base import Environment
@@ -142,8 +146,26 @@ def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 
 async def settled(fault: Fault, scene: Scene) -> None:
-    """Wait until the fault's own probe says that all is well again."""
+    """Wait until the fault's own probe says that all is well again, and the service has its queue open.
+
+    A queue that was deleted is made anew some milliseconds later, of which the probe says nothing; a fault of the
+    queue that begins sooner finds no file, or acts on files that are about to be replaced.
+    """
     await wait_until(lambda: fault.probe(scene), what=f"the probe of {fault.name}", deadline_seconds=20)
+    await wait_until(
+        partial(has_queue_open, scene), what=f"the queue open in the service after {fault.name}", deadline_seconds=20
+    )
+
+
+async def has_queue_open(scene: Scene) -> bool:
+    """Tell whether the service has opened both files of its queue under their present names, if it runs and has any."""
+    pid, path = scene.environment.service.pid, scene.environment.dlq_file
+    if pid is None or path is None:
+        return True
+    try:
+        return all(open_in(life_of(pid), path, (suffix,)) for suffix in ("", "-wal"))
+    except (OSError, FaultError):  # Files and descriptors come and go, and so may a service that is restarted.
+        return False
 
 
 async def rows_of(environment: Environment) -> list[tuple[str, str, str]]:
