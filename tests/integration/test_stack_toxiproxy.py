@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from harness._wait import pause
 from harness.errors import UsageError
+from harness.stacks import toxiproxy_client
 from harness.stacks.base import Direction, Toxic, ToxicKind
 from harness.stacks.toxiproxy_binary import obtain_binary
 from harness.stacks.toxiproxy_client import ToxiproxyClient, ToxiproxyError
@@ -241,6 +243,76 @@ def test_a_black_hole_is_removed_in_the_order_that_cannot_hang(client: Toxiproxy
         asyncio.run(play())
     finally:
         client.delete("hole")
+
+
+def test_a_removal_that_hangs_has_the_proxy_made_anew_with_what_stays(
+    client: ToxiproxyClient, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(toxiproxy_client, "REMOVE_SECONDS", 1e-6)
+    before = client.state(name)
+    slicer = Toxic(
+        "slices", ToxicKind.SLICER, Direction.UPSTREAM, (("average_size", 9), ("delay", 1), ("size_variation", 0))
+    )
+    for toxic in (LATENCY, slicer):
+        client.add(name, toxic)
+    client.remove_safely(name, ["slices"])
+    assert (client.state(name), client.toxics(name)) == (before, [LATENCY])
+    client.disable(name)
+    client.remove_safely(name)
+    assert (client.state(name).enabled, client.toxics(name)) == (False, [])
+    monkeypatch.setattr(toxiproxy_client, "REMOVE_SECONDS", 1.0)
+    client.remove_safely(name, ["missing"])
+
+
+def test_toxics_leave_while_every_connection_streams(client: ToxiproxyClient) -> None:
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError), closing(writer):
+            while data := await reader.read(65_536):
+                writer.write(data)
+                await writer.drain()
+
+    async def swallow(reader: asyncio.StreamReader) -> None:
+        with suppress(OSError):
+            while await reader.read(65_536):
+                pass
+
+    async def stream(port: int) -> None:
+        while True:
+            with suppress(OSError):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                swallowing = asyncio.create_task(swallow(reader))
+                with closing(writer):
+                    while not swallowing.done():
+                        writer.write(b"x" * 20_000)
+                        await writer.drain()
+                        await pause(0.01)
+            await pause(0.005)
+
+    async def play() -> None:
+        upstream = await asyncio.start_server(echo, "127.0.0.1", 0)
+        port = upstream.sockets[0].getsockname()[1]
+        proxy = ToxiproxyProxy(client, "streaming", client.create("streaming", f"127.0.0.1:{port}").port)
+        streams = [asyncio.create_task(stream(proxy.port)) for _ in range(40)]
+        attributes = (("average_size", 100), ("delay", 400), ("size_variation", 0))
+        try:
+            for _ in range(15):
+                for direction in Direction:
+                    await proxy.add(Toxic(f"slices-{direction}", ToxicKind.SLICER, direction, attributes))
+                await pause(0.1)
+                for direction in Direction:
+                    await proxy.remove(f"slices-{direction}")
+                assert await proxy.toxics() == []
+                assert await proxy.is_enabled()
+        finally:
+            for task in streams:
+                task.cancel()
+            await asyncio.gather(*streams, return_exceptions=True)
+            upstream.close()
+
+    try:
+        asyncio.run(play())
+    finally:
+        client.delete("streaming")
 
 
 def test_cleanse_clears_and_enables_even_a_disabled_proxy(client: ToxiproxyClient, name: str) -> None:
