@@ -189,14 +189,14 @@ class ToxiproxyClient:
             for toxic in found.values()
         ]
 
-    def remove(self, name: str, toxic_name: str) -> None:
+    def remove(self, name: str, toxic_name: str, timeout_seconds: float | None = None) -> None:
         """Remove a toxic at once, connections kept; harmless when there is none.
 
         While a client has stopped reading this can hang the server for good (Toxiproxy issue 558): use
         :meth:`remove_safely` wherever that may be.
         """
-        with self._bound():
-            self._harmless(lambda: self._proxy(name).destroy_toxic(_quoted(toxic_name)))
+        path = f"/proxies/{_quoted(name)}/toxics/{_quoted(toxic_name)}"
+        self._harmless(lambda: self._request("DELETE", path, timeout_seconds=timeout_seconds))
 
     def remove_safely(self, name: str, toxic_names: Sequence[str] | None = None) -> None:
         """Disable, remove (all if none is named), enable again if it was.
@@ -210,9 +210,9 @@ class ToxiproxyClient:
         with self.down(name):
             try:
                 for toxic_name in sorted(gone):
-                    self._remove_within(name, toxic_name, REMOVE_SECONDS)
+                    self.remove(name, toxic_name, REMOVE_SECONDS)
             except ToxiproxyError as error:
-                if error.status not in (None, 503):
+                if error.status is not None:  # It answered, so it does not hang.
                     raise
                 self.delete(name)
                 self.create(name, state.upstream, listen=state.listen, enabled=False)
@@ -226,10 +226,6 @@ class ToxiproxyClient:
             self.disable(name)
             self.remove_safely(name)
             self.enable(name)
-
-    def _remove_within(self, name: str, toxic_name: str, seconds: float) -> None:
-        path = f"/proxies/{_quoted(name)}/toxics/{_quoted(toxic_name)}"
-        self._harmless(lambda: self._request("DELETE", path, timeout_seconds=seconds))
 
     def _one_toxic(self, name: str, toxic_name: str) -> Toxic:
         for toxic in self.toxics(name):
