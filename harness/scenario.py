@@ -54,6 +54,8 @@ class Scenario:
     alone, which latency promises (``judge_latency``) need.  ``extra_checkers`` judge
     besides the default set.  ``strict_phases`` are the phases that owe strictly judged events (None: all); a fault
     that is nothing but edges leaves its own phase to conservation, and its scenario says so by leaving it out.
+    ``fault_seconds`` is about how long the fault keeps its own phase waiting beyond the pace of the load (time-outs of
+    clients, a queue that has to fill): a suite begins with what takes longest, and nothing else is told by it.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Scenario:
     strict_phases: tuple[str, ...] | None = None
     min_latency_samples: int = 0
     recovery_deadline_seconds: float = 20.0
+    fault_seconds: float = 0.0
     service_environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -95,6 +98,7 @@ class Scenario:
             "strict_phases": None if self.strict_phases is None else list(self.strict_phases),
             "min_latency_samples": self.min_latency_samples,
             "recovery_deadline_seconds": self.recovery_deadline_seconds,
+            "fault_seconds": self.fault_seconds,
             "service_environment": dict(self.service_environment),
         }
 

@@ -64,16 +64,13 @@ def default_jobs() -> int:
 
 
 def paced_seconds(scenario: Scenario, edge_seconds: float) -> float:
-    """How long the load of a scenario takes by its pace and its edges alone; what begins first is chosen by it.
-
-    What a fault waits for by itself (a queue that fills, a month that ends) is not in it.
-    """
+    """How long the load of a scenario takes by its pace, its edges and its fault; what begins first is chosen by it."""
     pace = scenario.load.rate_per_writer * scenario.load.writers_per_month or math.inf
     steps = scenario.schedule.steps
     events = len(Phase) * scenario.min_strict_events + sum(step.after_events for step in steps)
     recovery = any(not step.fault.momentary for step in steps)
     edges = recovery + sum(step.fault.momentary or step.after_healing > 0 for step in steps)
-    return events / pace + edges * edge_seconds
+    return events / pace + edges * edge_seconds + scenario.fault_seconds
 
 
 def new_run_id(name: str) -> str:

@@ -18,6 +18,7 @@ SCENARIO = Scenario(
     requirements=("S5", "S6"),
     load=PRESSED,
     schedule=Schedule((Step(StopDatabase()), Step(DlqFull(detach=False), after_events=30))),
+    fault_seconds=15.0,
     # More than comes in while the database stops and the first events are judged, and soon full nevertheless.
     service_environment={"DLQ_MAX_EVENTS": "700"},
 )

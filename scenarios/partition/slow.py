@@ -14,4 +14,6 @@ SCENARIO = Scenario(
     requirements=("S3",),
     load=TWO_MONTHS,
     schedule=Schedule.of(SlowPartition(months=(DECEMBER,), delay_ms=200)),
+    # Four writers that wait 200 ms for each answer.
+    fault_seconds=10.0,
 )

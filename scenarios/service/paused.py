@@ -15,4 +15,6 @@ SCENARIO = Scenario(
     # A request into the pause takes the client's whole time-out, so that only many writers meet it often.
     load=Load(months=(DECEMBER, JANUARY), writers_per_month=110, rate_per_writer=1.0, edge_rate_per_writer=0.5),
     schedule=Schedule.of(PauseService()),
+    # Three rounds of 110 requests a month, each the whole time-out of the client; the first is an edge.
+    fault_seconds=20.0,
 )

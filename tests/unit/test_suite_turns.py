@@ -223,10 +223,11 @@ def test_what_takes_longest_begins_first_and_results_keep_their_order(tmp_path: 
     assert stage.began == ["slow", "a", "b"]
 
 
-def test_a_load_takes_its_pace_and_each_edge() -> None:
+def test_a_load_takes_its_pace_and_each_edge_and_what_its_fault_waits_for() -> None:
     plain = scenario("plain")
     assert paced_seconds(plain, 5.0) == pytest.approx(600 / 100)
     assert paced_seconds(replace(plain, load=replace(plain.load, rate_per_writer=0.0)), 5.0) == 0.0
+    assert paced_seconds(replace(plain, fault_seconds=20.0), 5.0) == pytest.approx(600 / 100 + 20.0)
     healed = replace(plain, schedule=Schedule.of(StopDatabase()))
     assert paced_seconds(healed, 5.0) == pytest.approx(600 / 100 + 5.0)
     moment = replace(plain, schedule=Schedule.of(KillBackend()))
