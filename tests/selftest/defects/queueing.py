@@ -18,7 +18,7 @@ from .registry import defect
 LATE_SECONDS = 1.0
 
 
-@defect("drainer-off", promise=5)
+@defect("drainer-off", promise=5, scenarios=("december-detached",), checkers=("recovery", "conservation"), quick=True)
 def drainer_off() -> None:
     """The drainer is never started: queued events stay queued after the repair."""
 
@@ -28,7 +28,13 @@ def drainer_off() -> None:
     Drainer.run_drain = never  # type: ignore[method-assign]
 
 
-@defect("acknowledged-before-stored", promise=2)
+@defect(
+    "acknowledged-before-stored",
+    promise=1,
+    scenarios=("service-killed-while-queueing",),
+    checkers=("conservation",),
+    quick=True,
+)
 def acknowledged_before_stored() -> None:
     """202 is answered before the queue has committed: a SIGKILL loses what was acknowledged."""
     enqueue = SqliteQueue.enqueue
@@ -46,7 +52,7 @@ def acknowledged_before_stored() -> None:
     SqliteQueue.enqueue = early  # type: ignore[method-assign]
 
 
-@defect("drain-deletes-on-failure", promise=1)
+@defect("drain-deletes-on-failure", promise=1, scenarios=("december-detached",), checkers=("conservation",), quick=True)
 def drain_deletes_on_failure() -> None:
     """The drain deletes a batch from the queue although its write failed."""
     insert_batch = Drainer.insert_batch
@@ -64,7 +70,7 @@ def drain_deletes_on_failure() -> None:
     Drainer._drain = always  # type: ignore[method-assign]
 
 
-@defect("drain-drops-a-field", promise=1)
+@defect("drain-drops-a-field", promise=1, scenarios=("december-detached",), checkers=("conservation",), quick=True)
 def drain_drops_a_field() -> None:
     """The drain writes events without the last key of their event_data."""
     insert_batch = Drainer.insert_batch
@@ -84,7 +90,9 @@ def drain_drops_a_field() -> None:
     Drainer.insert_batch = lossy  # type: ignore[method-assign]
 
 
-@defect("reinsert-without-idempotence", promise=6)
+@defect(
+    "reinsert-without-idempotence", promise=6, scenarios=("december-detached",), checkers=("duplicates",), quick=True
+)
 def reinsert_without_idempotence() -> None:
     """The table has no primary key, inserts no ON CONFLICT, and a batch whose removal failed is drained again."""
     named = database.sql
@@ -108,7 +116,13 @@ def reinsert_without_idempotence() -> None:
     SqliteQueue.remove = forgetful  # type: ignore[method-assign]
 
 
-@defect("full-queue-is-never-drained", promise=5)
+@defect(
+    "full-queue-is-never-drained",
+    promise=5,
+    scenarios=("dlq-full-in-outage",),
+    checkers=("recovery", "conservation"),
+    quick=True,
+)
 def full_queue_is_never_drained() -> None:
     """Once the queue is full nothing is taken out of it any more."""
     drain = Drainer._drain

@@ -25,7 +25,7 @@ def control() -> None:
     """Nothing is broken: the suite must pass."""
 
 
-@defect("no-partition-is-400", promise=4)
+@defect("no-partition-is-400", promise=2, scenarios=("december-detached",), checkers=("honest-status",), quick=True)
 def no_partition_is_400() -> None:
     """SQLSTATE 23514 is taken for the client's fault: events of a missing month are refused with 400."""
     settle_owner = writer.settle_owner
@@ -40,7 +40,9 @@ def no_partition_is_400() -> None:
     Months.trip = lambda self, month: None  # type: ignore[method-assign]
 
 
-@defect("one-bad-month-queues-all", promise=3)
+@defect(
+    "one-bad-month-queues-all", promise=3, scenarios=("argument-one-partition",), checkers=("isolation",), quick=True
+)
 def one_bad_month_queues_all() -> None:
     """While any month's breaker is open all months go to the queue."""
     may_try = Writer._may_try
@@ -51,14 +53,16 @@ def one_bad_month_queues_all() -> None:
     Writer._may_try = only_when_all_are_well  # type: ignore[method-assign]
 
 
-@defect("no-breaker-no-bulkhead", promise=3)
+@defect(
+    "no-breaker-no-bulkhead", promise=3, scenarios=("december-locked",), checkers=("isolation", "fallback"), quick=True
+)
 def no_breaker_no_bulkhead() -> None:
     """A hanging month is tried again and again, and may take the whole pool from the others."""
     Breaker.trip = lambda self: False  # type: ignore[method-assign]
     Admission._eligible = lambda self, key: True  # type: ignore[method-assign]
 
 
-@defect("acknowledged-before-commit", promise=2)
+@defect("acknowledged-before-commit", promise=1, scenarios=("database-killed",), checkers=("conservation",), quick=True)
 def acknowledged_before_commit() -> None:
     """201 is answered while the commit is still to come, and whatever goes wrong with it goes unnoticed."""
     write_month = Writer._write_month
@@ -82,7 +86,14 @@ def acknowledged_before_commit() -> None:
     Writer._write_month = early  # type: ignore[method-assign]
 
 
-@defect("default-partition-present", promise=1)
+@defect(
+    "default-partition-present",
+    promise=1,
+    scenarios=("december-detached",),
+    checkers=("partition-hygiene",),
+    names_events=False,
+    quick=True,
+)
 def default_partition_present() -> None:
     """A default partition takes the events of a missing month, which then stand in the wrong place."""
     named = database.sql
@@ -95,7 +106,14 @@ def default_partition_present() -> None:
     Months.trip = lambda self, month: None  # type: ignore[method-assign]
 
 
-@defect("pool-of-30", promise=9)
+@defect(
+    "pool-of-30",
+    promise=9,
+    scenarios=("pool-exhausted",),
+    checkers=("bounds", "metrics", "exhaustion"),
+    names_events=False,
+    quick=True,
+)
 def pool_of_30() -> None:
     """The pool takes five connections more than DB_POOL_MAX allows."""
 
@@ -106,7 +124,9 @@ def pool_of_30() -> None:
     vars(app)["load"] = generous
 
 
-@defect("status-stuck", promise=8)
+@defect(
+    "status-stuck", promise=8, scenarios=("december-detached",), checkers=("metrics",), names_events=False, quick=True
+)
 def status_stuck() -> None:
     """The metric of a month's status stays at unavailable after its recovery."""
     trip, status = Breaker.trip, vars(Month)["status"].fget
@@ -123,7 +143,13 @@ def status_stuck() -> None:
     Month.status = property(stuck)  # type: ignore[method-assign, assignment]
 
 
-@defect("months-ahead-of-the-start-only", promise=3)
+@defect(
+    "months-ahead-of-the-start-only",
+    promise=3,
+    scenarios=("month-end-under-load",),
+    checkers=("isolation",),
+    quick=True,
+)
 def months_ahead_of_the_start_only() -> None:
     """Which months are due ahead of time is reckoned once, at the start: no midnight brings a new one."""
     ahead = Maintenance._ahead
