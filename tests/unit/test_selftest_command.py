@@ -12,10 +12,11 @@ from click.testing import CliRunner, Result
 
 from harness.checking import CheckResult
 from harness.cli import cli
-from harness.selftest import scoring
+from harness.selftest import page, scoring
 from harness.selftest.records import Task
 from tests.unit.selftest_samples import LOST, PASSED, UNSURE, Played, as_meant, write_catalogue
 
+ROOT = Path(__file__).parents[2]
 Checks = Callable[[Task], Sequence[CheckResult]]
 
 
@@ -214,6 +215,8 @@ def test_the_score_is_published_between_marks_and_replaces_what_was_there(lab: L
         assert text.startswith("# Mine\n\n<!-- selftest:score -->\n> detected 2 of 2 defects, 2 control runs:")
         assert text.endswith("<!-- selftest:end -->\n\nThe rest.\n")
         assert "old" not in text
+    for place in ("README.md", "docs/reference/matrix.md"):
+        assert page.marks_of(ROOT / place)
     unmarked = lab.folder / "NOTES.md"
     unmarked.write_text("# Notes\n")
     refused, played = lab.run("--publish", str(unmarked))
