@@ -113,10 +113,10 @@ def build_matrix(
 
     The rows are ``defects`` in their order, whether or not anything of them is planned or recorded.
     """
-    planned, records = tuple(planned), tuple(records)
+    planned = tuple(planned)
     last = {record.task: record for record in records}
     rows = tuple(_row(one, [task for task in planned if task.defect == one.name], last, skipped) for one in defects)
-    mine = [record for record in records if record.task.defect == control.name]
+    mine = [record for task, record in last.items() if task.defect == control.name]
     due = [task for task in planned if task.defect == control.name and task.scenario not in skipped]
     return Matrix(
         rows=rows,

@@ -11,6 +11,7 @@ from ..discovery import Scenarios
 from ..errors import HistoryError
 from ..scenario import Scenario
 from ..suite import paced_seconds
+from ..values import Verdict
 from .catalogue import Catalogue, Defect
 from .records import Record, Task
 
@@ -96,14 +97,14 @@ def _scenarios_of(
 def left_of(tasks: Iterable[Task], records: Iterable[Record], *, retry_unknown: bool) -> list[Task]:
     """Return what is still to play; ``retry_unknown`` has defects played again whose last run could not be judged.
 
-    A control run is never repeated: each counts, whatever came of it.
+    A control run that took place is never repeated: it counts, whatever came of it.
     """
     last = {record.task: record for record in records}
-    return [
-        task
-        for task in tasks
-        if task not in last or (retry_unknown and task.round == 0 and last[task].verdict.name == "UNKNOWN")
-    ]
+
+    def again(record: Record) -> bool:
+        return record.setup_failed or (record.verdict is Verdict.UNKNOWN and record.task.round == 0)
+
+    return [task for task in tasks if task not in last or (retry_unknown and again(last[task]))]
 
 
 def weight_seconds(scenario: Scenario, jobs: int) -> float:

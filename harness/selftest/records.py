@@ -44,7 +44,10 @@ class Caught:
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What one run came to.  ``folder`` is empty when the run's own files were deleted."""
+    """What one run came to.  ``folder`` is empty when the run's own files were deleted.
+
+    ``setup_failed``: there was no run, since its environment could not be set up; it is UNKNOWN.
+    """
 
     task: Task
     run: str
@@ -56,6 +59,7 @@ class Record:
     unknowns: tuple[str, ...] = ()
     repeat_command: str = ""
     folder: str = ""
+    setup_failed: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return it as one JSON object."""
@@ -72,6 +76,7 @@ class Record:
             "unknowns": list(self.unknowns),
             "repeat_command": self.repeat_command,
             "folder": self.folder,
+            "setup_failed": self.setup_failed,
         }
 
     @classmethod
@@ -89,6 +94,7 @@ class Record:
                 unknowns=tuple(data["unknowns"]),
                 repeat_command=data["repeat_command"],
                 folder=data["folder"],
+                setup_failed=bool(data["setup_failed"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise HistoryError(f"a stored run of the selftest cannot be read ({error!r})") from error
@@ -120,6 +126,7 @@ def record_of(task: Task, result: RunResult, ended_at: str) -> Record:
         unknowns=tuple(_short(reason) for reason in reasons[:_REASONS_KEPT]),
         repeat_command=result.repeat_command,
         folder=result.folder.name,
+        setup_failed=bool(result.setup_error),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,8 @@ import harness.faults  # noqa: F401  (both fill registries)
 
 from ..discovery import Scenarios, load_scenarios
 from ..ending import complete
-from ..errors import UsageError
+from ..errors import RunAborted, UsageError
+from ..guard import halt_file, refuse_when_halted
 from ..report.summary import shown_path
 from ..results import RunResult
 from ..stacks import host
@@ -70,20 +72,26 @@ class Work:
         defects = [one for one in self.catalogue.defects if one.name in asked]
         return build_matrix(defects, self.catalogue.control, self.plan.tasks, self.store.records, self.skipped)
 
+    def left(self, *, retry_unknown: bool = False) -> list[Task]:
+        """Return what is still to play on this machine."""
+        left = left_of(self.plan.tasks, self.store.records, retry_unknown=retry_unknown)
+        return [task for task in left if task.scenario not in self.skipped]
+
+    def resume_command(self) -> str:
+        """Return what one types to go on."""
+        return f"harness selftest --resume {shlex.quote(shown_path(self.store.folder))}"
+
 
 def score(wish: Wish, chosen: Mapping[str, Any], say: Say) -> int:
     """Play what is left of a selftest, store and show it; return the exit code.
 
     ``chosen`` are those fields of :class:`Selection` that were asked for.  Raises the harness's own errors.
     """
+    refuse_when_halted(wish.reports)
     for path in wish.publish:
         page.marks_of(path)
     work = _work(wish, chosen)
-    tasks = [
-        task
-        for task in left_of(work.plan.tasks, work.store.records, retry_unknown=wish.retry_unknown)
-        if task.scenario not in work.skipped
-    ]
+    tasks = work.left(retry_unknown=wish.retry_unknown)
     with work.store.opened():
         try:
             _play(wish, work, tasks, say)
@@ -130,6 +138,10 @@ def _play(wish: Wish, work: Work, tasks: Sequence[Task], say: Say) -> None:
     began = time.monotonic()
 
     def heard(task: Task, result: RunResult) -> None:
+        halted = halt_file(wish.reports) or halt_file(store.runs_folder)
+        if halted is not None:
+            # What it ended was no run, and what would follow neither.
+            raise RunAborted(f"Halted by the file {halted}; remove it, and go on with: {work.resume_command()}")
         defect = catalogue.get(task.defect)
         record = record_of(task, result, datetime.now(UTC).isoformat(timespec="seconds"))
         if not wish.keep and not is_to_keep(defect, record):
@@ -138,10 +150,7 @@ def _play(wish: Wish, work: Work, tasks: Sequence[Task], say: Say) -> None:
         say(f"[{progress.done(task, time.monotonic() - began)}] {run_line(defect, record)}")
 
     def left() -> str:
-        return (
-            f"{len(store.records) - done} of {len(tasks)} runs were stored; go on with: "
-            f"harness selftest --resume {shown_path(store.folder)}"
-        )
+        return f"{len(store.records) - done} of {len(tasks)} runs were stored; go on with: {work.resume_command()}"
 
     budget = wish.time_budget_seconds
     if budget is None and store.header.selection.quick:
@@ -192,6 +201,9 @@ def _show(work: Work, matrix: Matrix, say: Say) -> None:
         say(line)
     for name, reason in work.skipped.items():
         say(f"skipped: {name} {reason}")
+    left = work.left()
+    if left:
+        say(f"{len(left)} runs are not played yet; go on with: {work.resume_command()}")
     for mark in work.store.header.mixed:
         say(f"mixed by --force at {mark}")
     say(f"matrix: {shown_path(work.store.folder / 'matrix.html')} (also .md and .json)")

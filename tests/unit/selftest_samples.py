@@ -95,19 +95,28 @@ def write_catalogue(folder: Path, defects: Sequence[Defect] = DEFECTS) -> Path:
 class Played:
     """Stands for ``play``: each run comes to what ``checks`` says of its task, and leaves a folder."""
 
-    def __init__(self, checks: Callable[[Task], Sequence[CheckResult]], *, ends_after: int | None = None) -> None:
+    def __init__(
+        self,
+        checks: Callable[[Task], Sequence[CheckResult]],
+        *,
+        ends_after: int | None = None,
+        leaves: int = 0,
+        setup_error: str = "",
+    ) -> None:
         self._checks = checks
+        self._leaves = leaves
+        self._setup_error = setup_error
         self._ends_after = ends_after
         self.tasks: list[Task] = []
 
     async def __call__(
         self, catalogue: Catalogue, scenarios: Scenarios, tasks: Sequence[Task], options: PlayOptions, heard: Heard
     ) -> None:
-        for task in tasks:
+        for task in tasks[: len(tasks) - self._leaves]:
             if self._ends_after is not None and len(self.tasks) >= self._ends_after:
                 raise KeyboardInterrupt
             self.tasks.append(task)
-            came_to = result(task, *self._checks(task), runs=options.runs)
+            came_to = result(task, *self._checks(task), runs=options.runs, setup_error=self._setup_error)
             came_to = replace(came_to, seed=options.seed + task.round)
             came_to.folder.mkdir(parents=True, exist_ok=True)
             heard(task, came_to)

@@ -29,8 +29,15 @@ class Lab:
         self.reports = folder / "reports"
         self._monkeypatch = monkeypatch
 
-    def run(self, *arguments: str, checks: Checks = as_meant, ends_after: int | None = None) -> tuple[Result, Played]:
-        played = Played(checks, ends_after=ends_after)
+    def run(
+        self,
+        *arguments: str,
+        checks: Checks = as_meant,
+        ends_after: int | None = None,
+        leaves: int = 0,
+        setup_error: str = "",
+    ) -> tuple[Result, Played]:
+        played = Played(checks, ends_after=ends_after, leaves=leaves, setup_error=setup_error)
         self._monkeypatch.setattr(scoring, "play", played)
         options = ["--reports", str(self.reports), "--catalogue", str(self.catalogue)]
         return CliRunner().invoke(cli, ["selftest", *options, *arguments]), played
@@ -163,6 +170,44 @@ def test_a_defect_that_could_not_be_judged_is_played_again_only_when_asked(lab: 
     assert (played.tasks, done.exit_code) == ([], 3)
     done, played = lab.run("--resume", "last", "--retry-unknown")
     assert (played.tasks, done.exit_code) == ([Task("loses", "one")], 0)
+
+
+def test_what_could_not_be_set_up_is_played_again_when_asked_also_of_the_control(lab: Lab) -> None:
+    problem = "No port was free."
+    lab.run("--defect", "control", "--control", "1", setup_error=problem)
+    done, played = lab.run("--resume", "last", "--retry-unknown")
+    assert len(played.tasks) == 3
+    assert last_line(done) == "detected 0 of 0 defects, 3 control runs: 0 false alarms, 0 unknown"
+    assert done.exit_code == 0
+
+
+def test_a_control_run_that_could_not_be_judged_counts_for_good(lab: Lab) -> None:
+    lab.run(checks=lambda task: [UNSURE] if task == Task("control", "one", 1) else as_meant(task))
+    done, played = lab.run("--resume", "last", "--retry-unknown")
+    assert played.tasks == []
+    assert last_line(done).endswith("2 control runs: 0 false alarms, 1 unknown")
+
+
+def test_a_halt_file_ends_a_selftest_without_counting_what_it_broke_off(lab: Lab) -> None:
+    def halting(task: Task) -> Sequence[CheckResult]:
+        if task.scenario == "two":
+            (lab.reports / "HALT").touch()
+        return as_meant(task)
+
+    ended, _ = lab.run(checks=halting)
+    assert ended.exit_code == 3
+    assert f"go on with: harness selftest --resume {lab.store}" in ended.stderr
+    assert len(lab.stored()) == 1
+    refused, played = lab.run("--resume", "last")
+    assert (refused.exit_code, played.tasks) == (2, [])
+    (lab.reports / "HALT").unlink()
+    assert lab.run("--resume", "last")[0].exit_code == 0
+
+
+def test_what_a_time_budget_left_is_told_with_the_command_that_goes_on(lab: Lab) -> None:
+    done, _ = lab.run(leaves=2)
+    assert done.exit_code == 3
+    assert f"2 runs are not played yet; go on with: harness selftest --resume {lab.store}" in done.stdout
 
 
 def test_a_score_is_not_mixed_from_two_states_of_the_sources(lab: Lab) -> None:
