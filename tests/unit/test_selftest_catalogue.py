@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -135,13 +136,16 @@ def test_many_targets_are_played_as_one_suite_with_places_and_seeds(
 
     async def measured(self: SuiteRunner, plan: RunPlan, alone: Alone) -> RunResult:
         nonlocal most
-        at_once.append(plan.run)
-        most = max(most, len(at_once))
-        if not plan.scenario.exclusive:
-            # Two at a time, or nobody comes by.
-            async with asyncio.timeout(60):
-                await both.wait()
-        at_once.remove(plan.run)
+        async with alone() if plan.scenario.exclusive else nullcontext():
+            at_once.append(plan.run)
+            most = max(most, len(at_once))
+            if plan.scenario.exclusive:
+                assert at_once == [plan.run]
+            else:
+                # Two at a time, or nobody comes by.
+                async with asyncio.timeout(60):
+                    await both.wait()
+            at_once.remove(plan.run)
         plan.folder.mkdir(parents=True)
         return RunResult(
             run=plan.run,

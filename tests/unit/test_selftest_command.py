@@ -14,6 +14,7 @@ from harness.checking import CheckResult
 from harness.cli import cli
 from harness.selftest import page, scoring
 from harness.selftest.records import Task
+from harness.selftest.store import load
 from tests.unit.selftest_samples import LOST, PASSED, UNSURE, Played, as_meant, write_catalogue
 
 ROOT = Path(__file__).parents[2]
@@ -133,16 +134,25 @@ def test_a_selftest_that_was_ended_says_how_to_go_on_and_repeats_nothing(lab: La
     assert done.exit_code == 0
 
 
-def test_a_line_that_a_killed_process_left_half_is_played_again(lab: Lab) -> None:
+@pytest.mark.parametrize("cut", [1, 20])
+def test_a_line_that_a_killed_process_left_half_is_played_again(lab: Lab, cut: int) -> None:
     lab.run()
     runs = lab.store / "runs.jsonl"
     whole = runs.read_text()
-    runs.write_text(whole[:-20])
+    runs.write_text(whole[:-cut])
     done, played = lab.run("--resume", str(lab.store))
     assert len(played.tasks) == 1
     assert runs.read_text().count("\n") == whole.count("\n")
     assert len(set(lab.stored())) == 5
     assert done.exit_code == 0
+
+
+def test_two_processes_do_not_add_to_one_selftest(lab: Lab) -> None:
+    lab.run(ends_after=2)
+    with load(lab.store).opened():
+        refused, played = lab.run("--resume", "last")
+    assert (refused.exit_code, played.tasks) == (2, [])
+    assert "Another process adds to" in refused.stderr
 
 
 def test_the_control_adds_up_over_resumed_rounds_each_with_its_own_seed(lab: Lab) -> None:
