@@ -8,7 +8,7 @@ from typing import Any
 
 from ..checking import CHECKERS
 from ..discovery import Scenarios
-from ..errors import HistoryError
+from ..errors import HistoryError, UsageError
 from ..scenario import Scenario
 from ..suite import paced_seconds
 from ..values import Verdict
@@ -66,8 +66,7 @@ def make_plan(catalogue: Catalogue, scenarios: Scenarios, selection: Selection) 
         chosen = tuple(one for one in chosen if one.quick) or chosen
     defects = tuple(one for one in chosen if not one.is_control)
     for one in defects:
-        for checker in one.checkers:
-            CHECKERS.get(checker)
+        _refuse_unknown(catalogue, one, scenarios)
     named = tuple(scenarios.get(name).name for name in selection.scenarios)
     everything = named or tuple(scenarios)
     tasks = [
@@ -80,6 +79,17 @@ def make_plan(catalogue: Catalogue, scenarios: Scenarios, selection: Selection) 
         rounds = 1 if selection.control is None else selection.control
         tasks += [Task(catalogue.control.name, name, number + 1) for number in range(rounds) for name in everything]
     return Plan(defects=defects, tasks=tuple(tasks))
+
+
+def _refuse_unknown(catalogue: Catalogue, defect: Defect, scenarios: Scenarios) -> None:
+    """Refuse what could never be caught, since nobody has the scenario or the checker meant for it."""
+    try:
+        for name in defect.scenarios:
+            scenarios.get(name)
+        for name in defect.checkers:
+            CHECKERS.get(name)
+    except UsageError as error:
+        raise UsageError(f"{catalogue.path}: the defect {defect.name}: {error}") from error
 
 
 def _scenarios_of(

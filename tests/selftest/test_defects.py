@@ -75,6 +75,7 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> dict[Task, Record]:
 
 def test_the_proof_in_small_has_a_dozen_defects_and_every_defect_and_scenario_of_the_catalogue_is_known() -> None:
     assert len(TASKS) >= 12
+    assert len({CATALOGUE.get(task.defect).promise for task in TASKS}) >= 7
     everything = make_plan(CATALOGUE, SCENARIOS, Selection())
     assert everything.defects == CATALOGUE.defects
 

@@ -92,7 +92,7 @@ def test_a_checker_that_nobody_has_could_never_catch_and_is_refused(tmp_path: Pa
     wrong = dataclasses.replace(LOSES, checkers=("conservatoin",))
     catalogue = load_catalogue(write_catalogue(tmp_path / "c", (CONTROL, wrong, LIES)))
     scenarios = load_scenarios(catalogue.scenarios)
-    with pytest.raises(UsageError, match="did you mean conservation"):
+    with pytest.raises(UsageError, match=r"the defect loses: .* did you mean conservation"):
         make_plan(catalogue, scenarios, Selection())
     assert make_plan(catalogue, scenarios, Selection(defects=("lies",))).defects == (LIES,)
 
