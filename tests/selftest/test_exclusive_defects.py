@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from .test_defects import EXCLUSIVE_CASES, Case, assert_caught, run
+from .defects import Defect
+from .test_defects import EXCLUSIVE_CASES, assert_caught, run
 
 
 @pytest.mark.alone
-@pytest.mark.parametrize("expected", EXCLUSIVE_CASES, ids=lambda c: c.defect)
-def test_a_planted_defect_is_caught_alone(expected: Case, tmp_path: Path) -> None:
-    assert_caught(expected, asyncio.run(run(expected.defect, expected.scenario, tmp_path)))
+@pytest.mark.parametrize("expected", EXCLUSIVE_CASES, ids=lambda one: one.name)
+def test_a_planted_defect_is_caught_alone(expected: Defect, tmp_path: Path) -> None:
+    assert_caught(expected, asyncio.run(run(expected.name, expected.scenarios[0], tmp_path)))

@@ -1,6 +1,7 @@
 """Defects of what clients are told: the form of answers, validation, re-sends, batches, ids, queries."""
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta, timezone
@@ -129,7 +130,11 @@ def equal_event_is_a_conflict() -> None:
         text = canonical(value, depth)
         if not isinstance(value, dict):
             return text
-        return "{" + ",".join([f"{models._quote(key)}:{unsorted(value[key], depth + 1)}" for key in value]) + "}"
+        return (
+            "{"
+            + ",".join([f"{json.dumps(key, ensure_ascii=False)}:{unsorted(value[key], depth + 1)}" for key in value])
+            + "}"
+        )
 
     vars(models)["canonical"] = vars(writer)["canonical"] = unsorted
 
@@ -163,8 +168,8 @@ def batch_is_all_or_nothing() -> None:
         window = now - timedelta(self.parts.config.event_max_age_days), datetime.max.replace(tzinfo=UTC)
         try:
             for value in values:
-                routes.parse_event(value, *window)
-        except routes.InvalidError as error:
+                models.parse_event(value, *window)
+        except models.InvalidError as error:
             refused = Outcome(Status.REJECTED, "the batch is not valid", errors=tuple(error.errors.items()))
             self.parts.metrics.events.labels("rejected").inc(len(values))
             return [(refused, routes._item(None, refused)) for _ in values]
@@ -238,11 +243,10 @@ def _with_id(value: JsonValue, event_id: str) -> JsonValue:
 )
 def one_anonymous_id_a_day() -> None:
     """The id of an event without one is made of its date: the second of a day contradicts the first."""
-    parse_event = routes.parse_event
 
     def derived(value: JsonValue, earliest: datetime, latest: datetime) -> Event:
         stamp = str(value.get("event_timestamp")) if isinstance(value, dict) else ""
-        return parse_event(_with_id(value, str(uuid5(NAMESPACE_URL, stamp[:10]))), earliest, latest)
+        return models.parse_event(_with_id(value, str(uuid5(NAMESPACE_URL, stamp[:10]))), earliest, latest)
 
     vars(routes)["parse_event"] = derived
 
@@ -255,11 +259,10 @@ def one_anonymous_id_a_day() -> None:
 )
 def anonymous_id_made_twice() -> None:
     """The id of an event without one is made once for the row and once for the answer."""
-    parse_event = routes.parse_event
     anonymous: set[str] = set()
 
     def noted(value: JsonValue, earliest: datetime, latest: datetime) -> Event:
-        event = parse_event(value, earliest, latest)
+        event = models.parse_event(value, earliest, latest)
         if isinstance(value, dict) and "event_id" not in value:
             anonymous.add(event.event_id)
         return event
@@ -275,10 +278,9 @@ def anonymous_id_made_twice() -> None:
 @defect("query-by-id-of-the-last-month", promise=2, scenarios=("baseline",), checkers=("reads-back",))
 def query_by_id_of_the_last_month() -> None:
     """A query by id looks at the last 31 days only, as one without an id does."""
-    parse_query = routes.parse_query
 
     def recent(path: str, given: list[tuple[str, str]]) -> dict[str, Any]:
-        asked = parse_query(path, given)
+        asked = models.parse_query(path, given)
         return asked if "limit" not in asked else {"from": datetime.now(UTC) - routes.DEFAULT_AGE} | asked
 
     vars(routes)["parse_query"] = recent

@@ -5,7 +5,7 @@ import functools
 from datetime import date, datetime, timedelta
 
 from service import partitions
-from service.database import Connection
+from service.database import Connection, sql
 from service.models import Event
 from service.partitions import JOB, Maintenance, Months, Sight
 
@@ -130,7 +130,7 @@ def detached_month_shadowed() -> None:
         await create(self, connection, names)
         missing = {one.month for one in await partitions.look(names, connection) if one.first_missing is not None}
         for name in sorted(missing):
-            text = partitions.sql("create_partition").replace("audit_events_{month}", "audit_events_{month}_new")
+            text = sql("create_partition").replace("audit_events_{month}", "audit_events_{month}_new")
             await connection.execute(text.format(month=name, first=partitions.first_day(name)))
 
     Maintenance._create = insistent  # type: ignore[method-assign]

@@ -116,7 +116,7 @@ def in_use_counts_those_who_wait() -> None:
         finally:
             self.in_use -= sum(waiting)
 
-    Database.connection = early  # type: ignore[method-assign, assignment]
+    Database.connection = early  # type: ignore[method-assign]
 
 
 class _OnlyWaits:
@@ -183,7 +183,7 @@ def exhaustion_always_logged() -> None:
         async with connection_of(self, key, wait_seconds, use_seconds) as connection:
             yield connection
 
-    Database.connection = noisy  # type: ignore[method-assign, assignment]
+    Database.connection = noisy  # type: ignore[method-assign]
 
 
 @defect("descriptor-kept-by-each-fault", promise=9, scenarios=CYCLES, checkers=("leaks",), names_events=False)

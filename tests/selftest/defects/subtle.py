@@ -6,7 +6,7 @@ from collections import Counter
 from datetime import datetime
 from functools import partial
 
-from service import routes, writer
+from service import models, routes, writer
 from service.database import Connection, Fault, pause
 from service.drainer import JOB, Drainer
 from service.models import Event, JsonValue, Outcome, Status
@@ -126,10 +126,9 @@ def lost_under_pressure() -> None:
 @defect("accents-decomposed", promise=1, scenarios=BASELINE, checkers=("conservation",))
 def accents_decomposed() -> None:
     """Texts are normalised before they are stored, so that a client reads another spelling than it sent."""
-    parse_event = routes.parse_event
 
     def decomposed(value: JsonValue, earliest: datetime, latest: datetime) -> Event:
-        return Event(unicodedata.normalize("NFD", parse_event(value, earliest, latest)))
+        return Event(unicodedata.normalize("NFD", models.parse_event(value, earliest, latest)))
 
     vars(routes)["parse_event"] = decomposed
 

@@ -6,6 +6,7 @@ from typing import Any, cast
 from uuid import uuid4
 
 import psycopg
+from starlette.responses import Response
 
 from service import database, routes, writer
 from service.config import Config
@@ -91,7 +92,7 @@ def unexpected_sqlstate_is_500() -> None:
     vars(writer)["fault_of"] = strict
     problem = routes.problem
 
-    def honest(status: int, detail: str, *args: Any, **more: str) -> routes.Response:
+    def honest(status: int, detail: str, *args: Any, **more: Any) -> Response:
         return problem(500 if detail.startswith("an unforeseen error") else status, detail, *args, **more)
 
     vars(routes)["problem"] = honest
