@@ -357,3 +357,15 @@ def query_never_truncated() -> None:
         return Response(body, answer.status_code, media_type="application/json")
 
     Api._query = whole  # type: ignore[method-assign]
+
+
+@defect("query-rounds-numbers", promise=1, scenarios=("baseline",), checkers=("reads-back",))
+def query_rounds_numbers() -> None:
+    """Numbers go through floating point on their way out of the table: a reader sees long ones rounded."""
+    read = Writer.read
+
+    async def floating(self: Writer, asked: Mapping[str, Any], deadline: float) -> Found:
+        events, unavailable = await read(self, asked, deadline)
+        return [Event(json.dumps(json.loads(event, parse_int=float))) for event in events], unavailable
+
+    Writer.read = floating  # type: ignore[method-assign]
