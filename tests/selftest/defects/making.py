@@ -9,6 +9,7 @@ from service import partitions
 from service.database import Connection, sql
 from service.models import Event
 from service.partitions import JOB, Maintenance, Months, Sight
+from service.writer import Writer
 
 from .planting import reword
 from .registry import defect
@@ -155,8 +156,19 @@ def detached_month_shadowed() -> None:
 
 @defect("months-known-by-name", promise=5, scenarios=("december-restored-copy",), checkers=("recovery",))
 def months_known_by_name() -> None:
-    """A month is there when a child has its name: a restored copy under another name is not seen."""
+    """A month is written directly when a child has its name: a restored copy under another name is not seen."""
     reword("catalog", "AND NOT i.inhdetachpending", "AND NOT i.inhdetachpending AND c.relname ~ '_[0-9]{4}_[0-9]{2}$'")
+    look, may_try = partitions.look, Writer._may_try
+    unseen = set[str]()
+
+    async def by_name(names: list[str], connection: Connection) -> list[Sight]:
+        seen = await look(names, connection)
+        unseen.clear()
+        unseen.update(one.month for one in seen if one.first_missing is not None)
+        return seen
+
+    vars(partitions)["look"] = by_name
+    Writer._may_try = lambda self, month: month.name not in unseen and may_try(self, month)  # type: ignore[method-assign]
 
 
 @defect("rows-dated-in-local-time", promise=1, scenarios=BASELINE, checkers=("conservation",))

@@ -60,7 +60,7 @@ def permission_denied_is_400() -> None:
     trust("42501")
 
 
-@defect("statement-timeout-is-400", promise=2, scenarios=("statement-timeout-forced",), checkers=("honest-status",))
+@defect("statement-timeout-is-400", promise=2, scenarios=("december-too-slow",), checkers=("honest-status",))
 def statement_timeout_is_400() -> None:
     """57014 is taken for an event that is too large to be stored, and refused with 400."""
     trust("57014")
