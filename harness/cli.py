@@ -1,4 +1,4 @@
-"""The command line: ``harness run | replay | check | heal | mark | list | doctor``.
+"""The command line: ``harness run | replay | check | heal | mark | list | doctor | selftest``.
 
 Exit codes are those of ``harness.gate``; every error of the harness's own is one paragraph without a traceback.
 """
@@ -17,6 +17,7 @@ from . import __version__
 from .ending import complete
 from .errors import HarnessError
 from .gate import Exit, decide
+from .selftest.command import selftest
 from .undoing import heal, mark
 from .values import Verdict
 
@@ -270,6 +271,7 @@ def _run(
 
 cli.add_command(heal)
 cli.add_command(mark)
+cli.add_command(selftest)
 
 
 def main() -> None:

@@ -41,6 +41,7 @@ LAYERS = (
         "undoing",
         "dryrun",
         "faultfacts",
+        "selftest",
     ),
 )
 LOCUST_PROCESS = "harness.load.locustfile"

@@ -1,4 +1,4 @@
-"""`python -m tests.selftest.defects NAME`: the service with that defect; `--list` and `--json` tell them all."""
+"""`python -m tests.selftest.defects NAME`: the service with that defect; `--list` names them all, also as `--json`."""
 
 import json
 import sys
@@ -15,7 +15,7 @@ def main(arguments: list[str]) -> int:
             print(f"{one.name}\tpromise {one.promise}\t{one.description}")
         return 0
     if arguments == ["--json"]:
-        print(json.dumps([one.to_json() for one in DEFECTS.values()], indent=1))
+        print(json.dumps([one.to_json() for one in DEFECTS.values()], indent=2))
         return 0
     if len(arguments) != 1 or arguments[0] not in DEFECTS:
         print(f"usage: python -m tests.selftest.defects NAME, one of: {', '.join(sorted(DEFECTS))}", file=sys.stderr)

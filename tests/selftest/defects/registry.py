@@ -1,17 +1,16 @@
 """The registry of planted defects; refuses duplicates."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
 class Defect:
-    """One broken behaviour: what it is called, the promise of the contract it breaks, and what must catch it.
+    """One broken behaviour: what it is called, the promise of the contract it breaks, how it is planted, who sees it.
 
-    `promise` is that of the findings that are due, and 0 for the control, which breaks none.  Each of `scenarios` must
-    be played, and one finding of that promise by one of `checkers` in any of them catches it; where `names_events`
-    it has ids of events.  Those that are `quick` are caught in the tests, all of them by `harness selftest`.
+    `promise` is that of the finding which must catch it, and 0 for the control, which breaks none.  `scenarios` must
+    reveal it, the cheapest first; `checkers` are those meant for it, any of which may find it.  `names_events` is False
+    where no event is wrong, only a number or a state.  `quick` ones are played by `harness selftest --quick`.
     """
 
     name: str
@@ -23,9 +22,17 @@ class Defect:
     names_events: bool = True
     quick: bool = False
 
-    def to_json(self) -> dict[str, Any]:
-        """Everything but how it is planted."""
-        return {name: value for name, value in asdict(self).items() if name != "plant"}
+    def to_json(self) -> dict[str, object]:
+        """Return it as `harness selftest` reads it (docs/reference/selftest.md)."""
+        return {
+            "name": self.name,
+            "promise": self.promise,
+            "description": self.description,
+            "scenarios": list(self.scenarios),
+            "checkers": list(self.checkers),
+            "names_events": self.names_events,
+            "quick": self.quick,
+        }
 
 
 DEFECTS: dict[str, Defect] = {}
@@ -48,7 +55,7 @@ def defect(
         DEFECTS[name] = Defect(
             name=name,
             promise=promise,
-            description=" ".join((plant.__doc__ or "").split()),
+            description=(plant.__doc__ or "").strip(),
             plant=plant,
             scenarios=scenarios,
             checkers=checkers,
