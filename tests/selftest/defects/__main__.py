@@ -5,10 +5,7 @@ import sys
 
 from service.app import main as run_service
 
-from . import queueing, writing
-from .registry import DEFECTS
-
-_PLANTED = (queueing, writing)
+from . import DEFECTS
 
 
 def main(arguments: list[str]) -> int:
