@@ -16,6 +16,7 @@ from itertools import groupby
 from pathlib import Path
 
 from .. import events as ev
+from ..checkers._stored import Stored
 from ..checking import Finding
 from ..results import Clocks, RunResult, SuiteResult
 from ..rundata import Operation, Run
@@ -260,7 +261,7 @@ STORIES_SHOWN = 20
 
 
 class Stories:
-    """Index of a run by event id, built once and asked for each concerned event."""
+    """Index of a run by event id, built once and asked for each concerned event; ids in any case are the same."""
 
     def __init__(self, run: Run) -> None:
         """Index operations, final rows and destroyed rows."""
@@ -269,22 +270,37 @@ class Stories:
         self._rows: dict[str, list[ev.TableRow]] = defaultdict(list)
         self._queued: dict[str, list[ev.DlqRow]] = defaultdict(list)
         self._destroyed: dict[str, list[ev.Destroyed]] = defaultdict(list)
+        self._numbered: dict[str, str] = {}
+        stored = Stored(run)
         for operation in run.operations:
-            self._operations[operation.event_id].append(operation)
+            key = stored.identity(operation)[0]
+            self._operations[key].append(operation)
+            self._numbered[f"operation {operation.op}"] = key
         for row in run.of_kind(ev.TableRow):
-            self._rows[row.event_id].append(row)
+            self._rows[row.event_id.lower()].append(row)
         for entry in run.of_kind(ev.DlqRow):
-            self._queued[entry.event_id].append(entry)
+            self._queued[entry.event_id.lower()].append(entry)
         for destroyed in run.of_kind(ev.Destroyed):
             for event_id in destroyed.event_ids:
-                self._destroyed[event_id].append(destroyed)
+                self._destroyed[event_id.lower()].append(destroyed)
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """Every id that the run knows of; an event whose id nobody ever saw is ``operation 12``."""
+        return frozenset().union(self._operations, self._rows, self._queued, self._destroyed)
+
+    def key_of(self, event_id: str) -> str:
+        """Return the id under which an event is known: in lower case, and for ``operation 12`` that of its event."""
+        asked = event_id.lower()
+        return self._numbered.get(asked, asked)
 
     def of(self, event_id: str) -> Story:
         """Tell the story of one event; an unknown id has an empty one."""
-        rows = tuple(self._rows.get(event_id, ()))
-        queued = tuple(self._queued.get(event_id, ()))
-        destroyed = tuple(self._destroyed.get(event_id, ()))
-        operations = tuple(self._operations.get(event_id, ()))
+        key = self.key_of(event_id)
+        rows = tuple(self._rows.get(key, ()))
+        queued = tuple(self._queued.get(key, ()))
+        destroyed = tuple(self._destroyed.get(key, ()))
+        operations = tuple(self._operations.get(key, ()))
         return Story(
             event_id=event_id,
             operations=operations,
@@ -292,7 +308,7 @@ class Stories:
             queued=queued,
             destroyed=destroyed,
             ending=self._ending(rows, queued, destroyed),
-            changes=_changes_of(operations, rows),
+            changes=changes_of(operations, rows),
         )
 
     def _ending(
@@ -306,7 +322,7 @@ class Stories:
         return "; ".join(parts)
 
 
-def _changes_of(operations: Sequence[Operation], rows: Sequence[ev.TableRow]) -> tuple[Change, ...]:
+def changes_of(operations: Sequence[Operation], rows: Sequence[ev.TableRow | ev.DlqRow]) -> tuple[Change, ...]:
     """Compare each stored row with the request it owes its content to: one answered 201, else any not refused."""
     created = [operation for operation in operations if operation.status == 201]
     owners = created or [operation for operation in operations if answer_of(operation) not in _REFUSED]
