@@ -1,4 +1,4 @@
-"""The command line: ``harness run | replay | check | heal | mark | list | doctor``.
+"""The command line: ``harness run | replay | check | explain | lint-observability | heal | mark | list | doctor``.
 
 Exit codes are those of ``harness.gate``; every error of the harness's own is one paragraph without a traceback.
 """
@@ -16,6 +16,7 @@ import click
 from . import __version__
 from .ending import complete
 from .errors import HarnessError
+from .explaining import explain
 from .gate import Exit, decide
 from .undoing import heal, mark
 from .values import Verdict
@@ -268,6 +269,7 @@ def _run(
     raise SystemExit(decide(suite.runs))
 
 
+cli.add_command(explain)
 cli.add_command(heal)
 cli.add_command(mark)
 

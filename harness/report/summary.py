@@ -8,6 +8,7 @@ from __future__ import annotations
 import enum
 import math
 import re
+import shlex
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ UNFINISHED = "unfinished"
 """Stands for the duration of a run that nobody saw end."""
 
 _OWN = re.compile(r"ph-\w+|\b[0-9a-f]{6,}\b|[0-9]+")
+_NUMBERED = re.compile(r"operation \d+\Z")
 _PASSWORD_IN_URL = re.compile(r"(://[^/\s:@]*:)[^@\s/]+@")
 _PASSWORD_WORD = re.compile(r"(?i)\b(password|passwd|token|secret)(\s*[=:]\s*)([^\s'\",;]+)")
 
@@ -212,6 +214,12 @@ def shown_path(path: Path) -> str:
         return str(path.resolve().relative_to(Path.cwd()))
     except ValueError:
         return str(path)
+
+
+def explain_command(folder: Path, event_id: str) -> str:
+    """Return the command that tells the whole story of one event, ready for a shell."""
+    known = event_id if _NUMBERED.match(event_id) else shlex.quote(event_id)
+    return f"harness explain {shlex.quote(shown_path(folder))} {known}"
 
 
 def masked(text: str) -> str:

@@ -38,6 +38,8 @@ LAYERS = (
         "discovery",
         "doctor",
         "ending",
+        "explaining",
+        "linting",
         "undoing",
         "dryrun",
         "faultfacts",
