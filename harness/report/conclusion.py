@@ -33,8 +33,7 @@ def sides(run: Run, operation: Operation) -> list[tuple[FaultWindow, Side]]:
 
 def conclude(run: Run, stored: Stored, story: Story, findings: int, *, judged: bool) -> str:
     """Say what was answered, where the event ended, and whether the stored verdict has anything against it."""
-    dates = sorted({each.event_date for each in (*story.operations, *story.rows, *story.queued)})
-    accounts = [_Account.of(run, stored, story, day) for day in dates]
+    accounts = [_Account.of(run, stored, story, day) for day in story.dates]
     if not accounts:
         return "Nothing is known of it but that a fault destroyed it."
     told = [account.text() for account in accounts]

@@ -104,8 +104,7 @@ class _Teller:
         self._stored = Stored(run)
         self._story = story
         self._operations = self._story.operations
-        dates = [*(op.event_date for op in self._operations), *(row.event_date for row in self._story.rows)]
-        self._dates = sorted({*dates, *(entry.event_date for entry in self._story.queued)})
+        self._dates = story.dates
         self._months = {Month.of(day).label for day in self._dates}
         self._start, self._end = self._span()
 

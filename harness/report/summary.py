@@ -12,7 +12,7 @@ import shlex
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from itertools import groupby
 from pathlib import Path
 
@@ -262,6 +262,13 @@ class Story:
     ending: str
     changes: tuple[Change, ...] = ()
     """How the stored content differs from the sent one; empty when it is equal or nothing was stored."""
+
+    @property
+    def dates(self) -> tuple[date, ...]:
+        """Every date that the id was sent or is stored for: each is another event."""
+        sent = {operation.event_date for operation in self.operations}
+        kept = {row.event_date for row in self.rows} | {entry.event_date for entry in self.queued}
+        return tuple(sorted(sent | kept))
 
 
 STORIES_SHOWN = 20
