@@ -18,6 +18,7 @@ from .ending import complete
 from .errors import HarnessError
 from .explaining import explain
 from .gate import Exit, decide
+from .linting import lint_observability
 from .undoing import heal, mark
 from .values import Verdict
 
@@ -270,6 +271,7 @@ def _run(
 
 
 cli.add_command(explain)
+cli.add_command(lint_observability)
 cli.add_command(heal)
 cli.add_command(mark)
 

@@ -91,10 +91,10 @@ class Exported:
         values = frozenset(series.labels[label] for series in found)
         if label == "le" or (name in self._state_sets and label == name.rpartition("_")[2]):
             return values
-        if not name.endswith(_COUNTS) or all(_MONTH.match(value) for value in values):
+        # Buckets and counts of histograms tell nothing: narrow buckets are 0 for long.
+        if not name.endswith("_total") or all(_MONTH.match(value) for value in values):
             return None
-        # The narrow buckets of a histogram are 0 for long, so only the widest tells.
-        return values if any(one.low == 0 and one.labels.get("le", "+Inf") == "+Inf" for one in found) else None
+        return values if any(one.low == 0 for one in found) else None
 
     def shape(self, name: str, matching: tuple[Series, ...]) -> Shape:
         """Return the shape of a selection; ``matching`` are the series that it is known to select."""
