@@ -23,14 +23,14 @@ UNSEEN = ("python_", "process_")
 @CHECKERS.register(NAME)
 def observability(run: Run) -> CheckResult:
     """Lint the rules and dashboards that the target names against all series that were scraped in the run."""
+    empty = nothing_sent(NAME, run)
+    if empty is not None:
+        return empty
     read = run.of_kind(ev.RulesRead)
     if not read:
         return CheckResult(NAME, not_checked="rules and dashboards ([observability] of the target file)")
     if not run.reads.metrics:
         return CheckResult(NAME, not_checked="metrics")
-    empty = nothing_sent(NAME, run)
-    if empty is not None:
-        return empty
     samples = [sample for sample in run.of_kind(ev.MetricsSample) if not sample.error]
     answered = min((op.completed for op in run.operations if op.writer >= 0 and op.status), default=float("inf"))
     if all(sample.t < answered for sample in samples):

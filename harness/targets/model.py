@@ -212,7 +212,8 @@ def _observability(path: Path, raw: Any) -> Observability:
             if not file.is_file():
                 raise TargetError(f"{path}: observability.{key} names {file}, which is no file; mend the path.")
         files[key] = tuple(named)
-    return Observability(**files, **{key: tuple(table.get(key, ())) for key in ("labels", "foreign")})
+    labels, foreign = (tuple(table.get(key, ())) for key in ("labels", "foreign"))
+    return Observability(files["rules"], files["dashboards"], labels, foreign)
 
 
 def _external(path: Path, raw: Any, url: str) -> External:
