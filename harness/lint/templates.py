@@ -10,6 +10,8 @@ from .shapes import Shape
 
 _ACTION = re.compile(r"\{\{-?(.*?)-?\}\}", re.DOTALL)
 _LABEL = re.compile(r"(?:\$labels|(?<![\w)\].])\.Labels)\.(\w+)|index\s+(?:\$labels|\.Labels)\s+\"([^\"]+)\"")
+_OWN_LABEL = re.compile(r"\$labels\.(\w+)|index\s+\$labels\s+\"([^\"]+)\"")
+_REBOUND = re.compile(r"\b(?:range|with|template|block)\b")
 _VARIABLE = re.compile(r"\$(\w+)")
 _DEFINED = re.compile(r"\$(\w+)\s*(?:,\s*\$(\w+)\s*)?:=")
 _PIPED = re.compile(r"\|\s*(\w+)")
@@ -29,7 +31,9 @@ def examine_template(text: str, shape: Shape) -> Iterator[Told]:
         yield Told(Rule.TEMPLATE, "a template has braces that do not close", "Write {{ … }} around each action.")
     actions = _ACTION.findall(text)
     whole = "\n".join(actions)
-    used = [dotted or quoted for dotted, quoted in _LABEL.findall(whole)]
+    # Within these the dot is something else than the alert.
+    reading = _OWN_LABEL if _REBOUND.search(whole) else _LABEL
+    used = [dotted or quoted for dotted, quoted in reading.findall(whole)]
     yield from _labels(dict.fromkeys(used), shape, "template")
     bare = _STRING.sub('""', whole)
     defined = {name for pair in _DEFINED.findall(bare) for name in pair if name}

@@ -259,12 +259,23 @@ def test_a_time_of_day_must_last_as_long_as_the_alert_waits(expr: str, lasts: st
         '{{ index $labels "partition" }} {{ .Labels.job }}',
         '{{ with query "up{job=\\"x\\"}" }}{{ . | first | value | humanize }}{{ end }}',
         "{{ $month := $labels.partition }}{{ $month }} costs $5",
+        '{{ range query "up" }}{{ .Labels.other }}{{ end }}',
         '{{ range $i, $s := query "up" }}{{ $s.Labels.other }}{{ end }}',
         '{{ printf "%.2f" $value }} {{ "$notvariable" }}',
     ],
 )
 def test_templates_that_prometheus_fills_are_left_alone(text: str) -> None:
     assert alert("datastorage_dlq_depth > 0", annotations={"summary": text}) == ()
+
+
+def test_a_label_by_any_spelling_is_found() -> None:
+    for text in (
+        "{{ .Labels.nope }}",
+        '{{ index $labels "nope" }}',
+        '{{ range query "up" }}{{ $labels.nope }}{{ end }}',
+    ):
+        found = alert("datastorage_dlq_depth > 0", annotations={"summary": text})
+        assert rules_of(found) == {Rule.TEMPLATE_LABEL}, text
 
 
 def test_labels_of_an_alert_are_templates_as_well() -> None:
