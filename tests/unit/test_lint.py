@@ -193,7 +193,7 @@ def test_what_cannot_come_true_is_found(expr: str, rule: Rule) -> None:
         "sum without (partition) (datastorage_dlq_depth) > 0.9 * datastorage_dlq_capacity",
         "datastorage_dlq_depth > scalar(datastorage_dlq_capacity)",
         "datastorage_dlq_depth > 0 or datastorage_dlq_capacity < 0",
-        'datastorage_dlq_depth{partition="2026_09"} > 0',
+        'datastorage_dlq_drained_total{partition="2026_09"} > 0',
         'datastorage_request_duration_seconds_count{status="503"} > 0',
         'datastorage_request_duration_seconds_bucket{status="503", le="1"} > 0',
         'datastorage_request_duration_seconds_count{status=~"5.."} > 0',
