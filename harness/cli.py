@@ -1,4 +1,4 @@
-"""The command line: ``harness run | replay | check | heal | mark | list | doctor | selftest``.
+"""The command line: ``harness run | replay | check | explain | selftest | lint-observability | heal | mark | list | doctor``.
 
 Exit codes are those of ``harness.gate``; every error of the harness's own is one paragraph without a traceback.
 """
@@ -16,7 +16,9 @@ import click
 from . import __version__
 from .ending import complete
 from .errors import HarnessError
+from .explaining import explain
 from .gate import Exit, decide
+from .linting import lint_observability
 from .selftest.command import selftest
 from .undoing import heal, mark
 from .values import Verdict
@@ -269,6 +271,8 @@ def _run(
     raise SystemExit(decide(suite.runs))
 
 
+cli.add_command(explain)
+cli.add_command(lint_observability)
 cli.add_command(heal)
 cli.add_command(mark)
 cli.add_command(selftest)

@@ -247,6 +247,22 @@ class FinalRead:
 
 
 @dataclass(frozen=True)
+class RulesRead:
+    """A file by which the target is watched: ``kind`` is ``rules`` (Prometheus) or ``dashboard`` (Grafana).
+
+    ``labels`` are those that its scrape adds besides job and instance; series whose names begin with one of ``foreign``
+    are exported by others.
+    """
+
+    t: float
+    path: str
+    kind: str
+    text: str
+    labels: tuple[str, ...] = ()
+    foreign: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Note:
     """Anything else worth a line in the report: a deadline missed, an error of a probe, an abort."""
 
@@ -273,6 +289,7 @@ Record = (
     | DlqRow
     | PartitionRow
     | FinalRead
+    | RulesRead
     | Note
 )
 

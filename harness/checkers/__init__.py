@@ -18,6 +18,7 @@ from . import (
     isolation,
     logs,
     metrics,
+    observability,
     partition_hygiene,
     reads,
     recovery,
@@ -37,6 +38,7 @@ DEFAULT_CHECKERS: tuple[str, ...] = (
     recovery.NAME,
     metrics.NAME,
     logs.NAME,
+    observability.NAME,
     bounds.NAME,
     partition_hygiene.NAME,
 )

@@ -83,6 +83,11 @@ class Stored:
         times = [t for row in self.rows.get(identity, []) if (t := _moment(row.recorded_at)) is not None]
         return min(times) - began - self._skew if times else None
 
+    def recorded_at(self, row: ev.TableRow) -> float | None:
+        """When, on the run's clock, the transaction began that stored this row; None when that is not known."""
+        began, recorded = epoch(self._run), _moment(row.recorded_at)
+        return None if began is None or recorded is None else recorded - began - self._skew
+
     def _after_answer(self, operation: Operation) -> float | None:
         began = epoch(self._run)
         identity = self.identity(operation)

@@ -119,6 +119,10 @@ class Console:
         width = self._rich.width if self._rich is not None else 0
         self._print(suite_lines(suite, self._cores, width))
 
+    def show(self, lines: Iterable[Line]) -> None:
+        """Print lines that somebody else made."""
+        self._print(lines)
+
     def _print(self, lines: Iterable[Line]) -> None:
         if self._rich is None:
             for line in lines:
@@ -227,6 +231,7 @@ def detail_lines(result: RunResult) -> Iterable[Line]:
             yield Line(f"    {finding.summary}")
             if finding.event_ids:
                 yield Line(f"      events: {text.ids_text(finding.event_ids, IDS_SHOWN, report)}")
+                yield Line(f"      explain: {text.explain_command(result.folder, finding.event_ids[0])}")
             for event_id in [each for each in finding.event_ids if each in changed][:CHANGES_SHOWN]:
                 yield Line(f"      {event_id}: {'; '.join(changed[event_id])}")
     for reason in reasons:

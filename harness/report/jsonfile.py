@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from ..checking import CheckResult, Finding
 from ..gate import decide
 from ..results import Clocks, RunResult, SuiteResult
 from ..rundata import FaultWindow, Run
+from ..values import Promise
 from .base import REPORTERS, SUITE_REPORTERS, write_text
 from .summary import (
     CLOCK_NAMES,
@@ -33,6 +35,14 @@ FORMAT = 1
 """Version of both files; it grows when a field changes its meaning or goes."""
 
 _SECRET_WORDS = ("url", "token", "password", "secret", "key")
+
+
+@dataclass(frozen=True)
+class NamedFinding:
+    """A finding of a stored verdict, and the checker that made it."""
+
+    checker: str
+    finding: Finding
 
 
 class JsonReporter:
@@ -179,6 +189,25 @@ def changes_in(folder: Path) -> dict[str, list[str]]:
         return {event_id: list(lines) for finding in findings for event_id, lines in finding["changes"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
+
+
+def findings_in(folder: Path) -> tuple[NamedFinding, ...] | None:
+    """Read the findings of a run's ``result.json``; None when there is no such file, or none that can be read."""
+    try:
+        data = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        return tuple(
+            NamedFinding(str(check["checker"]), _stored_finding(finding))
+            for check in data["checks"]
+            for finding in check["findings"]
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _stored_finding(data: dict[str, Any]) -> Finding:
+    t = data["t"]
+    ids = tuple(str(event_id) for event_id in data["event_ids"])
+    return Finding(Promise(data["promise"]), str(data["summary"]), ids, None if t is None else float(t))
 
 
 def _window(window: FaultWindow) -> dict[str, Any]:
