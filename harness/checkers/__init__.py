@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from . import (
     bounds,
+    capacity,
     confirmed,
     conservation,
     duplicates,
@@ -16,6 +17,7 @@ from . import (
     honest_status,
     interrupted,
     isolation,
+    leaks,
     logs,
     metrics,
     partition_hygiene,
@@ -38,6 +40,8 @@ DEFAULT_CHECKERS: tuple[str, ...] = (
     metrics.NAME,
     logs.NAME,
     bounds.NAME,
+    capacity.NAME,
+    leaks.NAME,
     partition_hygiene.NAME,
 )
 """What a scenario is judged by unless it says otherwise: all but ``exhaustion`` and ``interrupted``, which
