@@ -21,6 +21,7 @@ from . import (
     logs,
     metrics,
     partition_hygiene,
+    reached,
     reads,
     recovery,
     strictness,
@@ -43,6 +44,7 @@ DEFAULT_CHECKERS: tuple[str, ...] = (
     capacity.NAME,
     leaks.NAME,
     partition_hygiene.NAME,
+    reached.NAME,
 )
 """What a scenario is judged by unless it says otherwise: all but ``exhaustion`` and ``interrupted``, which
 need an exhausted pool and a drain that a fault met."""

@@ -41,12 +41,12 @@ def fallback(run: Run) -> CheckResult:
         return empty
     findings, excused = _late(run)
     for window in run.windows:
-        if _queues(window):
+        if queues(window):
             findings += [found for month in run.months if (found := _first_queued(run, window, month))]
     unknowns: tuple[str, ...] = tuple(excused)
     answered = [operation.seconds for operation in run.operations if operation.status]
     facts = {"slowest_answer_seconds": max(answered, default=0.0)}
-    if wishes(run).judge_latency and any(_queues(window) for window in run.windows):
+    if wishes(run).judge_latency and any(queues(window) for window in run.windows):
         late, unsure, figures = _median(run)
         findings, unknowns = [*findings, *late], (*unknowns, *unsure)
         facts.update(figures)
@@ -55,7 +55,7 @@ def fallback(run: Run) -> CheckResult:
     return CheckResult(NAME, tuple(findings), unknowns, facts=facts)
 
 
-def _queues(window: FaultWindow) -> bool:
+def queues(window: FaultWindow) -> bool:
     """Tell whether the fault, alone and biting, must send its months to the queue."""
     radius = window.radius
     quiet = radius.dlq is Dlq.YES and radius.service is ServiceState.UP
@@ -135,7 +135,7 @@ def _mixed(run: Run, window: FaultWindow, month: Month) -> bool:
 def _median(run: Run) -> tuple[list[Finding], tuple[str, ...], dict[str, float]]:
     """The median 202 with an open breaker takes at most 3 times the median healthy 201 of the same run."""
     healthy = [operation.seconds for operation, _ in _healthy(run)]
-    queued = [operation for window in run.windows if _queues(window) for operation in _open_breaker(run, window)]
+    queued = [operation for window in run.windows if queues(window) for operation in open_breaker(run, window)]
     if len(healthy) < MIN_LATENCY_SAMPLES or len(queued) < MIN_LATENCY_SAMPLES:
         counts = (
             f"{len(healthy)} healthy 201 of {MIN_LATENCY_SAMPLES}, {len(queued)} queued 202 of {MIN_LATENCY_SAMPLES}"
@@ -162,7 +162,7 @@ def _slow(run: Run, facts: dict[str, float]) -> list[Finding]:
     findings: list[Finding] = []
     canary = Canary(run)
     for window in run.windows:
-        queued = _open_breaker(run, window) if _queues(window) else []
+        queued = open_breaker(run, window) if queues(window) else []
         if len(queued) < SLOW_SAMPLES or len(healthy) < SLOW_SAMPLES:
             continue
         median_201, median_202 = quantile(healthy, 0.5), quantile([op.seconds for op in queued], 0.5)
@@ -191,7 +191,7 @@ def _reached(run: Run, month: Month) -> bool:
     return any(reaches(window, month) for window in run.windows)
 
 
-def _open_breaker(run: Run, window: FaultWindow) -> list[Operation]:
+def open_breaker(run: Run, window: FaultWindow) -> list[Operation]:
     """Writes answered 202 that were invoked after their month's first five in the window, and before its heal."""
     healing = window.healing if window.healing is not None else run.end
     found: list[Operation] = []
