@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from .. import events as ev
+from ..blast import Write
 from ..checking import Finding
 from ..rundata import FaultWindow, Operation, Run
 from ..values import Month, Promise
@@ -149,13 +150,13 @@ def _first_asked(run: Run, month: Month) -> Operation | None:
 def _undisturbed(run: Run, month: Month, since: float, seconds: float) -> float:
     """The first moment from ``since`` on that is followed by ``seconds`` without a fault in the way of the making.
 
-    A fault of one other month is in nobody's way; one of the whole database, of the service, or of this month is,
-    until it is forgotten.
+    A fault of one other month is in nobody's way; one of the whole database, of the service, or that lets no write into
+    this month is, until it is forgotten.
     """
     for window in sorted(run.windows, key=lambda each: each.injecting):
-        in_the_way = reaches(window, month) and window.injecting <= since + seconds
-        if in_the_way and recovery_edge(window, run) > since:
-            since = recovery_edge(window, run)
+        hinders = window.radius.whole_database or window.radius.write is not Write.PARTIAL
+        if hinders and reaches(window, month) and window.injecting <= since + seconds:
+            since = max(since, recovery_edge(window, run))
     return since
 
 

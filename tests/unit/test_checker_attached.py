@@ -117,6 +117,12 @@ def test_a_month_that_a_fault_kept_from_being_made_is_due_once_that_is_forgotten
     assert promises("partition-hygiene", asked(made_at, base=history)) == ({Promise.FALLBACK} if late else set())
 
 
+def test_a_month_that_nothing_prevents_is_due_while_the_fault_that_asks_for_it_is_on() -> None:
+    history = good(faulty=False)
+    history.fault(BlastRadius(months=frozenset({JUNE}), write=Write.PARTIAL), name="unmade-month")
+    assert promises("partition-hygiene", asked(19.0, base=history)) == {Promise.FALLBACK}
+
+
 def test_a_stall_of_the_database_excuses_a_month_made_late() -> None:
     history = asked(19.0)
     history.edit(ev.CanarySample, lambda sample: 12 < sample.t < 16 and sample.month == JANUARY.label, seconds=1.5)
