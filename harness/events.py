@@ -207,7 +207,10 @@ class ReadySample:
 
 @dataclass(frozen=True)
 class ServiceMark:
-    """The service process: ``started``, ``restarted`` (a new life: its counters begin anew) or ``down``."""
+    """The service process: ``started``, ``restarted`` (a new life: its counters begin anew), ``down``, or ``ended``.
+
+    It is down when a fault ended it; it has ended when it did so by itself, at its start.
+    """
 
     t: float
     what: str

@@ -14,7 +14,7 @@ from ..checking import Finding
 from ..oracle import CREATED, QUEUED
 from ..rundata import FaultWindow, Operation, Run
 from ..values import Phase, Promise
-from ._common import Calm, Canary, event_ids, expectations, quantile, wishes
+from ._common import Calm, Canary, event_ids, expectations, in_flight, quantile, wishes
 from ._stored import Stored
 
 BEGIN_SLACK_SECONDS = 0.5
@@ -184,6 +184,19 @@ def _slow(run: Run, drain: Drain, ended: float) -> Iterator[Finding]:
 
 def _live(operation: Operation) -> bool:
     return operation.status == CREATED and operation.kind is ev.OpKind.WRITE and operation.writer >= 0
+
+
+def ended_at_start(run: Run) -> Iterator[Finding]:
+    """A service that ended by itself when it was started again, whether or not another try brought it up."""
+    for mark in run.of_kind(ev.ServiceMark):
+        begun = [window for window in run.windows if window.injecting <= mark.t]
+        if mark.what != "ended" or not begun:
+            continue
+        last = max(begun, key=lambda window: window.injecting)
+        why = last.refusal or (last.failed_heals[-1] if last.failed_heals else "")
+        said = f"The service ended by itself when it was started again after {last.name}. {why}".strip()
+        yield Finding(Promise.RECOVERY, said, in_flight(run, last.injecting, mark.t), mark.t)
+        return
 
 
 def not_back(run: Run, window: FaultWindow) -> Finding | None:

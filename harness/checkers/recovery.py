@@ -11,7 +11,7 @@ from ..rundata import FaultWindow, Run
 from ..values import Month, Promise
 from ._common import event_ids, nothing_sent, reaches
 from ._deviations import Owner, deviations, grouped
-from ._draining import drain_findings, not_back
+from ._draining import drain_findings, ended_at_start, not_back
 from .clocks import clocks
 
 NAME = Owner.RECOVERY.value
@@ -27,7 +27,7 @@ def recovery(run: Run) -> CheckResult:
     if empty is not None:
         return empty
     found, unsure = grouped(deviations(run, Owner.RECOVERY))
-    findings, unknowns = list(found), list(unsure)
+    findings, unknowns = [*found, *ended_at_start(run)], list(unsure)
     for window in run.windows:
         if window.probed is None and (gone := not_back(run, window)) is not None:
             findings.append(gone)

@@ -147,6 +147,16 @@ def test_a_service_that_does_not_come_back_from_a_restart_is_a_finding_with_its_
     assert finding.event_ids
 
 
+def test_a_service_that_ended_at_its_start_is_a_finding_although_another_try_brought_it_up() -> None:
+    history = good(faulty=False)
+    history.fault(DOWN, name="crash-service", injected=None, confirmed=None)
+    history.add(ev.FaultMark(INJECTING + 0.4, 0, "crash-service", ev.FaultStep.NOT_CONFIRMED, "it ended with 1"))
+    assert not about(check("recovery", history), "ended by itself")
+    history.add(ev.ServiceMark(INJECTING + 0.4, "ended"))
+    (said,) = about(check("recovery", history), "ended by itself")
+    assert said == "The service ended by itself when it was started again after crash-service. it ended with 1"
+
+
 def test_a_service_that_answered_again_or_that_nobody_waited_for_is_no_finding() -> None:
     back = gone()
     back.edit(ev.ReadySample, lambda sample: sample.t == END - 1, status=503)
