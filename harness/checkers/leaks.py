@@ -10,7 +10,7 @@ from __future__ import annotations
 import bisect
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -155,24 +155,31 @@ def _another_life(run: Run, start: float, end: float) -> bool:
 def _held(
     run: Run, seen: Sequence[ev.ProcessSample], pooled: _Measure, findings: list[Finding], facts: dict[str, float]
 ) -> None:
-    """What the service holds after the last recovery edge, beside what it held before the first fault."""
+    """What the service holds after the last recovery edge, beside what it held before the first fault.
+
+    Of descriptors a whole pool may have come on top of what was no connection: also one of connections that died and
+    that the pool has not yet found broken.
+    """
     begun = min((window.injecting for window in run.windows), default=math.inf)
     healed = max((recovery_edge(window, run) for window in run.windows), default=math.inf)
     if math.isinf(begun) or math.isinf(healed) or _another_life(run, 0.0, run.end):
         return
     joined = len({op.writer for op in run.operations} - {op.writer for op in run.operations if op.invoked < begun})
-    rules: tuple[tuple[_Measure, float, Callable[[Sequence[float]], float], int], ...] = (
-        (_descriptors(run, seen), DESCRIPTOR_SLACK + joined, max, 2),
-        (pooled, IN_USE_SLACK, min, MIN_LOOKS),
+    beside = [value for t, value in _descriptors(run, seen).looks if t < begun]
+    rules = (
+        ("descriptors", beside, [(each.t, float(each.descriptors)) for each in seen], max, 2),
+        ("pool_connections_in_use", [value for t, value in pooled.looks if t < begun], pooled.looks, min, MIN_LOOKS),
     )
-    for measure, slack, of_before, looks in rules:
-        before = [value for t, value in measure.looks if t < begun]
-        after = [value for t, value in measure.looks if t > healed]
-        if not before or len(after) < looks:
+    slacks = (run.limits.db_pool_max + DESCRIPTOR_SLACK + joined, IN_USE_SLACK)
+    for (name, before, looks, of_before, fewest), slack in zip(rules, slacks, strict=True):
+        after = [value for t, value in looks if t > healed]
+        if not before or len(after) < fewest:
             continue
-        key = measure.name.replace(" ", "_")
-        facts |= {f"{key}_before": of_before(before), f"{key}_after": min(after)}
-        if min(after) > of_before(before) + slack:
-            said = f"{min(after):g} {measure.name} at least after the last recovery, {of_before(before):g} before"
-            summary = f"{said} the first fault: the difference was not given back."
+        allowed = of_before(before) + slack
+        facts |= {f"{name}_after": min(after), f"{name}_allowed": allowed}
+        if min(after) > allowed:
+            said = (
+                f"{min(after):g} {name.replace('_', ' ')} at least after the last recovery, where {allowed:g} at most"
+            )
+            summary = f"{said} are explained by what was held before the first fault: the rest was not given back."
             findings.append(Finding(Promise.BOUNDS, summary, in_flight(run, healed, run.end), healed))

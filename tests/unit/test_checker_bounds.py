@@ -45,6 +45,12 @@ def test_an_event_counted_twice_while_it_moves_to_the_dead_letters_is_no_excess(
     assert promises("capacity", history) == {Promise.BOUNDS}
 
 
+def test_a_depth_above_the_capacity_is_one_figure_and_so_a_finding_in_a_single_sample() -> None:
+    history = with_capacity(1000)
+    history.edit(ev.DlqSample, lambda sample: sample.t == 15.0, depth=1001)
+    assert promises("capacity", history) == {Promise.BOUNDS}
+
+
 def test_more_queued_rows_at_the_end_than_there_is_room_are_named() -> None:
     history = with_capacity(10**6)
     history.edit(ev.RunStarted, lambda record: True, scenario_json='{"service_environment": {"DLQ_MAX_EVENTS": "120"}}')
@@ -103,19 +109,19 @@ def watched(held: Callable[[float], tuple[int, int]] = lambda t: (60, 2**26), *,
 
 
 def test_what_is_held_after_the_heal_as_before_passes_and_descriptors_not_given_back_are_a_finding() -> None:
-    assert check("leaks", watched()).facts["descriptors_after"] == 40
-    assert check("leaks", watched(lambda t: (60 + 16 * (t > 12), 2**26))).verdict is Verdict.PASS
-    (finding,) = check("leaks", watched(lambda t: (60 + 17 * (t > 12), 2**26))).findings
-    assert "57 descriptors at least after the last recovery, 40 before" in finding.summary
+    assert check("leaks", watched()).facts["descriptors_after"] == 60
+    assert check("leaks", watched()).facts["descriptors_allowed"] == 40 + 25 + 16
+    assert check("leaks", watched(lambda t: (60 + 21 * (t > 12), 2**26))).verdict is Verdict.PASS
+    (finding,) = check("leaks", watched(lambda t: (60 + 22 * (t > 12), 2**26))).findings
+    assert "82 descriptors at least after the last recovery, where 81 at most" in finding.summary
+    assert finding.event_ids
 
 
-def test_a_pool_that_grew_within_its_maximum_and_writers_that_joined_are_no_leak() -> None:
-    history = watched(lambda t: (60 + 17 * (t > 12), 2**26))
-    history.edit(ev.ConnectionSample, lambda sample: sample.t > 12, backends=25)
-    assert check("leaks", history).verdict is Verdict.PASS
-    joined = watched(lambda t: (60 + 17 * (t > 12), 2**26))
+def test_writers_that_joined_and_what_is_held_for_a_while_are_no_leak() -> None:
+    joined = watched(lambda t: (60 + 22 * (t > 12), 2**26))
     joined.op(25.0, DECEMBER, 201, writer=9)
     assert check("leaks", joined).verdict is Verdict.PASS
+    assert check("leaks", watched(lambda t: (60 + 90 * (12 < t < 35), 2**26))).verdict is Verdict.PASS
 
 
 def test_another_life_of_the_process_is_not_compared_with_the_one_before() -> None:
