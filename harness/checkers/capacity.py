@@ -84,6 +84,8 @@ def _left_over(run: Run, limit: int) -> list[Finding]:
 def _refused_early(run: Run, samples: Sequence[ev.DlqSample], limit: int) -> list[Finding]:
     """A 503 with room in the queue before, after and in between, whatever was under way beside it."""
     times = [sample.t for sample in samples]
+    invoked = sorted(operation.invoked for operation in run.operations)
+    completed = sorted(operation.completed for operation in run.operations)
     early: list[tuple[Operation, int]] = []
     for operation in run.operations:
         if operation.status != UNAVAILABLE or not _only_fullness(run, operation):
@@ -97,7 +99,7 @@ def _refused_early(run: Run, samples: Sequence[ev.DlqSample], limit: int) -> lis
             continue
         most = max(sample.depth + sample.dead for sample in samples[first : last + 1])
         # Whoever was under way between the samples may have been queued, and drained again, without being seen.
-        beside = sum(other.invoked <= end and other.completed >= begin for other in run.operations)
+        beside = bisect.bisect_right(invoked, end) - bisect.bisect_left(completed, begin)
         if most + beside < limit:
             early.append((operation, most))
     if len(early) < FEWEST_EARLY:
