@@ -73,3 +73,9 @@ class Checker(Protocol):
 
 
 CHECKERS: Registry[Checker] = Registry("checker")
+
+SOMETIMES: Registry[str] = Registry("state")
+"""States that a whole suite must have reached somewhere, each with a sentence; the checker ``reached`` tells them."""
+
+REACHED_PREFIX = "reached_"
+"""Begins the name of the fact that tells whether a run reached a state."""

@@ -147,12 +147,28 @@ class MetricsSample:
 class ConnectionSample:
     """Connections of the service's role: as ``pg_stat_activity`` lists them, and as sockets of its process.
 
-    -1 means that it could not be read at that moment.
+    -1 means that it could not be read at that moment.  ``locking_parent``: one of them holds the table itself, or waits
+    for it, in ACCESS EXCLUSIVE mode, which stops every month.
     """
 
     t: float
     backends: int
     sockets: int = -1
+    locking_parent: bool = False
+
+
+@dataclass(frozen=True)
+class ProcessSample:
+    """The service's process as its operating system lists it: what it holds.
+
+    ``memory_bytes`` is resident anonymous memory, without what files are mapped.  -1 means that it could not be read.
+    """
+
+    t: float
+    pid: int
+    memory_bytes: int = -1
+    descriptors: int = -1
+    threads: int = -1
 
 
 @dataclass(frozen=True)
@@ -167,12 +183,17 @@ class CanarySample:
 
 @dataclass(frozen=True)
 class DlqSample:
-    """What ``GET /api/v1/dlq`` said; -1 when it did not answer."""
+    """What ``GET /api/v1/dlq`` said; depth -1 when it did not answer, capacity -1 when it did not say.
+
+    It was asked for at ``t`` and answered ``seconds`` later: the figures are those of some moment between.
+    """
 
     t: float
     depth: int
     dead: int = 0
     partitions: dict[str, int] = dataclasses.field(default_factory=dict)
+    capacity: int = -1
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -186,7 +207,10 @@ class ReadySample:
 
 @dataclass(frozen=True)
 class ServiceMark:
-    """The service process: ``started``, ``restarted`` (a new life: its counters begin anew) or ``down``."""
+    """The service process: ``started``, ``restarted`` (a new life: its counters begin anew), ``down``, or ``ended``.
+
+    It is down when a fault ended it; it has ended when it did so by itself, at its start.
+    """
 
     t: float
     what: str
@@ -237,6 +261,28 @@ class PartitionRow:
 
 
 @dataclass(frozen=True)
+class AttachedTable:
+    """One child of the table at some moment; ``month`` as its bounds say, "" for none, "default" for the rest."""
+
+    oid: int
+    name: str
+    month: str
+
+
+@dataclass(frozen=True)
+class PartitionsSample:
+    """The children of the table while the run goes on; ``error`` says why they could not be read.
+
+    The catalog was asked at ``t`` and answered ``seconds`` later.
+    """
+
+    t: float
+    children: tuple[AttachedTable, ...] = ()
+    error: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
 class FinalRead:
     """Whether the final reads happened: without them nothing about conservation can be said."""
 
@@ -280,6 +326,7 @@ Record = (
     | PhaseMark
     | MetricsSample
     | ConnectionSample
+    | ProcessSample
     | CanarySample
     | DlqSample
     | ReadySample
@@ -288,6 +335,7 @@ Record = (
     | TableRow
     | DlqRow
     | PartitionRow
+    | PartitionsSample
     | FinalRead
     | RulesRead
     | Note
@@ -320,6 +368,8 @@ def _plain(value: object) -> object:
         return value.label
     if isinstance(value, frozenset):
         return sorted(value)
+    if isinstance(value, AttachedTable):
+        return value.__dict__
     raise TypeError(f"{type(value).__name__} has no place in a history")
 
 
@@ -339,6 +389,8 @@ def _converters(kind: type[Record]) -> tuple[tuple[str, Callable[[Any], Any]], .
             pairs.append((field.name, date.fromisoformat))
         elif isinstance(hint, type) and not isinstance(hint, types.GenericAlias) and issubclass(hint, enum.Enum):
             pairs.append((field.name, hint))
+        elif hint == tuple[AttachedTable, ...]:
+            pairs.append((field.name, lambda rows: tuple(AttachedTable(**row) for row in rows)))
         elif typing.get_origin(hint) is tuple:
             pairs.append((field.name, tuple))
         else:

@@ -241,8 +241,11 @@ class Session:
                     recorded.append(name)
         return Left(tuple(judged), tuple(recorded))
 
-    async def run(self, scenarios: Sequence[Scenario]) -> SuiteResult:
-        """Run, judge and report; the suite's own files land in a folder of their own."""
+    async def run(self, scenarios: Sequence[Scenario], *, full: bool = False) -> SuiteResult:
+        """Run, judge and report; the suite's own files land in a folder of their own.
+
+        ``full``: these are all scenarios of the default suite, which then owes the states that matter.
+        """
         self.begin()
         if self.target.launch is None and self.target.external is None and len(scenarios) > 1:
             raise UsageError(
@@ -257,7 +260,7 @@ class Session:
         if chosen:
             await self.prepare()
             runs = await self.suite_runner.run_all(chosen)
-        return self.summarize(runs, time.monotonic() - started, skipped)
+        return self.summarize(runs, time.monotonic() - started, skipped, full=full)
 
     def why_skipped(self, scenario: Scenario) -> str:
         """Say what this machine lacks for a scenario and how to get it; empty when it can be played.
@@ -266,13 +269,21 @@ class Session:
         """
         return "" if self.target.external is not None else host.lacking(scenario.needs)
 
-    def summarize(self, runs: Sequence[RunResult], seconds: float, skipped: Sequence[Skipped] = ()) -> SuiteResult:
+    def summarize(
+        self, runs: Sequence[RunResult], seconds: float, skipped: Sequence[Skipped] = (), *, full: bool = False
+    ) -> SuiteResult:
         """Write the suite's reports."""
         suite = new_run_id("suite")
         folder = self.options.reports.resolve() / suite
         folder.mkdir(parents=True)
         result = SuiteResult(
-            suite=suite, folder=folder, runs=tuple(runs), seconds=seconds, jobs=self.jobs, skipped=tuple(skipped)
+            suite=suite,
+            folder=folder,
+            runs=tuple(runs),
+            seconds=seconds,
+            jobs=self.jobs,
+            skipped=tuple(skipped),
+            full=full,
         )
         write_suite(result, folder)
         return result

@@ -87,7 +87,8 @@ def paced_seconds(scenario: Scenario, edge_seconds: float) -> float:
     steps = scenario.schedule.steps
     events = len(Phase) * scenario.min_strict_events + sum(step.after_events for step in steps)
     recovery = any(not step.fault.momentary for step in steps)
-    edges = recovery + sum(step.fault.momentary or step.after_healing > 0 for step in steps)
+    waited = (step.fault.momentary or (step.after_healing > 0 and not step.after_recovery) for step in steps)
+    edges = recovery + sum(waited)
     return events / pace + edges * edge_seconds + scenario.fault_seconds
 
 

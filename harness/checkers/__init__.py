@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from . import (
     bounds,
+    capacity,
     confirmed,
     conservation,
     duplicates,
@@ -16,10 +17,12 @@ from . import (
     honest_status,
     interrupted,
     isolation,
+    leaks,
     logs,
     metrics,
     observability,
     partition_hygiene,
+    reached,
     reads,
     recovery,
     strictness,
@@ -40,7 +43,10 @@ DEFAULT_CHECKERS: tuple[str, ...] = (
     logs.NAME,
     observability.NAME,
     bounds.NAME,
+    capacity.NAME,
+    leaks.NAME,
     partition_hygiene.NAME,
+    reached.NAME,
 )
 """What a scenario is judged by unless it says otherwise: all but ``exhaustion`` and ``interrupted``, which
 need an exhausted pool and a drain that a fault met."""

@@ -31,11 +31,18 @@ def healthy(scrape: Scrape, month: Month) -> bool | None:
 
 
 def noticed(scraped: Scraped, month: Month, findings: list[Finding], unknowns: list[str]) -> None:
-    """Judge the month under each fault that stops its writes, but not the whole database's."""
+    """Judge the month under each fault that stops its writes, but not the whole database's.
+
+    A fault that comes again and again, and not always for long enough, has to be seen once.
+    """
+    doubts: dict[str, list[str]] = {}
     for window in scraped.run.windows:
         narrow = window.radius.write is Write.NO and not window.radius.whole_database
         if narrow and window.confirmed is not None and reaches(window, month):
-            _under(scraped, window, month, findings, unknowns)
+            doubt: list[str] = []
+            _under(scraped, window, month, findings, doubt)
+            doubts.setdefault(window.name, []).append("".join(doubt))
+    unknowns += [said[0] for said in doubts.values() if all(said)]
 
 
 def _under(scraped: Scraped, window: FaultWindow, month: Month, findings: list[Finding], unknowns: list[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .. import events as ev
 from ..blast import Dlq, ServiceState, Write
 from ..checking import CHECKERS, CheckResult, Finding
-from ..oracle import QUEUED
+from ..oracle import QUEUED, Expectation
 from ..rundata import FaultWindow, Operation, Run
 from ..values import Month, Phase, Promise
 from ._common import (
@@ -24,6 +24,11 @@ from ._common import (
 
 NAME = "fallback"
 MEDIAN_RATIO = 3.0
+SLOW_RATIO = 10.0
+SLOW_SECONDS = 0.5
+SLOW_SAMPLES = 50
+"""Where latency is not judged a median 202 is found slow only beyond all noise: with so many 202s, over the median 201
+by this ratio and over so many seconds.  A service without a breaker, whose every 202 waits for a time-out, is."""
 OPENING_ANSWERS = 5
 """The breaker of a month counts as open from its fifth 202 in a window on; those five may wait for time-outs."""
 
@@ -36,19 +41,21 @@ def fallback(run: Run) -> CheckResult:
         return empty
     findings, excused = _late(run)
     for window in run.windows:
-        if _queues(window):
+        if queues(window):
             findings += [found for month in run.months if (found := _first_queued(run, window, month))]
     unknowns: tuple[str, ...] = tuple(excused)
     answered = [operation.seconds for operation in run.operations if operation.status]
     facts = {"slowest_answer_seconds": max(answered, default=0.0)}
-    if wishes(run).judge_latency and any(_queues(window) for window in run.windows):
+    if wishes(run).judge_latency and any(queues(window) for window in run.windows):
         late, unsure, figures = _median(run)
         findings, unknowns = [*findings, *late], (*unknowns, *unsure)
         facts.update(figures)
+    else:
+        findings += _slow(run, facts)
     return CheckResult(NAME, tuple(findings), unknowns, facts=facts)
 
 
-def _queues(window: FaultWindow) -> bool:
+def queues(window: FaultWindow) -> bool:
     """Tell whether the fault, alone and biting, must send its months to the queue."""
     radius = window.radius
     quiet = radius.dlq is Dlq.YES and radius.service is ServiceState.UP
@@ -127,12 +134,8 @@ def _mixed(run: Run, window: FaultWindow, month: Month) -> bool:
 
 def _median(run: Run) -> tuple[list[Finding], tuple[str, ...], dict[str, float]]:
     """The median 202 with an open breaker takes at most 3 times the median healthy 201 of the same run."""
-    healthy = [
-        operation.seconds
-        for operation, expected in expectations(run)
-        if expected.phase is Phase.BEFORE and operation.status == 201 and operation.kind is ev.OpKind.WRITE
-    ]
-    queued = [operation for window in run.windows if _queues(window) for operation in _open_breaker(run, window)]
+    healthy = [operation.seconds for operation, _ in _healthy(run)]
+    queued = [operation for window in run.windows if queues(window) for operation in open_breaker(run, window)]
     if len(healthy) < MIN_LATENCY_SAMPLES or len(queued) < MIN_LATENCY_SAMPLES:
         counts = (
             f"{len(healthy)} healthy 201 of {MIN_LATENCY_SAMPLES}, {len(queued)} queued 202 of {MIN_LATENCY_SAMPLES}"
@@ -153,11 +156,42 @@ def _median(run: Run) -> tuple[list[Finding], tuple[str, ...], dict[str, float]]
     return [finding], (), facts
 
 
+def _slow(run: Run, facts: dict[str, float]) -> list[Finding]:
+    """Beside other runs a machine is too noisy for a ratio of 3, and yet a 202 does not wait for a time-out."""
+    healthy = [op.seconds for op, _ in _healthy(run)]
+    findings: list[Finding] = []
+    canary = Canary(run)
+    for window in run.windows:
+        queued = open_breaker(run, window) if queues(window) else []
+        if len(queued) < SLOW_SAMPLES or len(healthy) < SLOW_SAMPLES:
+            continue
+        median_201, median_202 = quantile(healthy, 0.5), quantile([op.seconds for op in queued], 0.5)
+        facts[f"median_202_{window.fault}_{window.name}_seconds"] = median_202
+        bound = max(SLOW_RATIO * median_201, SLOW_SECONDS)
+        begin, end = queued[0].invoked, max(op.completed for op in queued)
+        months = [month for month in run.months if not _reached(run, month)]
+        if median_202 <= bound or any(canary.around(month, begin, end) is Calm.STALLED for month in months):
+            continue
+        said = f"While {window.name} was on the median 202 takes {median_202:.2f} s, the median healthy 201"
+        summary = f"{said} {median_201:.3f} s: each seems to wait for a time-out before it is queued."
+        findings.append(Finding(Promise.FALLBACK, summary, event_ids(op for op in queued if op.seconds > bound), begin))
+    return findings
+
+
+def _healthy(run: Run) -> list[tuple[Operation, Expectation]]:
+    """The first sends answered 201 in the control phase."""
+    return [
+        (operation, expected)
+        for operation, expected in expectations(run)
+        if expected.phase is Phase.BEFORE and operation.status == 201 and operation.kind is ev.OpKind.WRITE
+    ]
+
+
 def _reached(run: Run, month: Month) -> bool:
     return any(reaches(window, month) for window in run.windows)
 
 
-def _open_breaker(run: Run, window: FaultWindow) -> list[Operation]:
+def open_breaker(run: Run, window: FaultWindow) -> list[Operation]:
     """Writes answered 202 that were invoked after their month's first five in the window, and before its heal."""
     healing = window.healing if window.healing is not None else run.end
     found: list[Operation] = []

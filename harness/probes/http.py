@@ -51,11 +51,14 @@ class HttpProbe:
 
     async def dlq(self, t: float) -> DlqSample:
         """``GET /api/v1/dlq``; depth -1 when it cannot be known."""
+        started = time.monotonic()
         try:
             _, body = await self._get(f"{self._environment.service.base_url}/api/v1/dlq", self._admin)
             data = _object(body)
             partitions = {str(key): int(value) for key, value in dict(data["partitions"]).items()}
-            return DlqSample(t, int(data["depth"]), int(data["dead_letters"]), partitions)
+            capacity = int(data.get("capacity", -1))
+            depth, dead = int(data["depth"]), int(data["dead_letters"])
+            return DlqSample(t, depth, dead, partitions, capacity, time.monotonic() - started)
         except (*_NO_ANSWER, KeyError, TypeError, ValueError):
             return DlqSample(t, -1)
 

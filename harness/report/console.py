@@ -255,6 +255,8 @@ def _total_lines(suite: SuiteResult, cores: int) -> Iterable[Line]:
         yield Line(f"  {skipped} check{plural} not made: {why}")
     for skip in suite.skipped:
         yield Line(f"  skipped: {skip.scenario.name} {skip.reason}", "", "unknown")
+    for said, owed in text.reached_lines(suite):
+        yield Line("  unknown: " if owed else "  not reached: ", said, "unknown" if owed else "dim")
     waits = text.irreducible_seconds(suite.runs, cores)
     ratio = f", {suite.seconds / waits:.2f} times the waits" if waits > 0 else ""
     yield Line(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..checking import CheckResult, Finding
-from ..gate import decide
+from ..gate import decide_suite
 from ..results import Clocks, RunResult, SuiteResult
 from ..rundata import FaultWindow, Run
 from ..values import Promise
@@ -99,10 +99,12 @@ def suite_to_json(suite: SuiteResult) -> dict[str, Any]:
         "format": FORMAT,
         "suite": suite.suite,
         "verdict": verdict_headline(suite.verdict).word,
-        "exit_code": int(decide(suite.runs)),
+        "exit_code": int(decide_suite(suite)),
         "seconds": suite.seconds,
         "jobs": suite.jobs,
         "skipped": [{"scenario": one.scenario.name, "reason": one.reason} for one in suite.skipped],
+        "full": suite.full,
+        "reached": [{**one.__dict__, "owed": one in suite.owed} for one in suite.reached],
         "irreducible_seconds": irreducible_seconds(suite.runs, os.cpu_count() or 1),
         "runs": [
             {

@@ -70,6 +70,16 @@ def suite_headline(suite: SuiteResult) -> Headline:
     return _HEADLINES[suite.verdict]
 
 
+def reached_lines(suite: SuiteResult) -> Sequence[tuple[str, bool]]:
+    """Say which states no run reached, and whether the suite owes them; nothing to say where all were."""
+    owed = suite.owed
+    return [
+        (f"none of {one.of} runs reached {one.name}: {one.sentence}", one in owed)
+        for one in suite.reached
+        if one.missing
+    ]
+
+
 class Answer(enum.StrEnum):
     """What the client saw of one request, by status code: the colour and symbol of the timeline."""
 

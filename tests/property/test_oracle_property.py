@@ -225,6 +225,9 @@ strategies: dict[object, st.SearchStrategy[object]] = {
     date: st.dates(),
     int | None: st.one_of(st.none(), st.integers(0, 10**6)),
     tuple[str, ...]: st.lists(st.text()).map(tuple),
+    tuple[ev.AttachedTable, ...]: st.lists(
+        st.builds(ev.AttachedTable, oid=st.integers(0, 2**32), name=st.text(), month=st.text())
+    ).map(tuple),
     dict[str, str]: st.dictionaries(st.text(), st.text()),
     dict[str, float]: st.dictionaries(st.text(), finite),
     dict[str, int]: st.dictionaries(st.text(), st.integers()),

@@ -334,3 +334,13 @@ def test_a_broken_histogram_is_told_by_what_is_broken(bucket: str, value: float 
     history = good()
     gauge(history, lambda t, text, old: value if text == f'{WAIT}_bucket{{le="{bucket}"}}' and t == 15.0 else old)
     assert any(said in finding.summary for finding in check("metrics", history).findings)
+
+
+def test_a_fault_that_comes_again_has_to_be_seen_in_the_status_once() -> None:
+    history = good()
+    for t in (27.02, 27.04):
+        history.row(history.op(t, DECEMBER, 202))
+    history.fault(number=1, injecting=27, injected=27, confirmed=27, healing=27.1, healed=27.1, probed=27.2)
+    assert not [said for said in check("metrics", history).unknowns if "No scrape shows" in said]
+    history.edit(ev.FaultMark, lambda mark: mark.fault == 1, name="another")
+    assert [said for said in check("metrics", history).unknowns if "No scrape shows" in said]
