@@ -167,21 +167,27 @@ class CanarySample:
 
 @dataclass(frozen=True)
 class DlqSample:
-    """What ``GET /api/v1/dlq`` said; -1 when it did not answer."""
+    """What ``GET /api/v1/dlq`` said; depth -1 when it did not answer, capacity -1 when it did not say.
+
+    It was asked for at ``t`` and answered ``seconds`` later: the figures are those of some moment between.
+    """
 
     t: float
     depth: int
     dead: int = 0
     partitions: dict[str, int] = dataclasses.field(default_factory=dict)
+    capacity: int = -1
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
 class ReadySample:
-    """What ``GET /health/ready`` said; status 0 when it did not answer."""
+    """What ``GET /health/ready`` said, asked at ``t`` and answered ``seconds`` later; status 0: no answer."""
 
     t: float
     status: int
     degraded: tuple[str, ...] = ()
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -195,12 +201,18 @@ class ServiceMark:
 
 @dataclass(frozen=True)
 class LogLine:
-    """One structured log line of the service, its own time mapped to the run's clock."""
+    """One structured log line of the service, its own time mapped to the run's clock; level RAW for one that is none.
+
+    ``sqlstate`` is "" for a line without that field, its JSON text (null) where that is no string, and None in a history
+    that did not record it.  ``fields`` are the line's other fields as JSON, cut short.
+    """
 
     t: float
     level: str
     message: str
     suppressed: int = 0
+    sqlstate: str | None = None
+    fields: str = ""
 
 
 @dataclass(frozen=True)

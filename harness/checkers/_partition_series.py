@@ -69,17 +69,12 @@ def _last_write_faults(scraped: Scraped, scrape: Scrape, month: Month, written: 
         yield f"series {LAST_WRITE} is missing for {month}"
     elif value == 0:
         yield f"{LAST_WRITE} of {month} is 0 although a write was answered 201"
-    elif scraped.epoch is not None and _clock_was_true(scraped, scrape.t):
+    elif scraped.epoch is not None and scraped.clock_was_true(scrape.t):
         earliest = scraped.epoch + written.invoked - CLOCK_SLACK_SECONDS
         if value < earliest:
             yield f"{LAST_WRITE} of {month} is older than a write that was answered 201"
         elif value > scraped.epoch + scrape.t + CLOCK_SLACK_SECONDS:
             yield f"{LAST_WRITE} of {month} lies in the future"
-
-
-def _clock_was_true(scraped: Scraped, t: float) -> bool:
-    """Tell whether the service's clock had not been shifted by ``t``: a gauge keeps its date until the next write."""
-    return all(window.radius.true_clock or t < window.injecting for window in scraped.run.windows)
 
 
 def _healthy_in_peace(scraped: Scraped, month: Month, findings: list[Finding], unknowns: list[str]) -> None:

@@ -128,6 +128,10 @@ class Scraped:
     def _seconds(self) -> dict[float, float]:
         return {scrape.t: scrape.sample.seconds for scrape in self.scrapes}
 
+    def clock_was_true(self, t: float) -> bool:
+        """Tell whether no fault had shifted the service's clock by ``t``: what it dated since then says nothing."""
+        return all(window.radius.true_clock or t < window.injecting for window in self.run.windows)
+
     @cached_property
     def epoch(self) -> float | None:
         """Unix seconds of the run's 0; None when the record does not say."""

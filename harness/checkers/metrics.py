@@ -12,6 +12,7 @@ from ..values import Promise
 from ._common import in_flight, nothing_sent, recovery_edge, unseen
 from ._counted import count_findings
 from ._partition_series import partition_findings
+from ._queue_series import queue_findings
 from ._scraped import Scraped
 from ._series import Scrape
 
@@ -48,7 +49,7 @@ def metrics(run: Run) -> CheckResult:
         "scrapes_failed": float(scraped.asked - len(scraped.scrapes)),
         "max_in_use": max((scrape.get(IN_USE) or 0.0 for scrape in scraped.scrapes), default=0.0),
     }
-    return CheckResult(NAME, (*findings, *partition, *counted), tuple(unknowns), facts=facts | count_facts)
+    return CheckResult(NAME, (*findings, *partition, *counted, *queue_findings(scraped)), tuple(unknowns), facts=facts | count_facts)
 
 
 def _never_scraped(scraped: Scraped) -> Iterator[str]:

@@ -42,20 +42,24 @@ class HttpProbe:
 
     async def ready(self, t: float) -> ReadySample:
         """``GET /health/ready``; status 0 when nobody answered."""
+        started = time.monotonic()
         try:
             status, body = await self._get(f"{self._environment.service.base_url}/health/ready")
             degraded = _object(body).get("degraded") or []
-            return ReadySample(t, status, tuple(str(item) for item in degraded))
+            return ReadySample(t, status, tuple(str(item) for item in degraded), time.monotonic() - started)
         except (*_NO_ANSWER, TypeError):
-            return ReadySample(t, 0)
+            return ReadySample(t, 0, (), time.monotonic() - started)
 
     async def dlq(self, t: float) -> DlqSample:
         """``GET /api/v1/dlq``; depth -1 when it cannot be known."""
+        started = time.monotonic()
         try:
             _, body = await self._get(f"{self._environment.service.base_url}/api/v1/dlq", self._admin)
             data = _object(body)
             partitions = {str(key): int(value) for key, value in dict(data["partitions"]).items()}
-            return DlqSample(t, int(data["depth"]), int(data["dead_letters"]), partitions)
+            capacity = int(data.get("capacity", -1))
+            depth, dead = int(data["depth"]), int(data["dead_letters"])
+            return DlqSample(t, depth, dead, partitions, capacity, time.monotonic() - started)
         except (*_NO_ANSWER, KeyError, TypeError, ValueError):
             return DlqSample(t, -1)
 
