@@ -203,7 +203,7 @@ class ServiceMark:
 class LogLine:
     """One structured log line of the service, its own time mapped to the run's clock; level RAW for one that is none.
 
-    ``sqlstate`` is "" for a line without that field, its JSON text (null) where that is no string, and None in a history
+    ``sqlstate`` is "-" for a line without that field, its JSON text (null) where that is no string, and "" in a history
     that did not record it.  ``fields`` are the line's other fields as JSON, cut short.
     """
 
@@ -211,7 +211,7 @@ class LogLine:
     level: str
     message: str
     suppressed: int = 0
-    sqlstate: str | None = None
+    sqlstate: str = ""
     fields: str = ""
 
 

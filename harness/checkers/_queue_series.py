@@ -1,4 +1,4 @@
-"""The queue's series, and ``GET /api/v1/dlq``: depth, age, capacity, what drained and what died, within what is known."""
+"""The queue's series and ``GET /api/v1/dlq``: depth, age, capacity, what drained, what died, as far as is known."""
 
 from __future__ import annotations
 
@@ -194,7 +194,9 @@ def _drained(scraped: Scraped, truth: QueueTruth) -> Iterator[Finding]:
                 said = f"{DRAINED} of {month} grew by {grown:g}, but {len(drained)} queued events came into the table."
                 yield Finding(Promise.TRUTH, said, tuple(drained), last.t)
             elif grown > most.at_most and not hidden:
-                said = f"{DRAINED} of {month} grew by {grown:g}, but at most {most.at_most} events can have been queued."
+                said = (
+                    f"{DRAINED} of {month} grew by {grown:g}, but at most {most.at_most} events can have been queued."
+                )
                 yield Finding(Promise.TRUTH, said, _queued_ids(scraped.run, month.label, last.t), last.t)
 
 
@@ -222,7 +224,9 @@ def _drain_failures(scraped: Scraped, truth: QueueTruth) -> Iterator[Finding]:
             grown = _grown(DRAIN_FAILURES, first, last, label) or 0.0
             span = (first.t - SCRAPE_SLACK_SECONDS, last.end + SCRAPE_SLACK_SECONDS)
             if grown > 0 and not truth.month(label).bounds(*span).at_most and not truth.doubtful(*span):
-                said = f"{DRAIN_FAILURES} of {label} grew by {grown:g} although none of its events can have been queued."
+                said = (
+                    f"{DRAIN_FAILURES} of {label} grew by {grown:g} although none of its events can have been queued."
+                )
                 yield Finding(Promise.TRUTH, said, (), last.t)
     if scraped.restarted:
         return
@@ -245,9 +249,9 @@ def _dead(scraped: Scraped, asked: list[Asked], truth: QueueTruth) -> Iterator[F
     emptied = any(window.radius.dlq is Dlq.DESTROYED for window in run.windows)
     dead = [row for row in run.of_kind(ev.DlqRow) if row.state == "dead"]
     if final is not None and final.dlq and last.t >= final.t and not emptied and not truth.doubtful(last.t):
-        before = (first.total(DEAD) or 0.0) if first.t < min((op.invoked for op in run.operations if op.op >= 0)) else 0
-        grown = (shown or 0.0) - before
-        if grown != len(dead):
+        grown = (shown or 0.0) - (first.total(DEAD) or 0.0)
+        before_load = first.t < min(op.invoked for op in run.operations if op.writer >= 0)
+        if grown != len(dead) and before_load:
             said = f"{DEAD} grew by {grown:g} to the end, but the queue holds {len(dead)} dead letters."
             yield Finding(Promise.TRUTH, said, tuple(row.event_id for row in dead), last.t)
     wrong = [

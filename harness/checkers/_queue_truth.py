@@ -259,4 +259,3 @@ def answers(run: Run) -> list[Asked]:
         if sample.depth >= 0:
             found.append(Asked(sample, max(sample.t, end)))
     return found
-

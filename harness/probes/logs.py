@@ -14,6 +14,8 @@ from ..history import Clock
 _DAY_SECONDS = 86400.0
 FIELDS_MAX_CHARACTERS = 1000
 """What is kept of a line's other fields: enough to see whether an event or a credential is among them."""
+NO_SQLSTATE = "-"
+"""What is recorded as the SQLSTATE of a line without that field."""
 _RECORDED = {"timestamp", "level", "message", "suppressed", "sqlstate"}
 
 
@@ -52,7 +54,7 @@ def _parse(line: str) -> tuple[datetime, dict[str, Any]] | None:
 
 def _structured(t: float, data: dict[str, Any]) -> LogLine:
     suppressed = int(data.get("suppressed", 0) or 0)
-    sqlstate = data.get("sqlstate", "")
+    sqlstate = data.get("sqlstate", NO_SQLSTATE)
     others = {key: value for key, value in data.items() if key not in _RECORDED}
     fields = json.dumps(others, ensure_ascii=False)[:FIELDS_MAX_CHARACTERS] if others else ""
     said = sqlstate if isinstance(sqlstate, str) else json.dumps(sqlstate)
