@@ -45,7 +45,7 @@ class _Reading:
 
 def queue_findings(scraped: Scraped) -> list[Finding]:
     """Judge every series of the queue."""
-    truth = QueueTruth(scraped.run)
+    truth = scraped.queue
     asked = answers(scraped.run)
     readings = [*_gauges(scraped), *_endpoint(asked)]
     return [

@@ -21,6 +21,7 @@ from ._common import (
     recovery_edge,
     restarts,
 )
+from ._queue_truth import QueueTruth
 from ._series import Scrape
 
 STALLED_WRITE_SECONDS = 0.2
@@ -131,6 +132,11 @@ class Scraped:
     def clock_was_true(self, t: float) -> bool:
         """Tell whether no fault had shifted the service's clock by ``t``: what it dated since then says nothing."""
         return all(window.radius.true_clock or t < window.injecting for window in self.run.windows)
+
+    @cached_property
+    def queue(self) -> QueueTruth:
+        """What the outside knows of the queue."""
+        return QueueTruth(self.run)
 
     @cached_property
     def epoch(self) -> float | None:
