@@ -19,6 +19,7 @@ from . import (
     logs,
     metrics,
     partition_hygiene,
+    readiness,
     reads,
     recovery,
     strictness,
@@ -37,6 +38,7 @@ DEFAULT_CHECKERS: tuple[str, ...] = (
     recovery.NAME,
     metrics.NAME,
     logs.NAME,
+    readiness.NAME,
     bounds.NAME,
     partition_hygiene.NAME,
 )
