@@ -20,7 +20,7 @@ from ._common import (
     reaches,
     recovery_edge,
 )
-from ._noticed import NOTICE_SLACK_SECONDS, due_at
+from ._noticed import NOTICE_SLACK_SECONDS, OPENING_ANSWERS, due_at
 from ._queue_truth import declared_capacity
 from ._scraped import Scraped
 
@@ -78,13 +78,17 @@ class _Book:
             for each, end in zip(samples, ends, strict=True)
         ]
 
-    def first_turned_away(self, window: FaultWindow, statuses: tuple[int, ...]) -> float:
-        """When the first event that met the confirmed fault got one of these answers; infinite for none."""
+    def turned_away(self, window: FaultWindow, statuses: tuple[int, ...]) -> float:
+        """When the confirmed fault had had a breaker's worth of events of one month answered so; infinite for never."""
         key = (window.fault, statuses)
         if key not in self._turned_away:
             bites = window.confirmed or 0.0
-            times = (op.completed for op in self.run.operations if op.status in statuses and bites < op.invoked)
-            self._turned_away[key] = min(times, default=float("inf"))
+            times: dict[Month, list[float]] = {}
+            for op in self.run.operations:
+                if op.status in statuses and bites < op.invoked:
+                    times.setdefault(op.month, []).append(op.completed)
+            enough = [sorted(found)[OPENING_ANSWERS - 1] for found in times.values() if len(found) >= OPENING_ANSWERS]
+            self._turned_away[key] = min(enough, default=float("inf"))
         return self._turned_away[key]
 
     def near(self, answer: _Answer) -> list[FaultWindow]:
@@ -230,9 +234,8 @@ def _due(book: _Book, window: FaultWindow, month: Month, answer: _Answer) -> boo
 
 
 def _met(book: _Book, answer: _Answer, window: FaultWindow, *statuses: int) -> bool:
-    """Tell whether an event was turned away by the fault so early that it must show in the answer."""
-    settled = book.run.limits.partition_check_seconds + NOTICE_SLACK_SECONDS
-    return book.first_turned_away(window, statuses or (QUEUED, UNAVAILABLE)) + settled < answer.t
+    """Tell whether so many events were turned away by the fault, so early, that it must show in the answer."""
+    return book.turned_away(window, statuses or (QUEUED, UNAVAILABLE)) + NOTICE_SLACK_SECONDS < answer.t
 
 
 def _silent(book: _Book) -> Iterator[Finding]:
