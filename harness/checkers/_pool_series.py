@@ -10,7 +10,7 @@ from .. import events as ev
 from ..blast import Edge, ServiceState, Write
 from ..checking import Finding
 from ..oracle import CREATED, QUEUED, UNAVAILABLE
-from ..rundata import FaultWindow, Operation, Run
+from ..rundata import FaultWindow, Run
 from ..values import Promise
 from ._common import SCRAPE_SLACK_SECONDS, event_ids, life_of, recovery_edge
 from ._counted import Life, lives
@@ -115,8 +115,7 @@ def _against_requests(scraped: Scraped) -> Iterator[Finding]:
     while a write stalls.
     """
     run = scraped.run
-    asked = sorted(op.invoked for op in run.operations)
-    done = sorted(_ended(run, op) for op in run.operations)
+    asked, done = scraped.under_way
     for scrape in scraped.scrapes:
         value = scrape.get(IN_USE)
         start, end = scrape.t - SCRAPE_SLACK_SECONDS, scrape.end + SCRAPE_SLACK_SECONDS
@@ -127,12 +126,6 @@ def _against_requests(scraped: Scraped) -> Iterator[Finding]:
             said = f"{IN_USE} is {value:g} while requests and background jobs can hold {most} at most."
             yield Finding(Promise.TRUTH, said, (), scrape.t)
             return
-
-
-def _ended(run: Run, operation: Operation) -> float:
-    if operation.type is not ev.Completion.INFO:
-        return operation.completed
-    return min(operation.completed, run.end) + run.limits.request_deadline_seconds
 
 
 def _acquisitions(life: Life) -> Iterator[Finding]:
