@@ -329,3 +329,22 @@ def gauge(history: History, change: Callable[[float, str, float], float | None])
             changed = {text: change(record.t, text, value) for text, value in record.series.items()}
             kept = {text: value for text, value in changed.items() if value is not None}
             history.records[index] = dataclasses.replace(record, series=kept)
+
+
+def exported(history: History, text: str, value: Callable[[float], float | None]) -> None:
+    """Add a series to every scrape, with its value at that time; None leaves it out."""
+    for index, record in enumerate(history.records):
+        if isinstance(record, ev.MetricsSample) and (shown := value(record.t)) is not None:
+            history.records[index] = dataclasses.replace(record, series={**record.series, text: shown})
+
+
+def dated(history: History, *, clock_ahead_seconds: float = 0.0) -> History:
+    """Date every row of the table: just before a 201, and half a second after the probe for what was queued."""
+    answers = {event_id(r.op): (r.t, r.status) for r in history.records if isinstance(r, ev.Complete)}
+    for index, record in enumerate(history.records):
+        if isinstance(record, ev.TableRow):
+            t, status = answers[record.event_id]
+            stored = (PROBED + 0.5 if status == 202 else t - 0.005) + clock_ahead_seconds
+            moment = utc_timestamp(STARTED_AT + timedelta(seconds=stored))
+            history.records[index] = dataclasses.replace(record, recorded_at=moment)
+    return history
