@@ -21,7 +21,7 @@ from ._common import (
     recovery_edge,
     restarts,
 )
-from ._lines import ACTIVATED_LINE, ENDED_LINE, FAILED_LINE, FLUSH_SECONDS, line_findings
+from ._lines import ACTIVATED_LINE, ENDED_LINE, FAILED_LINE, FLUSH_SECONDS, REPEAT_SECONDS, line_findings
 from ._partition_series import FAILURES
 from ._scraped import Scraped
 
@@ -189,8 +189,9 @@ def _pairs(book: _Book, month: Month) -> Iterator[Finding]:
         said = f"'{ENDED_LINE}{month}' came {over} times, but only {begun} fallbacks had been activated."
         yield Finding(Promise.TRUTH, said, (), ended[0].t)
     last = max((line.t for line in (*activated, *ended)), default=0.0)
-    if begun > over + 1 and not book.boundaries and last + FLUSH_SECONDS < book.run.end:
-        said = f"'{ACTIVATED_LINE}{month}' came {begun} times, but only {over} fallbacks ended."
+    goes_on = bool(activated) and (not ended or ended[-1].t - activated[-1].t < REPEAT_SECONDS)
+    if begun > over + goes_on and not book.boundaries and last + FLUSH_SECONDS < book.run.end:
+        said = f"'{ACTIVATED_LINE}{month}' came {begun} times, but {over} fallbacks ended."
         yield Finding(Promise.TRUTH, said, (), activated[-1].t)
 
 
