@@ -22,8 +22,9 @@ def read(folder: Path, *lines: str) -> list[LogLine]:
     return [*read_log(path, clock)]
 
 
-def line(timestamp: str = "2026-02-01T12:00:05Z", **fields: object) -> str:
-    return json.dumps({"timestamp": timestamp, "level": "ERROR", "message": "m", **fields})
+def line(**fields: object) -> str:
+    """A line of noon and five seconds, unless it says otherwise."""
+    return json.dumps({"timestamp": "2026-02-01T12:00:05Z", "level": "ERROR", "message": "m", **fields})
 
 
 @pytest.mark.parametrize(
@@ -43,7 +44,7 @@ def test_other_fields_are_kept_but_cut_short(tmp_path: Path) -> None:
 
 
 def test_a_time_without_an_offset_is_taken_for_utc(tmp_path: Path) -> None:
-    (found,) = read(tmp_path, line("2026-02-01T12:00:07"))
+    (found,) = read(tmp_path, line(timestamp="2026-02-01T12:00:07"))
     assert (found.t, found.level) == (7.0, "ERROR")
 
 
