@@ -198,11 +198,12 @@ class DlqSample:
 
 @dataclass(frozen=True)
 class ReadySample:
-    """What ``GET /health/ready`` said; status 0 when it did not answer."""
+    """What ``GET /health/ready`` said, asked at ``t`` and answered ``seconds`` later; status 0: no answer."""
 
     t: float
     status: int
     degraded: tuple[str, ...] = ()
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -219,12 +220,18 @@ class ServiceMark:
 
 @dataclass(frozen=True)
 class LogLine:
-    """One structured log line of the service, its own time mapped to the run's clock."""
+    """One structured log line of the service, its own time mapped to the run's clock; level RAW for one that is none.
+
+    ``sqlstate`` is "-" for a line without that field, its JSON text (null) where that is no string, and "" in a history
+    that did not record it.  ``fields`` are the line's other fields as JSON, cut short.
+    """
 
     t: float
     level: str
     message: str
     suppressed: int = 0
+    sqlstate: str = ""
+    fields: str = ""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ _OUTCOMES = ("created", "queued", "duplicate", "rejected", "unavailable")
 
 
 @dataclass(frozen=True)
-class _Interval:
+class Interval:
     """How many answers surely lie between two scrapes, and how many may."""
 
     surely: int
@@ -27,20 +27,20 @@ class _Interval:
 
 
 @dataclass(frozen=True)
-class _Life:
+class Life:
     """The first and the last scrape of one life of the process, and what lies between them."""
 
     scraped: Scraped
     first: Scrape
     last: Scrape
 
-    def between(self, accepted: Callable[[Operation], bool]) -> tuple[_Interval, list[Operation]]:
+    def between(self, accepted: Callable[[Operation], bool]) -> tuple[Interval, list[Operation]]:
         """Count the accepted operations; the answer of a scrape describes some moment while it was under way."""
         matching = [operation for operation in self.scraped.run.operations if accepted(operation)]
         begin, end = self.first.end + SCRAPE_SLACK_SECONDS, self.last.t - SCRAPE_SLACK_SECONDS
         surely = [op for op in matching if op.invoked >= begin and op.completed <= end]
         may = [op for op in matching if self._may_fall_into(op)]
-        return _Interval(len(surely), len(may)), may
+        return Interval(len(surely), len(may)), may
 
     @property
     def unanswered(self) -> int:
@@ -54,18 +54,18 @@ class _Life:
         return known >= self.first.t - SCRAPE_SLACK_SECONDS and op.invoked <= self.last.end + SCRAPE_SLACK_SECONDS
 
 
+def lives(scraped: Scraped) -> list[Life]:
+    """The lives of the process that two scrapes show: of one alone no growth can be told."""
+    return [Life(scraped, scrapes[0], scrapes[-1]) for scrapes in scraped.lives() if len(scrapes) > 1]
+
+
 def count_findings(scraped: Scraped) -> tuple[list[Finding], dict[str, float]]:
     """Compare the growth of each outcome, in each life of the process, with the answers; facts say what was not."""
     run = scraped.run
     probes = sum(int(note.text) for note in run.of_kind(ev.Note) if note.topic == PROBE_WRITES and note.text.isdigit())
     findings: list[Finding] = []
-    not_judged = 0
-    lives = list(scraped.lives())
-    for scrapes in lives:
-        if len(scrapes) < 2:
-            not_judged += 1
-            continue
-        life = _Life(scraped, scrapes[0], scrapes[-1])
+    judged = lives(scraped)
+    for life in judged:
         grown: dict[str, float] = {}
         for outcome in _OUTCOMES:
             end = life.last.get(EVENTS, outcome=outcome)
@@ -77,11 +77,11 @@ def count_findings(scraped: Scraped) -> tuple[list[Finding], dict[str, float]]:
             Finding(Promise.TRUTH, said, event_ids(life.between(accepted)[1]), life.last.t)
             for said, accepted in _disagreements(life, grown, probes)
         ]
-    not_judged += len(scraped.boundaries) + 1 - len(lives)
+    not_judged = len(scraped.boundaries) + 1 - len(judged)
     return findings, {"events_total_not_judged": float(not_judged)} if not_judged else {}
 
 
-def _disagreements(life: _Life, grown: dict[str, float], probes: int) -> list[tuple[str, Callable[[Operation], bool]]]:
+def _disagreements(life: Life, grown: dict[str, float], probes: int) -> list[tuple[str, Callable[[Operation], bool]]]:
     """Outcomes outside their interval.
 
     A second request with an identity may be counted as created, queued or duplicate, as the service saw it, and

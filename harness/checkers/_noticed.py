@@ -90,16 +90,24 @@ def _writes(scraped: Scraped, window: FaultWindow, month: Month) -> list[Operati
 
 
 def _due(scraped: Scraped, window: FaultWindow, writes: list[Operation], scrape: Scrape) -> bool:
-    """Tell whether the fault must show in this scrape: by an open breaker, or by what the maintenance loop saw."""
-    life = life_of(scraped.boundaries, scrape.t)
+    """Tell whether the fault must show in this scrape."""
+    return not scraped.whole_database_ill(scrape.t) and scrape.t > _due_at(scraped, window, writes, scrape.t)
+
+
+def due_at(scraped: Scraped, window: FaultWindow, month: Month, t: float) -> float:
+    """From when on the process that lives at ``t`` must show that the month takes no write; infinite for never."""
+    return _due_at(scraped, window, _writes(scraped, window, month), t)
+
+
+def _due_at(scraped: Scraped, window: FaultWindow, writes: list[Operation], t: float) -> float:
+    """By an open breaker, or by what the maintenance loop saw."""
+    life = life_of(scraped.boundaries, t)
     born = scraped.boundaries[life - 1] if life else 0.0
     begin = max(window.confirmed or 0.0, born)
-    if scraped.whole_database_ill(scrape.t) or scrape.t <= begin:
-        return False
     mine = [operation for operation in writes if operation.invoked >= born]
     looked = begin + scraped.run.limits.partition_check_seconds + NOTICE_SLACK_SECONDS
     due = looked if any(op.invoked >= begin and op.completed <= looked for op in mine) else float("inf")
     away = [operation for operation in mine if operation.status in (QUEUED, UNAVAILABLE)]
     if len(away) >= OPENING_ANSWERS and window.radius.dates is None:
         due = min(due, away[OPENING_ANSWERS - 1].completed + SHOWN_SECONDS)
-    return scrape.t > due
+    return max(due, begin)

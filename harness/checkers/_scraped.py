@@ -21,6 +21,7 @@ from ._common import (
     recovery_edge,
     restarts,
 )
+from ._queue_truth import QueueTruth
 from ._series import Scrape
 
 STALLED_WRITE_SECONDS = 0.2
@@ -111,14 +112,32 @@ class Scraped:
 
     def write_stalled(self, month: Month, t: float) -> bool:
         """Tell whether a write of the month took so long about ``t`` that a service may call it stalled."""
-        earliest, latest = t - SCRAPE_SLACK_SECONDS, t + self._answering(t) + SCRAPE_SLACK_SECONDS
+        return self.stall_within(month, t - SCRAPE_SLACK_SECONDS, t + self._answering(t) + SCRAPE_SLACK_SECONDS)
+
+    def stall_within(self, month: Month, start: float, end: float) -> bool:
+        """Tell whether a write of the month, under way in the time, took so long that it may count as stalled."""
         return any(
-            operation.month == month
-            and operation.completed - operation.invoked >= STALLED_WRITE_SECONDS
-            and operation.invoked <= latest
-            and operation.completed >= earliest
-            for operation in self.run.operations
+            operation.month == month and operation.invoked <= end and operation.completed >= start
+            for operation in self._slow
         )
+
+    @cached_property
+    def _slow(self) -> list[Operation]:
+        return [op for op in self.run.operations if op.completed - op.invoked >= STALLED_WRITE_SECONDS]
+
+    @cached_property
+    def under_way(self) -> tuple[list[float], list[float]]:
+        """When requests were sent and when the service had surely done with them, each in order.
+
+        One that nobody heard answered may go on to its deadline.
+        """
+        asked, done = [], []
+        for op in self.run.operations:
+            asked.append(op.invoked)
+            unsure = op.type is ev.Completion.INFO
+            late = min(op.completed, self.run.end) + self.run.limits.request_deadline_seconds
+            done.append(late if unsure else op.completed)
+        return sorted(asked), sorted(done)
 
     def _answering(self, t: float) -> float:
         """How long the scrape asked at ``t`` was under way."""
@@ -127,6 +146,15 @@ class Scraped:
     @cached_property
     def _seconds(self) -> dict[float, float]:
         return {scrape.t: scrape.sample.seconds for scrape in self.scrapes}
+
+    def clock_was_true(self, t: float) -> bool:
+        """Tell whether no fault had shifted the service's clock by ``t``: what it dated since then says nothing."""
+        return all(window.radius.true_clock or t < window.injecting for window in self.run.windows)
+
+    @cached_property
+    def queue(self) -> QueueTruth:
+        """What the outside knows of the queue."""
+        return QueueTruth(self.run)
 
     @cached_property
     def epoch(self) -> float | None:

@@ -80,7 +80,7 @@ class Stored:
         began, identity = epoch(self._run), self.identity(operation)
         if began is None or identity[0] in self._touched:
             return None
-        times = [t for row in self.rows.get(identity, []) if (t := _moment(row.recorded_at)) is not None]
+        times = [t for row in self.rows.get(identity, []) if (t := moment_of(row.recorded_at)) is not None]
         return min(times) - began - self._skew if times else None
 
     def recorded_at(self, row: ev.TableRow) -> float | None:
@@ -94,7 +94,7 @@ class Stored:
         first_send = operation.kind is ev.OpKind.WRITE and operation.status == 201
         if began is None or not first_send or identity[0] in self._touched:
             return None
-        times = [t for row in self.rows.get(identity, []) if (t := _moment(row.recorded_at)) is not None]
+        times = [t for row in self.rows.get(identity, []) if (t := moment_of(row.recorded_at)) is not None]
         return min(times) - began - operation.completed if times else None
 
     @cached_property
@@ -103,7 +103,8 @@ class Stored:
         return max(0.0, min((t for op in self._run.operations if (t := self._after_answer(op)) is not None), default=0))
 
 
-def _moment(text: str) -> float | None:
+def moment_of(text: str) -> float | None:
+    """Unix seconds of the time that a row carries; None for none."""
     try:
         return datetime.fromisoformat(text).timestamp() if text else None
     except ValueError:

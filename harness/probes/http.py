@@ -42,12 +42,13 @@ class HttpProbe:
 
     async def ready(self, t: float) -> ReadySample:
         """``GET /health/ready``; status 0 when nobody answered."""
+        started = time.monotonic()
         try:
             status, body = await self._get(f"{self._environment.service.base_url}/health/ready")
             degraded = _object(body).get("degraded") or []
-            return ReadySample(t, status, tuple(str(item) for item in degraded))
+            return ReadySample(t, status, tuple(str(item) for item in degraded), time.monotonic() - started)
         except (*_NO_ANSWER, TypeError):
-            return ReadySample(t, 0)
+            return ReadySample(t, 0, (), time.monotonic() - started)
 
     async def dlq(self, t: float) -> DlqSample:
         """``GET /api/v1/dlq``; depth -1 when it cannot be known."""

@@ -16,6 +16,7 @@ from tests.unit.histories import (
     JANUARY,
     PROBED,
     RADIUS,
+    REQUESTS,
     WAIT,
     History,
     check,
@@ -93,9 +94,9 @@ def test_a_counter_that_falls_is_a_finding_unless_the_process_restarted() -> Non
     history = good()
     gauge(history, lambda t, text, old: 0.0 if t == 18.0 and text == f"{WAIT}_sum" else old)
     assert promises("metrics", history) == {Promise.TRUTH}
-    gauge(history, lambda t, text, old: old if t < 18.0 or not text.startswith(WAIT) else 0.0)
-    history.add(ev.ServiceMark(17.8, "started", 8))
-    assert promises("metrics", history) == set()
+    begun_anew = _restarted(18.0)
+    gauge(begun_anew, lambda t, text, old: 0.0 if t == 18.5 and text == f"{WAIT}_sum" else old)
+    assert promises("metrics", begun_anew) == set()
 
 
 def _status(history: History, label: str, start: float, end: float, status: str) -> None:
@@ -293,7 +294,7 @@ def _restarted(t: float) -> History:
     shown = max((r for r in history.records if isinstance(r, ev.MetricsSample) and r.t <= t), key=lambda r: r.t).series
 
     def anew(at: float, text: str, old: float) -> float:
-        counts = text.startswith(("datastorage_events_total", WAIT))
+        counts = text.startswith(("datastorage_events_total", WAIT, REQUESTS))
         return old - shown[text] if at > t and counts else old
 
     gauge(history, anew)
