@@ -28,6 +28,7 @@ class OpKind(enum.StrEnum):
     RESEND = "resend"
     CONFLICT = "conflict"
     INVALID = "invalid"
+    POISON = "poison"
 
 
 class Completion(enum.StrEnum):
@@ -75,7 +76,11 @@ class RunStarted:
 
 @dataclass(frozen=True)
 class Invoke:
-    """A request about to be sent.  ``content`` is the event's JSON as sent, ``of`` the op that is re-sent."""
+    """A request about to be sent.  ``content`` is the event's JSON as sent, ``of`` the op that is re-sent.
+
+    ``event_id`` is empty when the service is to make one; ``batch`` numbers the request that several events shared, 0
+    for one that carried this event alone.
+    """
 
     t: float
     op: int
@@ -85,11 +90,16 @@ class Invoke:
     event_date: date
     content: str
     of: int | None = None
+    batch: int = 0
 
 
 @dataclass(frozen=True)
 class Complete:
-    """The end of an operation.  ``status`` is 0 when nobody answered; ``error`` then names the exception."""
+    """The end of an operation.  ``status`` is 0 when nobody answered; ``error`` then names the exception.
+
+    ``flaw`` is the first thing wrong with the answer's form, empty when nothing is; ``answered_id`` the id, in lower
+    case, by which the service accepted an event that was sent without one.
+    """
 
     t: float
     op: int
@@ -98,6 +108,18 @@ class Complete:
     outcome: str = ""
     partition: str = ""
     error: str = ""
+    flaw: str = ""
+    answered_id: str = ""
+
+
+@dataclass(frozen=True)
+class BatchEnd:
+    """The answer to a batch as a whole: its code, 0 when nobody answered, and the first thing wrong with its form."""
+
+    t: float
+    batch: int
+    status: int
+    flaw: str = ""
 
 
 @dataclass(frozen=True)
@@ -218,13 +240,18 @@ class TableRow:
 
 @dataclass(frozen=True)
 class DlqRow:
-    """Final read of the DLQ: one event that is pending or dead."""
+    """Final read of the DLQ: one event that is pending or dead.
+
+    ``reason`` of a dead one is ``conflict``, ``poison``, or the SQLSTATE of another error; ``error`` is its last error
+    as the queue tells it.
+    """
 
     event_id: str
     event_date: date
     state: str
     reason: str
     content: str
+    error: str = ""
 
 
 @dataclass(frozen=True)
@@ -259,6 +286,7 @@ Record = (
     RunStarted
     | Invoke
     | Complete
+    | BatchEnd
     | FaultMark
     | Destroyed
     | PhaseMark

@@ -44,7 +44,7 @@ class History:
         self.path = folder / FILE_NAME
         self.clock = clock
         self.acknowledged: set[tuple[str, date]] = set()
-        """Identities answered 201 or 202 so far: what the final reads must find."""
+        """Identities answered 201 or 202 so far, as far as they are known: what the final reads must find."""
         self.scrapes = 0
         """Successful scrapes so far."""
         self._identities: dict[int, tuple[str, date]] = {}
@@ -62,7 +62,9 @@ class History:
         if isinstance(record, Invoke):
             self._identities[record.op] = (record.event_id, record.event_date)
         elif isinstance(record, Complete) and record.status in (201, 202):
-            self.acknowledged.add(self._identities[record.op])
+            sent_id, day = self._identities[record.op]
+            if event_id := sent_id or record.answered_id:
+                self.acknowledged.add((event_id, day))
         elif isinstance(record, MetricsSample) and not record.error:
             self.scrapes += 1
 

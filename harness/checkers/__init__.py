@@ -6,6 +6,7 @@ Importing this package registers them all.
 from __future__ import annotations
 
 from . import (
+    answers,
     bounds,
     confirmed,
     conservation,
@@ -19,6 +20,7 @@ from . import (
     logs,
     metrics,
     partition_hygiene,
+    poison,
     reads,
     recovery,
     strictness,
@@ -32,9 +34,11 @@ DEFAULT_CHECKERS: tuple[str, ...] = (
     conservation.NAME,
     duplicates.NAME,
     honest_status.NAME,
+    answers.NAME,
     isolation.NAME,
     fallback.NAME,
     recovery.NAME,
+    poison.NAME,
     metrics.NAME,
     logs.NAME,
     bounds.NAME,

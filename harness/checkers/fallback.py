@@ -130,7 +130,7 @@ def _median(run: Run) -> tuple[list[Finding], tuple[str, ...], dict[str, float]]
     healthy = [
         operation.seconds
         for operation, expected in expectations(run)
-        if expected.phase is Phase.BEFORE and operation.status == 201 and operation.kind is ev.OpKind.WRITE
+        if expected.phase is Phase.BEFORE and operation.status == 201 and _alone(operation)
     ]
     queued = [operation for window in run.windows if _queues(window) for operation in _open_breaker(run, window)]
     if len(healthy) < MIN_LATENCY_SAMPLES or len(queued) < MIN_LATENCY_SAMPLES:
@@ -153,6 +153,11 @@ def _median(run: Run) -> tuple[list[Finding], tuple[str, ...], dict[str, float]]
     return [finding], (), facts
 
 
+def _alone(operation: Operation) -> bool:
+    """Tell whether it is a first send with a request of its own: a batch takes the time of all its items."""
+    return operation.kind is ev.OpKind.WRITE and not operation.batch
+
+
 def _reached(run: Run, month: Month) -> bool:
     return any(reaches(window, month) for window in run.windows)
 
@@ -168,7 +173,7 @@ def _open_breaker(run: Run, window: FaultWindow) -> list[Operation]:
                 for operation in run.operations
                 if operation.month == month
                 and operation.status == QUEUED
-                and operation.kind is ev.OpKind.WRITE
+                and _alone(operation)
                 and window.radius.covers(operation.event_date)
                 and window.injecting <= operation.completed < healing
             ),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date
 from typing import Any
 
@@ -85,22 +85,22 @@ class HttpProbe:
                 if page is None:
                     return None
                 try:
-                    rows += [_dlq_row(item) for item in page["events"]]
+                    found, cursor = parse_dlq_page(page)
                 except (KeyError, TypeError, ValueError, AttributeError):
                     return None
-                cursor = page.get("next_cursor")
+                rows += found
                 if not cursor:
                     break
         return rows
 
-    async def _dlq_page(self, state: str, cursor: str | None) -> dict[str, Any] | None:
+    async def _dlq_page(self, state: str, cursor: str | None) -> bytes | None:
         query = {"state": state, "limit": str(_PAGE), "include": "event"}
         if cursor:
             query["cursor"] = cursor
         try:
             url = f"{self._environment.service.base_url}/api/v1/dlq/events"
             status, body = await self._get(url, self._admin, query)
-            return _object(body) if status == 200 else None
+            return body if status == 200 else None
         except _NO_ANSWER:
             return None
 
@@ -112,23 +112,61 @@ class HttpProbe:
             return answer.status, await answer.read()
 
 
-def _object(body: bytes) -> dict[str, Any]:
+class _Spelt(str):
+    """A number with a fraction or an exponent, as it was spelt: some of what a queue keeps no float can hold."""
+
+    __slots__ = ()
+
+
+def _object(body: bytes, parse_float: Callable[[str], object] = float) -> dict[str, Any]:
     try:
-        data = json.loads(body)
+        data = json.loads(body, parse_float=parse_float)
     except ValueError:
         return {}
     return data if isinstance(data, dict) else {}
 
 
+def _spelt(value: Any) -> str:
+    """JSON of a parsed value, its numbers as they were spelt."""
+    if isinstance(value, _Spelt):
+        return str(value)
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{_spelt(str(key))}:{_spelt(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(_spelt(item) for item in value) + "]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def parse_dlq_page(body: bytes) -> tuple[list[DlqRow], str | None]:
+    """The events of a page of ``GET /api/v1/dlq/events``, and the cursor of the next; raises for what is no page."""
+    page = _object(body, parse_float=_Spelt)
+    return [_dlq_row(item) for item in page["events"]], page.get("next_cursor")
+
+
 def _dlq_row(item: dict[str, Any]) -> DlqRow:
     error = item.get("last_error") or {}
+    state, sqlstate, message = str(item["state"]), error.get("sqlstate") or "", error.get("message") or ""
     return DlqRow(
         event_id=str(item["event_id"]),
         event_date=date.fromisoformat(str(item["event_date"])),
-        state=str(item["state"]),
-        reason=str(item.get("reason") or error.get("sqlstate") or error.get("message") or ""),
-        content=json.dumps(item.get("event"), ensure_ascii=False, separators=(",", ":")),
+        state=state,
+        reason=str(item.get("reason") or _reason(state, str(sqlstate))),
+        content=_spelt(item.get("event")),
+        error=f"{sqlstate} {message}".strip(),
     )
+
+
+def _reason(state: str, sqlstate: str) -> str:
+    """Why an event is dead, which the page tells only by its last error.
+
+    One that PostgreSQL had nothing against, or whose key was taken, lost its identity to another content; class 22 is
+    an error of the values.
+    """
+    if state != "dead":
+        return sqlstate
+    if sqlstate in ("", "23505"):
+        return "conflict"
+    return "poison" if sqlstate.startswith("22") else sqlstate
 
 
 def parse_exposition(text: str) -> dict[str, float]:

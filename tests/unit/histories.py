@@ -97,23 +97,33 @@ class History:
         outcome: str = "",
         changes: dict[str, Any] | None = None,
         writer: int = 0,
+        batch: int = 0,
+        anonymous: bool = False,
     ) -> int:
-        """Send one event and have it answered; return its number.  A re-send repeats what ``of`` sent."""
+        """Send one event and have it answered; return its number.  A re-send repeats what ``of`` sent.
+
+        An anonymous one is accepted under the id that shows its number.
+        """
         number = self.next_op
         self.next_op += 1
         like = number if of is None else of
         day = month.first_day + timedelta(days=like % 28)
         kinds = {0: ev.Completion.INFO, 201: ev.Completion.OK, 202: ev.Completion.OK}
         text = content(like, day, **(changes or {}))
-        self.add(ev.Invoke(t, number, writer, kind, event_id(like), day, text, of))
-        self.add(ev.Complete(t + took, number, kinds.get(status, ev.Completion.FAIL), status, outcome, month.label))
+        sent_id, answered_id = event_id(like), ""
+        if anonymous:
+            text = json.dumps({key: value for key, value in json.loads(text).items() if key != "event_id"})
+            sent_id, answered_id = "", sent_id if status in (201, 202) else ""
+        ended = kinds.get(status, ev.Completion.FAIL)
+        self.add(ev.Invoke(t, number, writer, kind, sent_id, day, text, of, batch))
+        self.add(ev.Complete(t + took, number, ended, status, outcome, month.label, answered_id=answered_id))
         return number
 
     def row(self, number: int, **changes: Any) -> None:
         """Store the event of one operation in the final read."""
         invoke = self.invoke(number)
         row = ev.TableRow(
-            invoke.event_id,
+            invoke.event_id or event_id(number),
             invoke.event_date,
             f"{invoke.event_date:%Y_%m}",
             invoke.content,
@@ -132,7 +142,7 @@ class History:
     def queued_row(self, number: int, state: str = "pending", reason: str = "") -> None:
         """Leave the event of one operation in the queue of the final read."""
         invoke = self.invoke(number)
-        self.add(ev.DlqRow(invoke.event_id, invoke.event_date, state, reason, invoke.content))
+        self.add(ev.DlqRow(invoke.event_id or event_id(number), invoke.event_date, state, reason, invoke.content))
 
     def invoke(self, number: int) -> ev.Invoke:
         """The invocation of one operation."""
