@@ -69,7 +69,10 @@ class RunStarted:
     versions: dict[str, str]
     limits_json: str = "{}"
     reads_json: str = "{}"
-    """What the target declares that can be looked into: sql, dlq, metrics, logs, each true unless it says false."""
+    """What the target declares that can be looked into: sql, dlq, metrics, logs, query, each true unless it says false.
+
+    A history without a word of ``query`` is from before it was asked.
+    """
     target_path: str = ""
     pg_bindir: str = ""
 
@@ -207,6 +210,27 @@ class ReadySample:
 
 
 @dataclass(frozen=True)
+class QuerySample:
+    """What ``GET /api/v1/audit/events``, asked at ``t``, said ``seconds`` later; status 0 when it did not answer.
+
+    Asked was for ``event_id``, or else for a whole ``month`` with a ``limit``.  ``found`` are the ids of the events in
+    their order, ``content`` is the JSON of the one asked for by its id, ``flaw`` the first thing wrong with the form.
+    """
+
+    t: float
+    seconds: float
+    status: int
+    event_id: str = ""
+    month: str = ""
+    limit: int = 0
+    found: tuple[str, ...] = ()
+    unavailable: tuple[str, ...] = ()
+    truncated: bool = False
+    content: str = ""
+    flaw: str = ""
+
+
+@dataclass(frozen=True)
 class ServiceMark:
     """The service process: ``started``, ``restarted`` (a new life: its counters begin anew) or ``down``."""
 
@@ -295,6 +319,7 @@ Record = (
     | CanarySample
     | DlqSample
     | ReadySample
+    | QuerySample
     | ServiceMark
     | LogLine
     | TableRow

@@ -157,7 +157,7 @@ def build_run(records: Sequence[ev.Record]) -> Run:
     return Run(
         started=started,
         limits=Limits(**json.loads(started.limits_json)),
-        reads=Reads(**json.loads(started.reads_json)),
+        reads=Reads(**{"query": False, **json.loads(started.reads_json)}),
         operations=tuple(_operations(records)),
         windows=tuple(_windows(records)),
         records=records,

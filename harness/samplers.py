@@ -16,6 +16,7 @@ from .history import History
 from .probes.canary import Canary
 from .probes.connections import ConnectionCounter
 from .probes.http import HttpProbe
+from .probes.readback import ReadBack
 from .stacks.base import Environment
 from .values import Month
 
@@ -24,6 +25,7 @@ DLQ_INTERVAL_SECONDS = 0.2
 READY_INTERVAL_SECONDS = 0.5
 CONNECTIONS_INTERVAL_SECONDS = 0.1
 CANARY_INTERVAL_SECONDS = 0.1
+QUERY_INTERVAL_SECONDS = 1.0
 
 
 class Samplers:
@@ -48,6 +50,8 @@ class Samplers:
         if reads.dlq:
             self._every(DLQ_INTERVAL_SECONDS, self._record(lambda: self._probe.dlq(now())))
         self._every(READY_INTERVAL_SECONDS, self._record(lambda: self._probe.ready(now())))
+        if reads.query:
+            self._every(QUERY_INTERVAL_SECONDS, ReadBack(self._environment, self._history, months).ask)
         if reads.sql:
             self._every(CONNECTIONS_INTERVAL_SECONDS, self._connections)
         for month in months:

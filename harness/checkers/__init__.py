@@ -22,6 +22,7 @@ from . import (
     partition_hygiene,
     poison,
     reads,
+    reads_back,
     recovery,
     strictness,
 )
@@ -35,6 +36,7 @@ DEFAULT_CHECKERS: tuple[str, ...] = (
     duplicates.NAME,
     honest_status.NAME,
     answers.NAME,
+    reads_back.NAME,
     isolation.NAME,
     fallback.NAME,
     recovery.NAME,

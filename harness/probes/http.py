@@ -20,7 +20,8 @@ from ..events import DlqRow, DlqSample, MetricsSample, ReadySample
 from ..stacks.base import Environment
 
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=2.0, sock_read=2.0)
-_NO_ANSWER = (aiohttp.ClientError, TimeoutError, OSError)
+NO_ANSWER = (aiohttp.ClientError, TimeoutError, OSError)
+"""What a client raises when no whole answer came."""
 _PAGE = 1000
 _SKIPPED_PREFIXES = ("#", "python_", "process_")
 
@@ -46,7 +47,7 @@ class HttpProbe:
             status, body = await self._get(f"{self._environment.service.base_url}/health/ready")
             degraded = _object(body).get("degraded") or []
             return ReadySample(t, status, tuple(str(item) for item in degraded))
-        except (*_NO_ANSWER, TypeError):
+        except (*NO_ANSWER, TypeError):
             return ReadySample(t, 0)
 
     async def dlq(self, t: float) -> DlqSample:
@@ -56,7 +57,7 @@ class HttpProbe:
             data = _object(body)
             partitions = {str(key): int(value) for key, value in dict(data["partitions"]).items()}
             return DlqSample(t, int(data["depth"]), int(data["dead_letters"]), partitions)
-        except (*_NO_ANSWER, KeyError, TypeError, ValueError):
+        except (*NO_ANSWER, KeyError, TypeError, ValueError):
             return DlqSample(t, -1)
 
     async def metrics(self, t: float) -> MetricsSample:
@@ -68,7 +69,7 @@ class HttpProbe:
         started = time.monotonic()
         try:
             status, body = await self._get(self._environment.service.metrics_url, self._metrics)
-        except _NO_ANSWER as error:
+        except NO_ANSWER as error:
             return MetricsSample(t, {}, type(error).__name__, time.monotonic() - started)
         seconds = time.monotonic() - started
         if status != 200:
@@ -101,7 +102,7 @@ class HttpProbe:
             url = f"{self._environment.service.base_url}/api/v1/dlq/events"
             status, body = await self._get(url, self._admin, query)
             return body if status == 200 else None
-        except _NO_ANSWER:
+        except NO_ANSWER:
             return None
 
     async def _get(
@@ -126,20 +127,25 @@ def _object(body: bytes, parse_float: Callable[[str], object] = float) -> dict[s
     return data if isinstance(data, dict) else {}
 
 
-def _spelt(value: Any) -> str:
+def parse_object(body: bytes) -> dict[str, Any]:
+    """The JSON object of a body, empty when it is none; :func:`spelt` writes its numbers as they were."""
+    return _object(body, parse_float=_Spelt)
+
+
+def spelt(value: Any) -> str:
     """JSON of a parsed value, its numbers as they were spelt."""
     if isinstance(value, _Spelt):
         return str(value)
     if isinstance(value, dict):
-        return "{" + ",".join(f"{_spelt(str(key))}:{_spelt(item)}" for key, item in value.items()) + "}"
+        return "{" + ",".join(f"{spelt(str(key))}:{spelt(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
-        return "[" + ",".join(_spelt(item) for item in value) + "]"
+        return "[" + ",".join(spelt(item) for item in value) + "]"
     return json.dumps(value, ensure_ascii=False)
 
 
 def parse_dlq_page(body: bytes) -> tuple[list[DlqRow], str | None]:
     """The events of a page of ``GET /api/v1/dlq/events``, and the cursor of the next; raises for what is no page."""
-    page = _object(body, parse_float=_Spelt)
+    page = parse_object(body)
     return [_dlq_row(item) for item in page["events"]], page.get("next_cursor")
 
 
@@ -151,7 +157,7 @@ def _dlq_row(item: dict[str, Any]) -> DlqRow:
         event_date=date.fromisoformat(str(item["event_date"])),
         state=state,
         reason=str(item.get("reason") or _reason(state, str(sqlstate))),
-        content=_spelt(item.get("event")),
+        content=spelt(item.get("event")),
         error=f"{sqlstate} {message}".strip(),
     )
 

@@ -27,6 +27,7 @@ JANUARY = Month(2026, 1)
 MONTHS = (DECEMBER, JANUARY)
 INJECTING, INJECTED, CONFIRMED, HEALING, HEALED, PROBED = 10.0, 10.1, 10.2, 20.0, 20.1, 20.2
 END = 36.0
+QUERY_LIMIT = 10
 WAIT = "datastorage_db_connection_wait_duration_seconds"
 STARTED_AT = datetime(2026, 2, 1, tzinfo=UTC)
 RADIUS = BlastRadius(months=frozenset({DECEMBER}), write=Write.NO)
@@ -65,15 +66,15 @@ class History:
     """Records under construction, in any order; :meth:`run` sorts nothing, as checkers must not need it."""
 
     def __init__(self, **scenario: Any) -> None:
-        """Begin with the RunStarted record; ``scenario`` becomes its JSON."""
+        """Begin with the RunStarted record of a target that can be looked into; ``scenario`` becomes its JSON."""
         self.records: list[ev.Record] = []
         self.next_op = 0
-        started = ev.RunStarted(0.0, "r1", "made", 1, STARTED_AT.isoformat(), json.dumps(scenario), "hand", {}, "{}")
-        self.add(started)
+        began, reads = STARTED_AT.isoformat(), json.dumps({"query": True})
+        self.add(ev.RunStarted(0.0, "r1", "made", 1, began, json.dumps(scenario), "hand", {}, "{}", reads))
 
     def without(self, *capabilities: str) -> History:
-        """Have the target declare that these cannot be looked into: sql, dlq, metrics, logs."""
-        reads = json.dumps(dict.fromkeys(capabilities, False))
+        """Have the target declare that these cannot be looked into: sql, dlq, metrics, logs, query."""
+        reads = json.dumps({"query": True, **dict.fromkeys(capabilities, False)})
         self.edit(ev.RunStarted, lambda record: True, reads_json=reads)
         return self
 
@@ -248,12 +249,32 @@ def _observations(history: History, *, faulty: bool) -> None:
         depth = totals["queued"] if faulty and t < PROBED + 1 else 0.0
         history.add(ev.DlqSample(t, int(depth)))
         history.add(ev.ReadySample(t, 200))
+    _queries(history, faulty=faulty)
     for step in range(int(END * 10)):
         history.add(ev.ConnectionSample(step / 10, 20, 20))
         for month in MONTHS:
             silent = faulty and month is DECEMBER and INJECTING < step / 10 < PROBED
             if not silent:
                 history.add(ev.CanarySample(step / 10, month.label, 0.002))
+
+
+def _queries(history: History, *, faulty: bool) -> None:
+    """What a reader asks each second and is told: for the newest event of a month, and for the month itself."""
+    ids = {record.op: record.event_id for record in history.records if isinstance(record, ev.Invoke)}
+    created = sorted(
+        (record.t, record.partition, ids[record.op])
+        for record in history.records
+        if isinstance(record, ev.Complete) and record.status == 201
+    )
+    for second in range(2, int(END)):
+        for month in MONTHS:
+            known = [each[2] for each in created if each[0] < second and each[1] == month.label]
+            gone = faulty and month is DECEMBER and INJECTING < second < HEALED
+            found, missing = (() if gone else (known[-1],)), ((month.label,) if gone else ())
+            history.add(ev.QuerySample(second, 0.01, 200, known[-1], found=found, unavailable=missing))
+            shown = () if gone else tuple(known[:QUERY_LIMIT])
+            more = not gone and len(known) > QUERY_LIMIT
+            history.add(ev.QuerySample(second, 0.01, 200, "", month.label, QUERY_LIMIT, shown, missing, more))
 
 
 def good(*, faulty: bool = True) -> History:
