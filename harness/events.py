@@ -28,6 +28,7 @@ class OpKind(enum.StrEnum):
     RESEND = "resend"
     CONFLICT = "conflict"
     INVALID = "invalid"
+    POISON = "poison"
 
 
 class Completion(enum.StrEnum):
@@ -68,14 +69,21 @@ class RunStarted:
     versions: dict[str, str]
     limits_json: str = "{}"
     reads_json: str = "{}"
-    """What the target declares that can be looked into: sql, dlq, metrics, logs, each true unless it says false."""
+    """What the target declares that can be looked into: sql, dlq, metrics, logs, query, each true unless it says false.
+
+    A history without a word of ``query`` is from before it was asked.
+    """
     target_path: str = ""
     pg_bindir: str = ""
 
 
 @dataclass(frozen=True)
 class Invoke:
-    """A request about to be sent.  ``content`` is the event's JSON as sent, ``of`` the op that is re-sent."""
+    """A request about to be sent.  ``content`` is the event's JSON as sent, ``of`` the op that is re-sent.
+
+    ``event_id`` is empty when the service is to make one; ``batch`` numbers the request that several events shared, 0
+    for one that carried this event alone.
+    """
 
     t: float
     op: int
@@ -85,11 +93,16 @@ class Invoke:
     event_date: date
     content: str
     of: int | None = None
+    batch: int = 0
 
 
 @dataclass(frozen=True)
 class Complete:
-    """The end of an operation.  ``status`` is 0 when nobody answered; ``error`` then names the exception."""
+    """The end of an operation.  ``status`` is 0 when nobody answered; ``error`` then names the exception.
+
+    ``flaw`` is the first thing wrong with the answer's form, empty when nothing is; ``answered_id`` the id, in lower
+    case, by which the service accepted an event that was sent without one.
+    """
 
     t: float
     op: int
@@ -98,6 +111,18 @@ class Complete:
     outcome: str = ""
     partition: str = ""
     error: str = ""
+    flaw: str = ""
+    answered_id: str = ""
+
+
+@dataclass(frozen=True)
+class BatchEnd:
+    """The answer to a batch as a whole: its code, 0 when nobody answered, and the first thing wrong with its form."""
+
+    t: float
+    batch: int
+    status: int
+    flaw: str = ""
 
 
 @dataclass(frozen=True)
@@ -207,6 +232,27 @@ class ReadySample:
 
 
 @dataclass(frozen=True)
+class QuerySample:
+    """What ``GET /api/v1/audit/events``, asked at ``t``, said ``seconds`` later; status 0 when it did not answer.
+
+    Asked was for ``event_id``, or else for a whole ``month`` with a ``limit``.  ``found`` are the ids of the events in
+    their order, ``content`` is the JSON of the one asked for by its id, ``flaw`` the first thing wrong with the form.
+    """
+
+    t: float
+    seconds: float
+    status: int
+    event_id: str = ""
+    month: str = ""
+    limit: int = 0
+    found: tuple[str, ...] = ()
+    unavailable: tuple[str, ...] = ()
+    truncated: bool = False
+    content: str = ""
+    flaw: str = ""
+
+
+@dataclass(frozen=True)
 class ServiceMark:
     """The service process: ``started``, ``restarted`` (a new life: its counters begin anew), ``down``, or ``ended``.
 
@@ -249,13 +295,18 @@ class TableRow:
 
 @dataclass(frozen=True)
 class DlqRow:
-    """Final read of the DLQ: one event that is pending or dead."""
+    """Final read of the DLQ: one event that is pending or dead.
+
+    ``reason`` of a dead one is ``conflict``, ``poison``, or the SQLSTATE of another error; ``error`` is its last error
+    as the queue tells it.
+    """
 
     event_id: str
     event_date: date
     state: str
     reason: str
     content: str
+    error: str = ""
 
 
 @dataclass(frozen=True)
@@ -328,6 +379,7 @@ Record = (
     RunStarted
     | Invoke
     | Complete
+    | BatchEnd
     | FaultMark
     | Destroyed
     | PhaseMark
@@ -337,6 +389,7 @@ Record = (
     | CanarySample
     | DlqSample
     | ReadySample
+    | QuerySample
     | ServiceMark
     | LogLine
     | TableRow

@@ -11,6 +11,7 @@ from __future__ import annotations
 import enum
 import itertools
 import math
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ from .blast import BlastRadius, Dlq, Edge, ServiceState, Write
 from .events import OpKind
 from .rundata import FaultWindow, Operation, Run
 from .targets.model import Limits
-from .values import Phase
+from .values import Month, Phase
 
 CREATED, QUEUED, REJECTED, CONFLICT, UNAVAILABLE, NO_ANSWER = 201, 202, 400, 409, 503, 0
 
@@ -105,11 +106,7 @@ class Oracle:
         self._by_op = run.by_op
         self._during = run.phase_start(Phase.DURING)
         self._after = run.phase_start(Phase.AFTER)
-        writers: dict[object, set[int]] = {}
-        for operation in run.operations:
-            if operation.writer >= 0:  # The harness's own probes write before the load, not beside it.
-                writers.setdefault(operation.month, set()).add(operation.writer)
-        self._writers = {month: len(ids) for month, ids in writers.items()}
+        self._writers = _concurrent_writers(run)
         self._contradictions: dict[int, list[Operation]] = {}
         for operation in run.operations:
             if operation.kind is OpKind.CONFLICT and operation.of is not None:
@@ -150,12 +147,17 @@ class Oracle:
         first = answers_for_write(state, self._limits, writers_fit=fit)
         if operation.kind is OpKind.WRITE:
             return first
+        if operation.kind is OpKind.POISON:
+            # A service that sees it without the database may refuse it everywhere.
+            return (first - {CREATED}) | {REJECTED}
         return self._answers_again(operation, state, first)
 
     def _answers_again(self, operation: Operation, state: State, first: frozenset[int]) -> frozenset[int]:
         """A second request with the identity of an earlier one answers by the present state of that event."""
         original = self._by_op.get(operation.of) if operation.of is not None else None
-        settled = original is not None and original.completed < operation.invoked
+        settled = original is not None and (
+            original.completed < operation.invoked or 0 < original.batch == operation.batch
+        )
         stored = settled and original is not None and original.status == CREATED
         if operation.kind is OpKind.RESEND:
             if stored and state.write is Write.YES:
@@ -174,6 +176,18 @@ class Oracle:
         return any(
             r.invoked < operation.completed and r.status in (NO_ANSWER, CREATED, QUEUED, UNAVAILABLE) for r in rivals
         )
+
+
+def _concurrent_writers(run: Run) -> dict[Month, int]:
+    """How many events of each month may be under way at once; the items of a batch may all be."""
+    most: dict[Month, Counter[int]] = defaultdict(Counter)
+    items = Counter((op.month, op.writer, op.batch) for op in run.operations if op.batch)
+    for operation in run.operations:
+        if operation.writer >= 0:  # The harness's own probes write before the load, not beside it.
+            at_once = items.get((operation.month, operation.writer, operation.batch), 1)
+            of_month = most[operation.month]
+            of_month[operation.writer] = max(of_month[operation.writer], at_once)
+    return {month: sum(writers.values()) for month, writers in most.items()}
 
 
 def forgotten(begun: float, done: float, limits: Limits) -> float:

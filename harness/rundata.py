@@ -26,7 +26,11 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Operation:
-    """One request from invoke to completion.  ``completed`` is infinite when the run ended before it."""
+    """One event's request from invoke to completion.  ``completed`` is infinite when the run ended before it.
+
+    ``event_id`` is the one sent or, of an ``anonymous`` event, the one that the service answered; empty while neither
+    is known.  ``batch`` is the number of the request that it shared with others, 0 for none.
+    """
 
     op: int
     kind: ev.OpKind
@@ -42,6 +46,9 @@ class Operation:
     partition: str = ""
     error: str = ""
     of: int | None = None
+    batch: int = 0
+    flaw: str = ""
+    anonymous: bool = False
 
     @cached_property
     def month(self) -> Month:
@@ -150,7 +157,7 @@ def build_run(records: Sequence[ev.Record]) -> Run:
     return Run(
         started=started,
         limits=Limits(**json.loads(started.limits_json)),
-        reads=Reads(**json.loads(started.reads_json)),
+        reads=Reads(**{"query": False, **json.loads(started.reads_json)}),
         operations=tuple(_operations(records)),
         windows=tuple(_windows(records)),
         records=records,
@@ -162,13 +169,15 @@ def _operations(records: Iterable[ev.Record]) -> Iterable[Operation]:
     for record in records:
         if not isinstance(record, ev.Invoke):
             continue
-        sent = (record.op, record.kind, record.writer, record.event_id, record.event_date, record.content, record.t)
+        anonymous = not record.event_id
         end = completions.get(record.op)
+        event_id = end.answered_id if anonymous and end is not None else record.event_id
+        sent = (record.op, record.kind, record.writer, event_id, record.event_date, record.content, record.t)
         if end is None:
-            yield Operation(*sent, of=record.of)
+            yield Operation(*sent, of=record.of, batch=record.batch, anonymous=anonymous)
         else:
             ended = (end.t, end.type, end.status, end.outcome, end.partition, end.error)
-            yield Operation(*sent, *ended, of=record.of)
+            yield Operation(*sent, *ended, record.of, record.batch, end.flaw, anonymous)
 
 
 def _windows(records: Iterable[ev.Record]) -> Iterable[FaultWindow]:

@@ -15,6 +15,7 @@ from .probes.canary import Canary
 from .probes.connections import ConnectionCounter
 from .probes.http import HttpProbe
 from .probes.process import database_sockets, read_process
+from .probes.readback import ReadBack
 from .stacks.base import Environment
 from .values import Month
 
@@ -27,6 +28,7 @@ PROCESS_INTERVAL_SECONDS = 1.0
 PARTITIONS_INTERVAL_SECONDS = 1.0
 _LOOKS = 5
 _BETWEEN_LOOKS_SECONDS = 0.05
+QUERY_INTERVAL_SECONDS = 1.0
 
 
 class Samplers:
@@ -52,6 +54,8 @@ class Samplers:
         if reads.dlq:
             self._every(DLQ_INTERVAL_SECONDS, self._record(lambda: self._probe.dlq(now())))
         self._every(READY_INTERVAL_SECONDS, self._record(lambda: self._probe.ready(now())))
+        if reads.query:
+            self._every(QUERY_INTERVAL_SECONDS, ReadBack(self._environment, self._history, months).ask)
         if reads.sql:
             self._every(CONNECTIONS_INTERVAL_SECONDS, self._connections)
             # A connection of its own: one that waits for a lock on the catalog must not keep the counts back.

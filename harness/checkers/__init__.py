@@ -6,6 +6,7 @@ Importing this package registers them all.
 from __future__ import annotations
 
 from . import (
+    answers,
     bounds,
     capacity,
     confirmed,
@@ -22,9 +23,11 @@ from . import (
     metrics,
     observability,
     partition_hygiene,
+    poison,
     reached,
     readiness,
     reads,
+    reads_back,
     recovery,
     strictness,
 )
@@ -37,9 +40,12 @@ DEFAULT_CHECKERS: tuple[str, ...] = (
     conservation.NAME,
     duplicates.NAME,
     honest_status.NAME,
+    answers.NAME,
+    reads_back.NAME,
     isolation.NAME,
     fallback.NAME,
     recovery.NAME,
+    poison.NAME,
     metrics.NAME,
     logs.NAME,
     observability.NAME,

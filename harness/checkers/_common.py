@@ -87,6 +87,8 @@ class Wishes:
     """Months that the load joined only once the faults were on: they owe nothing before."""
     faults: int = 0
     """How many faults the schedule names."""
+    poison: bool = False
+    """True when the load was to send events that only the database can refuse."""
 
 
 def wishes(run: Run) -> Wishes:
@@ -100,7 +102,7 @@ def wishes(run: Run) -> Wishes:
     schedule = data.get("schedule") or []
     if isinstance(schedule, dict):
         schedule = schedule.get("faults") or []
-    phases = data.get("strict_phases")
+    phases, load = data.get("strict_phases"), data.get("load")
     return Wishes(
         judge_latency=data.get("judge_latency") is True,
         min_strict_events=int(data.get("min_strict_events", 200)),
@@ -108,6 +110,7 @@ def wishes(run: Run) -> Wishes:
         months=_all_months(data),
         late_months=frozenset(_months(data, "late_months") or ()),
         faults=len(schedule),
+        poison=isinstance(load, dict) and bool(load.get("poison_share")),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from .. import events as ev
 from ..blast import Write
 from ..checking import Finding
@@ -89,6 +91,11 @@ def _writes(scraped: Scraped, window: FaultWindow, month: Month) -> list[Operati
     return sorted(found, key=lambda operation: operation.completed)
 
 
+def _requests(operations: Iterable[Operation]) -> list[Operation]:
+    """One operation a request: the events of a batch meet the fault together, as one failure."""
+    return list({operation.batch or -operation.op: operation for operation in operations}.values())
+
+
 def _due(scraped: Scraped, window: FaultWindow, writes: list[Operation], scrape: Scrape) -> bool:
     """Tell whether the fault must show in this scrape."""
     return not scraped.whole_database_ill(scrape.t) and scrape.t > _due_at(scraped, window, writes, scrape.t)
@@ -107,7 +114,7 @@ def _due_at(scraped: Scraped, window: FaultWindow, writes: list[Operation], t: f
     mine = [operation for operation in writes if operation.invoked >= born]
     looked = begin + scraped.run.limits.partition_check_seconds + NOTICE_SLACK_SECONDS
     due = looked if any(op.invoked >= begin and op.completed <= looked for op in mine) else float("inf")
-    away = [operation for operation in mine if operation.status in (QUEUED, UNAVAILABLE)]
+    away = _requests(operation for operation in mine if operation.status in (QUEUED, UNAVAILABLE))
     if len(away) >= OPENING_ANSWERS and window.radius.dates is None:
         due = min(due, away[OPENING_ANSWERS - 1].completed + SHOWN_SECONDS)
     return max(due, begin)

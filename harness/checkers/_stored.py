@@ -85,7 +85,7 @@ class Stored:
 
     def recorded_at(self, row: ev.TableRow) -> float | None:
         """When, on the run's clock, the transaction began that stored this row; None when that is not known."""
-        began, recorded = epoch(self._run), _moment(row.recorded_at)
+        began, recorded = epoch(self._run), moment_of(row.recorded_at)
         return None if began is None or recorded is None else recorded - began - self._skew
 
     def _after_answer(self, operation: Operation) -> float | None:

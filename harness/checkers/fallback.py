@@ -183,8 +183,13 @@ def _healthy(run: Run) -> list[tuple[Operation, Expectation]]:
     return [
         (operation, expected)
         for operation, expected in expectations(run)
-        if expected.phase is Phase.BEFORE and operation.status == 201 and operation.kind is ev.OpKind.WRITE
+        if expected.phase is Phase.BEFORE and operation.status == 201 and _alone(operation)
     ]
+
+
+def _alone(operation: Operation) -> bool:
+    """Tell whether it is a first send with a request of its own: a batch takes the time of all its items."""
+    return operation.kind is ev.OpKind.WRITE and not operation.batch
 
 
 def _reached(run: Run, month: Month) -> bool:
@@ -202,7 +207,7 @@ def open_breaker(run: Run, window: FaultWindow) -> list[Operation]:
                 for operation in run.operations
                 if operation.month == month
                 and operation.status == QUEUED
-                and operation.kind is ev.OpKind.WRITE
+                and _alone(operation)
                 and window.radius.covers(operation.event_date)
                 and window.injecting <= operation.completed < healing
             ),

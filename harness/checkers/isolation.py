@@ -67,7 +67,10 @@ def _latency(run: Run) -> tuple[tuple[Finding, ...], tuple[str, ...], dict[str, 
     judged = [
         operation
         for operation, expected in expectations(run)
-        if not expected.covered and operation.kind is ev.OpKind.WRITE and operation.status == 201
+        if not expected.covered
+        and operation.kind is ev.OpKind.WRITE
+        and operation.status == 201
+        and not operation.batch
     ]
     during = [operation for operation in judged if all(_settled(window, run, operation) for window in run.windows)]
     months = {operation.month for operation in during}

@@ -383,7 +383,10 @@ def operation_text(operation: Operation) -> str:
     answer = f"{operation.status} {operation.outcome}".strip() if operation.status else "no answer"
     error = f" ({operation.error})" if operation.error else ""
     of = f" of op {operation.of}" if operation.of is not None else ""
+    anonymous = " without an id" if operation.anonymous else ""
+    batch = f" in batch {operation.batch}" if operation.batch else ""
+    flaw = f" [{operation.flaw}]" if operation.flaw else ""
     return (
-        f"{operation.invoked:.3f} s · op {operation.op} · writer {operation.writer} · {operation.kind}{of} → "
-        f"{answer}{error} after {latency_text(operation.seconds)}"
+        f"{operation.invoked:.3f} s · op {operation.op} · writer {operation.writer} · "
+        f"{operation.kind}{anonymous}{of}{batch} → {answer}{flaw}{error} after {latency_text(operation.seconds)}"
     )

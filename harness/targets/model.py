@@ -72,6 +72,7 @@ class Reads:
     dlq: bool = True
     metrics: bool = True
     logs: bool = True
+    query: bool = True
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ MONTHS = (DECEMBER, JANUARY)
 INJECTING, INJECTED, CONFIRMED, HEALING, HEALED, PROBED = 10.0, 10.1, 10.2, 20.0, 20.1, 20.2
 DRAINED = PROBED + 1
 END = 36.0
+QUERY_LIMIT = 10
 WAIT = "datastorage_db_connection_wait_duration_seconds"
 REQUESTS = "datastorage_request_duration_seconds"
 STARTED_AT = datetime(2026, 2, 1, tzinfo=UTC)
@@ -67,15 +68,15 @@ class History:
     """Records under construction, in any order; :meth:`run` sorts nothing, as checkers must not need it."""
 
     def __init__(self, **scenario: Any) -> None:
-        """Begin with the RunStarted record; ``scenario`` becomes its JSON."""
+        """Begin with the RunStarted record of a target that can be looked into; ``scenario`` becomes its JSON."""
         self.records: list[ev.Record] = []
         self.next_op = 0
-        started = ev.RunStarted(0.0, "r1", "made", 1, STARTED_AT.isoformat(), json.dumps(scenario), "hand", {}, "{}")
-        self.add(started)
+        began, reads = STARTED_AT.isoformat(), json.dumps({"query": True})
+        self.add(ev.RunStarted(0.0, "r1", "made", 1, began, json.dumps(scenario), "hand", {}, "{}", reads))
 
     def without(self, *capabilities: str) -> History:
-        """Have the target declare that these cannot be looked into: sql, dlq, metrics, logs."""
-        reads = json.dumps(dict.fromkeys(capabilities, False))
+        """Have the target declare that these cannot be looked into: sql, dlq, metrics, logs, query."""
+        reads = json.dumps({"query": True, **dict.fromkeys(capabilities, False)})
         self.edit(ev.RunStarted, lambda record: True, reads_json=reads)
         return self
 
@@ -99,23 +100,33 @@ class History:
         outcome: str = "",
         changes: dict[str, Any] | None = None,
         writer: int = 0,
+        batch: int = 0,
+        anonymous: bool = False,
     ) -> int:
-        """Send one event and have it answered; return its number.  A re-send repeats what ``of`` sent."""
+        """Send one event and have it answered; return its number.  A re-send repeats what ``of`` sent.
+
+        An anonymous one is accepted under the id that shows its number.
+        """
         number = self.next_op
         self.next_op += 1
         like = number if of is None else of
         day = month.first_day + timedelta(days=like % 28)
         kinds = {0: ev.Completion.INFO, 201: ev.Completion.OK, 202: ev.Completion.OK}
         text = content(like, day, **(changes or {}))
-        self.add(ev.Invoke(t, number, writer, kind, event_id(like), day, text, of))
-        self.add(ev.Complete(t + took, number, kinds.get(status, ev.Completion.FAIL), status, outcome, month.label))
+        sent_id, answered_id = event_id(like), ""
+        if anonymous:
+            text = json.dumps({key: value for key, value in json.loads(text).items() if key != "event_id"})
+            sent_id, answered_id = "", sent_id if status in (201, 202) else ""
+        ended = kinds.get(status, ev.Completion.FAIL)
+        self.add(ev.Invoke(t, number, writer, kind, sent_id, day, text, of, batch))
+        self.add(ev.Complete(t + took, number, ended, status, outcome, month.label, answered_id=answered_id))
         return number
 
     def row(self, number: int, **changes: Any) -> None:
         """Store the event of one operation in the final read."""
         invoke = self.invoke(number)
         row = ev.TableRow(
-            invoke.event_id,
+            invoke.event_id or event_id(number),
             invoke.event_date,
             f"{invoke.event_date:%Y_%m}",
             invoke.content,
@@ -134,7 +145,7 @@ class History:
     def queued_row(self, number: int, state: str = "pending", reason: str = "") -> None:
         """Leave the event of one operation in the queue of the final read."""
         invoke = self.invoke(number)
-        self.add(ev.DlqRow(invoke.event_id, invoke.event_date, state, reason, invoke.content))
+        self.add(ev.DlqRow(invoke.event_id or event_id(number), invoke.event_date, state, reason, invoke.content))
 
     def invoke(self, number: int) -> ev.Invoke:
         """The invocation of one operation."""
@@ -273,12 +284,32 @@ def _observations(history: History, *, faulty: bool) -> None:
         history.add(ev.MetricsSample(t, series(last, failures, ill, **totals, **queue)))
         history.add(ev.DlqSample(t, int(depth), 0, {DECEMBER.label: int(depth)} if depth else {}))
         history.add(ev.ReadySample(t, 200))
+    _queries(history, faulty=faulty)
     for step in range(int(END * 10)):
         history.add(ev.ConnectionSample(step / 10, 20, 20))
         for month in MONTHS:
             silent = faulty and month is DECEMBER and INJECTING < step / 10 < PROBED
             if not silent:
                 history.add(ev.CanarySample(step / 10, month.label, 0.002))
+
+
+def _queries(history: History, *, faulty: bool) -> None:
+    """What a reader asks each second and is told: for the newest event of a month, and for the month itself."""
+    ids = {record.op: record.event_id for record in history.records if isinstance(record, ev.Invoke)}
+    created = sorted(
+        (record.t, record.partition, ids[record.op])
+        for record in history.records
+        if isinstance(record, ev.Complete) and record.status == 201
+    )
+    for second in range(2, int(END)):
+        for month in MONTHS:
+            known = [each[2] for each in created if each[0] < second and each[1] == month.label]
+            gone = faulty and month is DECEMBER and INJECTING < second < HEALED
+            found, missing = (() if gone else (known[-1],)), ((month.label,) if gone else ())
+            history.add(ev.QuerySample(second, 0.01, 200, known[-1], found=found, unavailable=missing))
+            shown = () if gone else tuple(known[:QUERY_LIMIT])
+            more = not gone and len(known) > QUERY_LIMIT
+            history.add(ev.QuerySample(second, 0.01, 200, "", month.label, QUERY_LIMIT, shown, missing, more))
 
 
 def good(*, faulty: bool = True) -> History:

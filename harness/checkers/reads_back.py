@@ -1,0 +1,185 @@
+"""Promise 2, seen by a reader: what was answered 201 is found, what is only queued is not, what is missing is said."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import date
+
+from .. import events as ev
+from ..blast import Edge, ServiceState, Write
+from ..checking import CHECKERS, CheckResult, Finding
+from ..oracle import Side, side_of
+from ..rundata import FaultWindow, Operation, Run
+from ..values import Month, Promise
+from ._common import CLIENT_SLACK_SECONDS, Calm, Canary, nothing_sent, unseen
+from ._content import parse_content
+from ._stored import LATE_SECONDS, Stored
+
+NAME = "reads-back"
+_Fault = tuple[Promise, str, tuple[str, ...]]
+"""A broken promise, what is said of it, and the ids of the events concerned."""
+
+
+@CHECKERS.register(NAME)
+def reads_back(run: Run) -> CheckResult:
+    """Judge the queries of the run, each by the faults that were near it and by what was answered before it."""
+    empty = nothing_sent(NAME, run)
+    if empty is not None:
+        return empty
+    if not run.reads.query:
+        return CheckResult(NAME, not_checked="query")
+    samples = run.of_kind(ev.QuerySample)
+    blind = unseen(run, "answers to queries", ((sample.t, sample.status > 0) for sample in samples))
+    reader = _Reader(run)
+    found: dict[tuple[Promise, str], list[tuple[ev.QuerySample, tuple[str, ...]]]] = defaultdict(list)
+    for sample in samples:
+        for promise, said, ids in reader.faults(sample):
+            found[promise, said].append((sample, ids))
+    findings = tuple(
+        Finding(
+            promise,
+            f"{len(wrong)} x query {said}.",
+            tuple(dict.fromkeys(event_id for _, ids in wrong for event_id in ids)),
+            wrong[0][0].t,
+        )
+        for (promise, said), wrong in found.items()
+    )
+    facts = {"queries": float(len(samples)), "queries_judged_strictly": float(reader.strict)}
+    return CheckResult(NAME, findings, (blind,) if blind else (), facts=facts)
+
+
+class _Reader:
+    """What was stored when, by what the client was told and by what the table says at the end."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._canary = Canary(run)
+        self._stored = Stored(run)
+        self._sends: dict[str, Operation] = {}
+        self._created: dict[Month, list[Operation]] = defaultdict(list)
+        self.strict = 0
+        # What a fault destroyed may have been gone for a while, also where its heal brought it back.
+        self._touched = {event_id.lower() for each in run.of_kind(ev.Destroyed) for event_id in each.event_ids}
+        for operation in run.operations:
+            if operation.kind is not ev.OpKind.WRITE or not operation.event_id:
+                continue
+            self._sends[operation.event_id.lower()] = operation
+            if operation.status == 201 and operation.event_id.lower() not in self._touched:
+                self._created[operation.month].append(operation)
+
+    def faults(self, sample: ev.QuerySample) -> Iterator[_Fault]:
+        """What one query shows to be wrong."""
+        asked = self._sends.get(sample.event_id)
+        month = Month.parse(sample.month) if sample.month else asked.month if asked is not None else None
+        if month is None:
+            return
+        day = asked.event_date if asked is not None else month.first_day
+        about = (sample.event_id,) if sample.event_id else ()
+        as_operation = _as_operation(sample, day)
+        sides = [(window, side_of(window, as_operation, self._run.limits)) for window in self._run.windows]
+        stalled = self._canary.stalled_unexplained(as_operation)
+        yield from self._answer(sample, sides, about, stalled=stalled)
+        if sample.status != 200:
+            return
+        yield from self._too_early(sample)
+        if all(side is Side.OFF for _, side in sides):
+            self.strict += 1
+            yield from self._in_peace(sample, month, asked)
+        elif not sample.event_id and not sample.found and month.label not in sample.unavailable and _unreadable(sides):
+            known = self._known(month, sample.t)
+            if known:
+                said = "shows nothing of a month that cannot be read, and does not list it as unavailable"
+                yield Promise.HONEST_STATUS, said, _ids(known)
+
+    def _answer(
+        self, sample: ev.QuerySample, sides: list[tuple[FaultWindow, Side]], about: tuple[str, ...], *, stalled: bool
+    ) -> Iterator[_Fault]:
+        """Its status, its form and its time."""
+        if sample.status not in (0, 200, 503):
+            yield Promise.HONEST_STATUS, f"answered {sample.status}", about
+        if sample.flaw:
+            yield Promise.HONEST_STATUS, f"answered in the wrong form: {sample.flaw}", about
+        silent = any(w.radius.service is not ServiceState.UP and side is not Side.OFF for w, side in sides)
+        if silent or stalled:
+            return
+        late = sample.seconds > self._run.limits.request_deadline_seconds + CLIENT_SLACK_SECONDS
+        if sample.status and late:
+            yield Promise.FALLBACK, "answered after the deadline", about
+        if sample.status in (0, 503) and all(side is Side.OFF or _spares(window, side) for window, side in sides):
+            said = f"answered {sample.status}" if sample.status else "got no answer"
+            yield Promise.HONEST_STATUS, f"{said} although the database could be read", about
+
+    def _too_early(self, sample: ev.QuerySample) -> Iterator[_Fault]:
+        """Events that were shown before they were in the table: of the queue, or of a transaction under way."""
+        answered = sample.t + sample.seconds
+        early = []
+        for event_id in sample.found:
+            operation = self._sends.get(event_id)
+            at = None if operation is None else self._stored.stored_at(operation)
+            if at is not None and at > answered + LATE_SECONDS:
+                early.append(event_id)
+        if early:
+            yield Promise.HONEST_STATUS, "shows events that were only queued, before they were stored", tuple(early)
+
+    def _in_peace(self, sample: ev.QuerySample, month: Month, asked: Operation | None) -> Iterator[_Fault]:
+        """No fault is near the month: it is readable, and what was answered 201 before is there."""
+        if month.label in sample.unavailable:
+            if self._canary.around(month, sample.t, sample.t + sample.seconds) is Calm.CALM:
+                ids = (sample.event_id,) if sample.event_id else _ids(self._known(month, sample.t))
+                yield Promise.HONEST_STATUS, "lists a month as unavailable that no fault is near", ids
+            return
+        if sample.event_id:
+            created = asked is not None and asked.status == 201 and asked.completed < sample.t
+            if created and sample.event_id not in sample.found and sample.event_id not in self._touched:
+                yield Promise.HONEST_STATUS, "does not find an event that was answered 201 before", (sample.event_id,)
+            yield from _other_content(sample, asked)
+            return
+        known, shown = self._known(month, sample.t), len(sample.found)
+        if shown > sample.limit:
+            yield Promise.HONEST_STATUS, "shows more events than its limit", sample.found
+        if shown < min(len(known), sample.limit):
+            said = f"of a month shows fewer events than its limit of {sample.limit} and than were answered 201 before"
+            yield Promise.HONEST_STATUS, said, _ids(known)
+        if sample.truncated != (shown >= sample.limit) and (sample.truncated or len(known) > sample.limit):
+            said = f"says truncated {str(sample.truncated).lower()}, which its events and its limit belie"
+            yield Promise.HONEST_STATUS, said, sample.found
+
+    def _known(self, month: Month, t: float) -> list[Operation]:
+        """Events of the month that were answered 201 before ``t``."""
+        return [operation for operation in self._created[month] if operation.completed < t]
+
+
+def _other_content(sample: ev.QuerySample, asked: Operation | None) -> Iterator[_Fault]:
+    if asked is None or not sample.content:
+        return
+    fields = parse_content(asked.content).differing(parse_content(sample.content))
+    if fields:
+        yield Promise.CONSERVATION, f"shows an event with other content: {', '.join(fields)}", (sample.event_id,)
+
+
+def _ids(operations: list[Operation]) -> tuple[str, ...]:
+    return tuple(operation.event_id for operation in operations[-10:])
+
+
+def _as_operation(sample: ev.QuerySample, day: date) -> Operation:
+    """The query as something that ran at its time, which the oracle can place."""
+    return Operation(
+        0, ev.OpKind.WRITE, 0, sample.event_id, day, "", invoked=sample.t, completed=sample.t + sample.seconds
+    )
+
+
+def _spares(window: FaultWindow, side: Side) -> bool:
+    """Tell whether a query is to be answered 200 beside this fault: one of months, away from its edges."""
+    radius = window.radius
+    broad = radius.whole_database or radius.edge in (Edge.RESTART, Edge.FLAPPING)
+    return side is Side.ON and not broad and radius.service is ServiceState.UP
+
+
+def _unreadable(sides: list[tuple[FaultWindow, Side]]) -> bool:
+    """Tell whether the month asked for surely cannot be read, while the others can."""
+    steady = all(side is Side.OFF or _spares(window, side) for window, side in sides)
+    return steady and any(
+        side is Side.ON and not w.radius.read and w.radius.write is Write.NO and w.radius.dates is None
+        for w, side in sides
+    )
