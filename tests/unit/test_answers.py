@@ -36,7 +36,7 @@ def reply(status: int, body: Any, *, media: str | None = None, retry: str | None
     return Reply(status, usual if media is None else media, waits if retry is None else retry, content)
 
 
-def one(status: int, body: Any, planned: Planned = SENT, **headers: str) -> Complete:
+def one(status: int, body: Any, planned: Planned = SENT, /, **headers: str) -> Complete:
     return completed(1.0, 7, planned, reply(status, body, **headers))
 
 
