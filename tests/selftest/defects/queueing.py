@@ -1,6 +1,7 @@
 """Defects of the dead letter queue itself: what it keeps, what it acknowledges, how much it takes."""
 
 import asyncio
+import math
 import sqlite3
 import time
 from collections.abc import Sequence
@@ -232,4 +233,5 @@ def _rounded(value: Any) -> Any:
         return {key: _rounded(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_rounded(item) for item in value]
-    return Decimal(float(value)) if isinstance(value, Decimal) else value
+    # A number beyond what floating point holds stays as it is.
+    return Decimal(float(value)) if isinstance(value, Decimal) and math.isfinite(float(value)) else value
