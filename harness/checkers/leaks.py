@@ -19,7 +19,7 @@ from ..checking import CHECKERS, CheckResult, Finding
 from ..rundata import FaultWindow, Run
 from ..values import Promise
 from ._common import in_flight, nothing_sent, recovery_edge
-from .metrics import IN_USE
+from ._pool_series import IN_USE
 
 NAME = "leaks"
 MIN_CYCLES = 6

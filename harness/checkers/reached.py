@@ -16,9 +16,9 @@ from ..checking import CHECKERS, REACHED_PREFIX, SOMETIMES, CheckResult
 from ..oracle import CREATED, NO_ANSWER, QUEUED, UNAVAILABLE
 from ..rundata import Operation, Run
 from ._common import nothing_sent, restarts
+from ._pool_series import IN_USE
 from ._stored import Stored
 from .fallback import open_breaker, queues
-from .metrics import IN_USE
 
 NAME = "reached"
 SHORTEST_AMBIGUITY_SECONDS = 0.03

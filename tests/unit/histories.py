@@ -233,12 +233,12 @@ def series(
         for status in ("healthy", "degraded", "unavailable"):
             is_it = status == ("unavailable" if month in ill else "healthy")
             values[f'datastorage_partition_status{{partition="{month}",status="{status}"}}'] = float(is_it)
-    for route, status, count in (
+    for route, code, count in (
         ("/api/v1/audit/events", 201, totals.get("created", 0.0)),
         ("/api/v1/audit/events", 202, totals.get("queued", 0.0)),
         *((route, 200, asked) for route in ("/health/ready", "/api/v1/dlq", "/metrics")),
     ):
-        values |= request_series(route, status, count)
+        values |= request_series(route, code, count)
     return values
 
 
