@@ -283,7 +283,7 @@ def _observations(history: History, *, faulty: bool) -> None:
         queue = {"waiting": depth, "age": age, "asked": float(step)}
         history.add(ev.MetricsSample(t, series(last, failures, ill, **totals, **queue)))
         history.add(ev.DlqSample(t, int(depth), 0, {DECEMBER.label: int(depth)} if depth else {}))
-        history.add(ev.ReadySample(t, 200))
+        history.add(ev.ReadySample(t, 200, tuple(f"partition {month}" for month in ill)))
     _queries(history, faulty=faulty)
     for step in range(int(END * 10)):
         history.add(ev.ConnectionSample(step / 10, 20, 20))

@@ -17,14 +17,6 @@ OUTAGE = BlastRadius(months=None, write=Write.NO, edge=Edge.RESTART, outlives_cl
 NO_QUEUE = BlastRadius(months=None, dlq=Dlq.NO, edge=Edge.MONTHS)
 
 
-def honest(*, faulty: bool = True) -> History:
-    """The good run, whose readiness names December while it is ill."""
-    history = good(faulty=faulty)
-    if faulty:
-        answer(history, 10.5, PROBED + 0.3, degraded=ILL)
-    return history
-
-
 def answer(history: History, start: float, end: float, **changes: object) -> None:
     history.edit(ev.ReadySample, lambda r: start <= r.t <= end, **changes)
 
@@ -44,12 +36,12 @@ def said(history: History) -> str:
 
 
 def test_honest_readiness_passes_with_and_without_a_fault() -> None:
-    assert check("readiness", honest()).verdict is Verdict.PASS
-    assert check("readiness", honest(faulty=False)).verdict is Verdict.PASS
+    assert check("readiness", good()).verdict is Verdict.PASS
+    assert check("readiness", good(faulty=False)).verdict is Verdict.PASS
 
 
 def test_readiness_that_nobody_saw_is_unknown() -> None:
-    history = honest()
+    history = good()
     history.edit(ev.ReadySample, lambda r: True, status=0)
     assert check("readiness", history).verdict is Verdict.UNKNOWN
     history.drop(ev.ReadySample)
@@ -58,7 +50,7 @@ def test_readiness_that_nobody_saw_is_unknown() -> None:
 
 @pytest.mark.parametrize("at", [5.0, 15.0, 30.0])
 def test_a_service_whose_queue_takes_events_is_ready(at: float) -> None:
-    history = honest()
+    history = good()
     answer(history, at, at, status=503)
     assert promises("readiness", history) == {Promise.TRUTH}
     assert "although the queue took events" in said(history)
@@ -89,7 +81,7 @@ def test_a_process_that_ends_or_begins_need_not_be_ready() -> None:
     history = under(down, degraded=())
     answer(history, 15, 17, status=503)
     assert check("readiness", history).verdict is Verdict.PASS
-    alone = honest(faulty=False)
+    alone = good(faulty=False)
     alone.add(ev.ServiceMark(14.9, "down", 7), ev.ServiceMark(15.2, "started", 8))
     answer(alone, 15, 18, status=503)
     assert check("readiness", alone).verdict is Verdict.PASS
@@ -98,7 +90,7 @@ def test_a_process_that_ends_or_begins_need_not_be_ready() -> None:
 
 
 def test_another_status_than_200_and_503_is_a_finding() -> None:
-    history = honest()
+    history = good()
     answer(history, 30, 30, status=500)
     assert "answered 500" in said(history)
 
@@ -106,27 +98,27 @@ def test_another_status_than_200_and_503_is_a_finding() -> None:
 @pytest.mark.parametrize("name", [f"partition {JANUARY}", "database", "dlq"])
 def test_what_is_not_ill_is_not_named(name: str) -> None:
     for at in (5.0, 15.0):
-        history = honest()
+        history = good()
         answer(history, at, at, degraded=(*ILL, name) if at > 10 else (name,))
         assert promises("readiness", history) == {Promise.TRUTH}
 
 
 def test_a_month_beside_which_a_write_stalls_may_be_named() -> None:
-    history = honest()
+    history = good()
     answer(history, 5, 5, degraded=(f"partition {JANUARY}",))
     history.row(history.op(4.9, JANUARY, 201, took=0.4))
     assert check("readiness", history).verdict is Verdict.PASS
 
 
 def test_a_database_beside_which_the_canary_stalls_may_be_named() -> None:
-    history = honest()
+    history = good()
     answer(history, 5, 5, degraded=("database",))
     history.edit(ev.CanarySample, lambda r: r.month == JANUARY.label and 4 < r.t < 5, seconds=1.2)
     assert check("readiness", history).verdict is Verdict.PASS
 
 
 def test_a_queue_that_the_scenario_makes_small_may_be_full() -> None:
-    history = honest()
+    history = good()
     answer(history, 15, 16, degraded=(*ILL, "dlq"))
     scenario = json.dumps({"service_environment": {"DLQ_MAX_EVENTS": "60"}})
     history.edit(ev.RunStarted, lambda r: True, scenario_json=scenario)
@@ -134,12 +126,12 @@ def test_a_queue_that_the_scenario_makes_small_may_be_full() -> None:
 
 
 def test_a_month_that_takes_nothing_is_named_once_its_breaker_must_be_open() -> None:
-    history = honest()
+    history = good()
     answer(history, 10.5, 10.5, degraded=())
     assert check("readiness", history).verdict is Verdict.PASS, "its fifth event was just turned away"
     answer(history, 14, 14, degraded=())
     assert f"does not name {DECEMBER}" in said(history)
-    database = honest()
+    database = good()
     answer(database, 14, 14, degraded=("database",))
     assert "does not name" not in said(database)
 
