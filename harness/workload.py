@@ -11,7 +11,7 @@ import random
 import uuid
 from collections import deque
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
 from .events import OpKind
@@ -24,6 +24,11 @@ _CATEGORIES = ("authentication", "billing", "documents", "administration")
 _ACTIONS = ("create", "read", "update", "delete")
 _OUTCOMES = ("success", "failure", "pending")
 _RECENT = 50
+_EDGE_SHARE = 0.02
+"""So many events lie in the first or the last microsecond of their month, where an off-by-one would move them."""
+_ABROAD_SHARE = 0.05
+"""So many name their instant with the offset of another zone, whose calendar may be in another month."""
+_OFFSETS_MINUTES = (330, -480, 840, -720)
 _POISON_MARK = "a number that only the database refuses"
 _POISONS = ("1e200000", "-1e200000", "7.5e150000")
 """Valid JSON, and beyond what jsonb's numbers hold: PostgreSQL answers 22003, value overflows numeric format."""
@@ -42,7 +47,7 @@ class Planned:
     content: str
     of: int | None = None
     timestamp: str = ""
-    """``event_timestamp`` as sent."""
+    """``event_timestamp`` in UTC, however it was spelt."""
 
 
 @dataclass
@@ -94,12 +99,9 @@ class Stream:
 
     def _event(self, op: int) -> dict[str, Any]:
         rng = self._random
-        first = datetime.combine(self.month.first_day, datetime.min.time(), UTC)
-        span = datetime.combine(self.month.end, datetime.min.time(), UTC) - first
-        moment = first + timedelta(microseconds=rng.randrange(int(span.total_seconds() * 1_000_000)))
         return {
             "event_id": str(uuid.UUID(int=rng.getrandbits(128), version=4)),
-            "event_timestamp": utc_timestamp(moment),
+            "event_timestamp": self._moment(),
             "version": rng.choice(("1.0", "1.1", "2.0")),
             "event_type": rng.choice(_TYPES),
             "event_category": rng.choice(_CATEGORIES),
@@ -114,6 +116,19 @@ class Stream:
                 "nested": {"null": None, "flag": rng.random() < 0.5},
             },
         }
+
+    def _moment(self) -> str:
+        """Spell an instant of the month, mostly in UTC."""
+        rng = self._random
+        first = datetime.combine(self.month.first_day, datetime.min.time(), UTC)
+        span = datetime.combine(self.month.end, datetime.min.time(), UTC) - first
+        last = int(span.total_seconds() * 1_000_000) - 1
+        edge = rng.random() < _EDGE_SHARE
+        moment = first + timedelta(microseconds=rng.choice((0, last)) if edge else rng.randint(0, last))
+        if rng.random() >= _ABROAD_SHARE:
+            return utc_timestamp(moment)
+        zone = timezone(timedelta(minutes=rng.choice(_OFFSETS_MINUTES)))
+        return moment.astimezone(zone).isoformat(timespec="microseconds")
 
     def _spoil(self, body: dict[str, Any]) -> None:
         """Break one rule of the contract that no state of any store can excuse."""
@@ -140,9 +155,9 @@ class Stream:
         return replace(planned, content=planned.content.replace(f'"{_POISON_MARK}"', number))
 
     def _planned(self, kind: OpKind, body: dict[str, Any]) -> Planned:
-        moment = str(body["event_timestamp"])
+        moment = datetime.fromisoformat(str(body["event_timestamp"])).astimezone(UTC)
         event_id = str(body.get("event_id", ""))
-        return Planned(kind, event_id, date.fromisoformat(moment[:10]), _compact(body), timestamp=moment)
+        return Planned(kind, event_id, moment.date(), _compact(body), timestamp=utc_timestamp(moment))
 
 
 def again(op: int, earlier: Planned) -> Planned:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import uuid
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import UTC, datetime
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.events import OpKind
 from harness.scenario import Load
-from harness.values import Month
+from harness.values import Month, utc_timestamp
 from harness.workload import Planned, Stream
 
 MONTH = Month(2025, 12)
@@ -48,12 +48,21 @@ def test_every_first_send_lies_in_its_month_and_names_its_operation(seed: int, m
     stream = Stream(seed, 1, month, Load(months=(month,), invalid_share=0.0, anonymous_share=0.0), "run")
     request = stream.next(7)
     body = json.loads(request.content)
-    moment = datetime.fromisoformat(body["event_timestamp"].replace("Z", "+00:00"))
+    moment = datetime.fromisoformat(body["event_timestamp"]).astimezone(UTC)
     assert month.first_day <= request.event_date < month.end
-    assert moment.date() == request.event_date == date.fromisoformat(body["event_timestamp"][:10])
+    assert moment.date() == request.event_date
     assert body["correlation_id"] == "run/7"
-    assert body["event_timestamp"] == request.timestamp
+    assert request.timestamp == utc_timestamp(moment)
     assert str(uuid.UUID(request.event_id)) == request.event_id
+
+
+def test_some_events_lie_at_the_very_ends_of_their_month_and_some_are_dated_in_another_zone() -> None:
+    sent = [request for request in planned(5, count=3000) if request.kind is OpKind.WRITE]
+    spelt = [str(json.loads(request.content)["event_timestamp"]) for request in sent]
+    assert {"2025-12-01T00:00:00.000000Z", "2025-12-31T23:59:59.999999Z"} <= {request.timestamp for request in sent}
+    abroad = [text for text in spelt if not text.endswith("Z")]
+    assert 50 < len(abroad) < 300
+    assert any(datetime.fromisoformat(text).month != 12 for text in abroad)
 
 
 def test_resends_repeat_conflicts_contradict_and_invalid_ones_break_a_rule() -> None:
