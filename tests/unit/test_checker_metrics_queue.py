@@ -116,6 +116,15 @@ def test_a_new_process_has_the_recovery_time_to_tell_its_queue() -> None:
     assert f"{DEPTH} of 2025_12 shows less" in said(history)
 
 
+def test_a_process_that_a_fault_replaces_need_not_tell_its_queue_on_the_way() -> None:
+    history = dated(good())
+    history.fault(BlastRadius(months=frozenset(), edge=Edge.MONTHS), number=1, name="replace", injecting=14.2)
+    endpoint(history, 0, 14.5, 14.5)
+    assert "GET /api/v1/dlq of 2025_12 shows less" in said(history)
+    history.add(ev.ServiceMark(16.4, "started", 8))
+    assert "GET /api/v1/dlq of 2025_12 shows less" not in said(history)
+
+
 def test_an_unanswered_event_may_wait() -> None:
     history = dated(good())
     history.op(14.0, JANUARY, 0)
