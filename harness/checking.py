@@ -65,6 +65,10 @@ class Clocks:
     drain_seconds: float | None = None
 
 
+STOOD_STILL = "stood_still_seconds"
+"""The fact that the whole machine stood still while the run went on, and for how long (checker ``evidence``)."""
+
+
 class Checker(Protocol):
     """One invariant.  Implementations are registered functions."""
 

@@ -1,24 +1,16 @@
-"""The typed records of a run's history, and their JSON lines.
+"""The typed records of a run's history.
 
 Nouns after Jepsen: an operation is *invoked*, then completes *ok* (the answer says accepted), *fail* (the answer
 says refused) or *info* (nobody answered: the outcome is unknown).  All times are seconds on the run's monotonic
-clock.  One record is one JSON object a line with its class's name in ``record``.
+clock.  ``harness.jsonlines`` writes and reads them.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import enum
-import json
-import types
-import typing
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
-
-from .errors import HistoryError
-from .values import Month
 
 
 class OpKind(enum.StrEnum):
@@ -400,62 +392,3 @@ Record = (
     | RulesRead
     | Note
 )
-
-KINDS: dict[str, type[Record]] = {kind.__name__: kind for kind in typing.get_args(Record)}
-
-
-def encode(record: Record) -> str:
-    """One JSON line, without the newline."""
-    data: dict[str, Any] = {"record": type(record).__name__}
-    data.update(record.__dict__)
-    return _ENCODER.encode(data)
-
-
-def decode(line: str) -> Record:
-    """Read one line back; raise :class:`HistoryError` for what is no record."""
-    try:
-        data = json.loads(line)
-        kind = KINDS[data.pop("record")]
-        return kind(**{key: convert(data[key]) for key, convert in _CONVERTERS[kind.__name__] if key in data})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise HistoryError(f"not a history record ({error!r}): {line[:120]!r}") from error
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, date):
-        return value.isoformat()
-    if isinstance(value, Month):
-        return value.label
-    if isinstance(value, frozenset):
-        return sorted(value)
-    if isinstance(value, AttachedTable):
-        return value.__dict__
-    raise TypeError(f"{type(value).__name__} has no place in a history")
-
-
-_ENCODER = json.JSONEncoder(separators=(",", ":"), default=_plain, ensure_ascii=False)
-
-
-def _same(value: Any) -> Any:
-    return value
-
-
-def _converters(kind: type[Record]) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
-    hints = typing.get_type_hints(kind)
-    pairs: list[tuple[str, Callable[[Any], Any]]] = []
-    for field in dataclasses.fields(kind):
-        hint = hints[field.name]
-        if hint is date:
-            pairs.append((field.name, date.fromisoformat))
-        elif isinstance(hint, type) and not isinstance(hint, types.GenericAlias) and issubclass(hint, enum.Enum):
-            pairs.append((field.name, hint))
-        elif hint == tuple[AttachedTable, ...]:
-            pairs.append((field.name, lambda rows: tuple(AttachedTable(**row) for row in rows)))
-        elif typing.get_origin(hint) is tuple:
-            pairs.append((field.name, tuple))
-        else:
-            pairs.append((field.name, _same))
-    return tuple(pairs)
-
-
-_CONVERTERS = {name: _converters(kind) for name, kind in KINDS.items()}

@@ -15,7 +15,8 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 from .errors import HistoryError
-from .events import Complete, Invoke, MetricsSample, OpKind, Record, decode, encode
+from .events import Complete, Invoke, MetricsSample, OpKind, Record
+from .jsonlines import decode, encode
 
 FILE_NAME = "history.jsonl"
 _REMEMBERED = 500

@@ -277,13 +277,7 @@ class Session:
         folder = self.options.reports.resolve() / suite
         folder.mkdir(parents=True)
         result = SuiteResult(
-            suite=suite,
-            folder=folder,
-            runs=tuple(runs),
-            seconds=seconds,
-            jobs=self.jobs,
-            skipped=tuple(skipped),
-            full=full,
+            suite, folder, tuple(runs), seconds=seconds, jobs=self.jobs, skipped=tuple(skipped), full=full
         )
         write_suite(result, folder)
         return result

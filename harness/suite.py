@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from .checking import CheckResult
+from .checking import STOOD_STILL, CheckResult
 from .errors import HarnessError
 from .results import RunResult
 from .runner import Judge, RunObserver, RunPlan, not_begun, not_run, run_scenario
@@ -215,15 +215,27 @@ class SuiteRunner:
         return ""
 
     async def _measured_twice(self, plan: RunPlan, alone: Alone) -> RunResult:
-        """Run; a latency over its bound is measured again at once, and over again it is a finding."""
+        """Run; a latency over its bound is measured again at once, and over again it is a finding.
+
+        So is whatever did not pass while the machine stood still: the first run says nothing about the service.
+        """
         first = await run_scenario(plan, self._stack, self._run_observer, self._judge, alone)
-        if not first.findings or not all(finding.comparative for finding in first.findings):
+        stood_still = first.verdict is not Verdict.PASS and _stood_still_seconds(first) > 0.0
+        comparative = bool(first.findings) and all(finding.comparative for finding in first.findings)
+        if not stood_still and not comparative:
             return first
         again = replace(plan, run=f"{plan.run}-again", folder=plan.folder.with_name(f"{plan.run}-again"))
         second = await run_scenario(again, self._stack, self._run_observer, self._judge, alone)
         await asyncio.to_thread(self._observer.scenario_judged, first)
+        if stood_still:
+            facts = {"stood_still_seconds_in_the_first_run": _stood_still_seconds(first)}
+            return replace(second, checks=(*second.checks, CheckResult(MEASURED_AGAIN, facts=facts)))
         if second.findings or second.setup_error:
             return second
         said = " ".join(finding.summary for finding in first.findings)
         unsure = f"Over the bound in {first.run}, but not when measured again: {said}"
         return replace(second, checks=(*second.checks, CheckResult(MEASURED_AGAIN, unknowns=(unsure,))))
+
+
+def _stood_still_seconds(result: RunResult) -> float:
+    return sum(check.facts.get(STOOD_STILL, 0.0) for check in result.checks)

@@ -17,6 +17,7 @@ from ..checking import CheckResult
 from ..oracle import Expectation, Oracle
 from ..rundata import FaultWindow, Operation, Run
 from ..values import Month
+from ._standstill import standstills
 
 CLIENT_SLACK_SECONDS = 0.25
 """What the client's own scheduling may add to a measured latency."""
@@ -137,7 +138,7 @@ class Canary:
     """The harness's own inserts: did the database itself stall?
 
     A stall opens a breaker, which then stays open for a while, so a stall excuses what follows it within the
-    recovery time as well; excused means UNKNOWN, never PASS.
+    recovery time as well; excused means UNKNOWN, never PASS.  A machine that stood still is a stall of every month.
     """
 
     def __init__(self, run: Run) -> None:
@@ -146,7 +147,8 @@ class Canary:
         self._memory = run.limits.recovery_seconds
         self._spans: dict[str, list[float]] = {}
         self._stalls: dict[str, list[tuple[float, float]]] = {}
-        self._unexplained: list[tuple[float, float]] = []
+        self._standstills = standstills(run)
+        self._unexplained: list[tuple[float, float]] = [*self._standstills]
         self._missing: dict[str, list[tuple[float, float]]] = {}
         self._maintained = run.limits.partition_check_seconds + self._memory
         self._patience = run.limits.request_deadline_seconds + run.limits.recovery_seconds
@@ -167,7 +169,8 @@ class Canary:
 
     def around(self, month: Month, start: float, end: float) -> Calm:
         """Judge the month over [start, end], with 0.2 s either side."""
-        if _meets(self._stalls.get(month.label, []), start - self._memory, end + 0.2):
+        stalls = (*self._standstills, *self._stalls.get(month.label, ()))
+        if _meets(stalls, start - self._memory, end + 0.2):
             return Calm.STALLED
         # That a month is missing which no fault took away is no stall, but what the service has to see to; unless the
         # database stalled when it was to be made.

@@ -138,7 +138,12 @@ def _acquisitions(life: Life) -> Iterator[Finding]:
     written = [
         op
         for op in life.scraped.run.operations
-        if op.status == CREATED and op.kind is ev.OpKind.WRITE and op.invoked >= begin and op.completed <= end
+        if op.status == CREATED
+        and op.kind is ev.OpKind.WRITE
+        and op.invoked >= begin
+        and op.completed <= end
+        # The items of a batch may share one acquisition.
+        and not op.batch
     ]
     if not written:
         return

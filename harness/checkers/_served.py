@@ -46,7 +46,8 @@ def _growth(life: Life, part: str, route: str, status: int) -> float:
 
 
 def _status(status: int) -> Callable[[Operation], bool]:
-    return lambda op: op.status == status
+    # The items of a batch share a request on a route of its own.
+    return lambda op: op.status == status and not op.batch
 
 
 def _writes(scraped: Scraped, life: Life) -> Iterator[Finding]:
@@ -56,7 +57,7 @@ def _writes(scraped: Scraped, life: Life) -> Iterator[Finding]:
     """
     run = scraped.run
     probes = sum(int(note.text) for note in run.of_kind(ev.Note) if note.topic == PROBE_WRITES and note.text.isdigit())
-    for status in sorted({op.status for op in run.operations if op.status}):
+    for status in sorted({op.status for op in run.operations if op.status and not op.batch}):
         known, possible = life.between(_status(status))
         grown = _growth(life, "count", EVENTS_ROUTE, status)
         most = known.at_most + life.unanswered + probes if status in _ONLY_WRITES else math.inf

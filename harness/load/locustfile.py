@@ -16,7 +16,8 @@ from typing import Any
 from locust import FastHttpUser, events, task
 from locust.exception import StopUser
 
-from harness.events import Invoke, OpKind, Record, encode
+from harness.events import Invoke, OpKind, Record
+from harness.jsonlines import encode
 from harness.load.answers import Reply, completed
 from harness.load.closed import EVENTS_PATH
 from harness.scenario import Load

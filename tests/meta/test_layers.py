@@ -16,6 +16,7 @@ LAYERS = (
             "checking",
             "ledger",
             "history",
+            "jsonlines",
             "results",
             "gate",
             "oracle",

@@ -18,6 +18,7 @@ from harness.checkers.conservation import conservation
 from harness.checkers.duplicates import duplicates
 from harness.checkers.honest_status import honest_status
 from harness.checkers.poison import poison
+from harness.jsonlines import decode, encode
 from harness.load.answers import Reply, batch_code, batch_completed, completed
 from harness.load.batches import BatchStream
 from harness.oracle import Oracle, State, answers_for_write
@@ -68,7 +69,7 @@ planned = st.builds(
 def test_whatever_comes_back_is_one_end_with_the_answers_own_status(sent: Planned, reply: Reply) -> None:
     end = completed(1.0, 3, sent, reply)
     assert (end.op, end.status) == (3, reply.status)
-    assert ev.decode(ev.encode(end)) == end
+    assert decode(encode(end)) == end
     if reply.status not in (201, 202):
         assert end.answered_id == ""
     if reply.status == 0:
@@ -82,7 +83,7 @@ def test_whatever_comes_back_for_a_batch_ends_each_item_once_and_the_batch(sent:
     found = list(batch_completed(1.0, 10, items, reply))
     assert [end.op for end in found if isinstance(end, ev.Complete)] == [op for op, _ in items]
     assert isinstance(found[-1], ev.BatchEnd)
-    assert [ev.decode(ev.encode(end)) for end in found] == found
+    assert [decode(encode(end)) for end in found] == found
 
 
 @given(

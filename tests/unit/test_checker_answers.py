@@ -12,6 +12,7 @@ from harness.blast import BlastRadius, Dlq, ServiceState, Write
 from harness.checkers import DEFAULT_CHECKERS
 from harness.checkers.judge import judge
 from harness.history import Clock, History
+from harness.jsonlines import decode, encode
 from harness.oracle import Oracle
 from harness.values import Promise, Verdict
 from tests.unit.histories import CONFIRMED, DECEMBER, HEALING, JANUARY, RADIUS, check, event_id, good
@@ -219,13 +220,13 @@ def test_poison_is_refused_where_the_month_can_be_asked_and_else_queued(
 
 
 def test_a_stored_history_from_before_is_read_and_judged_alike() -> None:
-    record = ev.decode(
+    record = decode(
         '{"record":"Invoke","t":1.0,"op":1,"writer":0,"kind":"write","event_id":"x","event_date":"2026-01-01",'
         '"content":"{}","of":null}'
     )
     assert isinstance(record, ev.Invoke)
     assert record.batch == 0
-    ended = ev.decode('{"record":"Complete","t":1.0,"op":1,"type":"ok","status":201}')
+    ended = decode('{"record":"Complete","t":1.0,"op":1,"type":"ok","status":201}')
     assert isinstance(ended, ev.Complete)
     assert (ended.flaw, ended.answered_id) == ("", "")
-    assert json.loads(ev.encode(ended))["flaw"] == ""
+    assert json.loads(encode(ended))["flaw"] == ""

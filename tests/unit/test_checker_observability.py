@@ -9,8 +9,8 @@ import pytest
 from harness import events as ev
 from harness.checkers import DEFAULT_CHECKERS
 from harness.errors import TargetError
-from harness.events import decode, encode
 from harness.history import Clock
+from harness.jsonlines import decode, encode
 from harness.runner import watched_by
 from harness.session import REFERENCE_TARGET
 from harness.targets.model import load_target

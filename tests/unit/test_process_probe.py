@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.events import AttachedTable, PartitionsSample, ProcessSample, decode, encode
+from harness.events import AttachedTable, PartitionsSample, ProcessSample
+from harness.jsonlines import decode, encode
 from harness.probes.process import read_process
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc to read; only Linux has it")
