@@ -105,11 +105,7 @@ class Oracle:
         self._by_op = run.by_op
         self._during = run.phase_start(Phase.DURING)
         self._after = run.phase_start(Phase.AFTER)
-        writers: dict[object, set[int]] = {}
-        for operation in run.operations:
-            if operation.writer >= 0:  # The harness's own probes write before the load, not beside it.
-                writers.setdefault(operation.month, set()).add(operation.writer)
-        self._writers = {month: len(ids) for month, ids in writers.items()}
+        self._writers = run.writers
         self._contradictions: dict[int, list[Operation]] = {}
         for operation in run.operations:
             if operation.kind is OpKind.CONFLICT and operation.of is not None:
@@ -208,6 +204,23 @@ def side_of(window: FaultWindow, operation: Operation, limits: Limits) -> Side:
         in_heal = start <= forgotten(heals, healed, limits) and end >= heals
         return Side.EDGE if in_inject or in_heal else Side.OFF
     return Side.OFF
+
+
+def cut_times(run: Run) -> tuple[float, ...]:
+    """All times with which the oracle compares an operation: between two of them it expects the same of each.
+
+    What :func:`side_of` and :meth:`Oracle.phase_of` compare has to be in here.
+    """
+    marks = [run.phase_start(Phase.DURING), run.phase_start(Phase.AFTER)]
+    for window in run.windows:
+        marks += [window.injecting, window.confirmed, window.healing, window.healed, window.probed]
+        if window.probed is not None:
+            marks.append(window.probed + run.limits.recovery_seconds)
+        if window.confirmed is not None:
+            marks.append(forgotten(window.injecting, window.confirmed, run.limits))
+        if window.healing is not None and window.healed is not None:
+            marks.append(forgotten(window.healing, window.healed, run.limits))
+    return tuple(mark for mark in marks if mark is not None)
 
 
 _DISTURBED = BlastRadius(months=None, write=Write.NO)

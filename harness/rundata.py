@@ -9,11 +9,11 @@ import dataclasses
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from . import events as ev
 from .blast import BlastRadius, Dlq, Edge, ServiceState, Write
@@ -94,9 +94,61 @@ class FaultWindow:
         return "; ".join(told)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Folded:
+    """Clean operations that no rule can tell apart: same kind, status and month, same side of every time that counts.
+
+    ``like`` is one of them, to be asked about what they share.  ``seconds`` are their latencies, ascending, and only
+    where the scenario has latencies judged.
+    """
+
+    like: Operation
+    count: int
+    seconds: tuple[float, ...] = ()
+
+
+class Archive(Protocol):
+    """What was folded, to be looked up again when a finding has to name it."""
+
+    def operations(
+        self, months: Collection[Month] | None, statuses: Collection[int] | None, since: float, until: float
+    ) -> tuple[Operation, ...]:
+        """Find operations, kept ones too, in the order of the history and without their contents."""
+
+    def row_ids(self, month: str) -> tuple[str, ...]:
+        """Event ids of all rows that lie in the partition of ``month``, in the order of the history."""
+
+    def records_of(self, event_ids: Collection[str]) -> Sequence[ev.Record]:
+        """Every invocation, completion and row of some events, in the order of the history."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condensed:
+    """What a condensed run knows of all that it does not hold itself (docs/decisions/history.md).
+
+    Each folded write was acknowledged, and is stored once, in its month, with the content that was sent.
+    """
+
+    groups: tuple[Folded, ...] = ()
+    seen: tuple[Operation, ...] = ()
+    """The kept operations, and among them the first, last and slowest of each group, in the order of the history."""
+    writers: Mapping[Month, int] = field(default_factory=dict)
+    """How many writers of the load wrote into each month."""
+    rows: int = 0
+    """Rows of folded writes."""
+    end: float = 0.0
+    archive: Archive | None = field(default=None, repr=False, compare=False)
+
+
 @dataclass(frozen=True)
 class Run:
-    """Everything that checkers may look at."""
+    """Everything that checkers may look at.
+
+    A run of millions of operations is *condensed*: ``operations`` and ``records`` hold only those that may matter by
+    themselves, and clean ones are counted in groups.  A checker that is registered as condensable counts with
+    :attr:`weighed`, looks for the first or last of some kind in :attr:`seen`, and names events by :meth:`under_way`.
+    Any other checker gets the whole run.
+    """
 
     started: ev.RunStarted
     limits: Limits
@@ -104,6 +156,67 @@ class Run:
     operations: tuple[Operation, ...]
     windows: tuple[FaultWindow, ...]
     records: Sequence[ev.Record] = field(repr=False)
+    condensed: Condensed | None = field(default=None, repr=False)
+
+    @property
+    def groups(self) -> tuple[Folded, ...]:
+        """Operations that were folded; none unless the run is condensed."""
+        return self.condensed.groups if self.condensed is not None else ()
+
+    @property
+    def seen(self) -> tuple[Operation, ...]:
+        """Operations enough for each "is there one", "when was the first", "how slow the slowest", in order."""
+        return self.condensed.seen if self.condensed is not None else self.operations
+
+    @cached_property
+    def weighed(self) -> tuple[tuple[Operation, int], ...]:
+        """Operations with how many they stand for: each counts once."""
+        return (*((op, 1) for op in self.operations), *((group.like, group.count) for group in self.groups))
+
+    @property
+    def sent(self) -> int:
+        """How many operations the run had."""
+        return len(self.operations) + sum(group.count for group in self.groups)
+
+    @cached_property
+    def writers(self) -> Mapping[Month, int]:
+        """How many writers of the load wrote into each month; negative ones are the harness's own probes."""
+        if self.condensed is not None:
+            return self.condensed.writers
+        ids: dict[Month, set[int]] = defaultdict(set)
+        for operation in self.operations:
+            if operation.writer >= 0:
+                ids[operation.month].add(operation.writer)
+        return {month: len(found) for month, found in ids.items()}
+
+    def under_way(
+        self,
+        since: float = -math.inf,
+        until: float = math.inf,
+        *,
+        months: Collection[Month] | None = None,
+        statuses: Collection[int] | None = None,
+    ) -> tuple[Operation, ...]:
+        """All operations under way at some moment of [since, until], in the order of the history.
+
+        Folded ones come without their contents, for they are asked for to be named.
+        """
+        if self.condensed is not None and self.condensed.archive is not None:
+            return self.condensed.archive.operations(months, statuses, since, until)
+        return tuple(
+            operation
+            for operation in self.operations
+            if operation.invoked <= until
+            and operation.completed >= since
+            and (months is None or operation.month in months)
+            and (statuses is None or operation.status in statuses)
+        )
+
+    def rows_in(self, month: str) -> tuple[str, ...]:
+        """Event ids of all rows of the final read in the partition of ``month``, "" for a default one."""
+        if self.condensed is not None and self.condensed.archive is not None:
+            return self.condensed.archive.row_ids(month)
+        return tuple(row.event_id for row in self.of_kind(ev.TableRow) if row.month == month)
 
     def of_kind(self, kind: type[R]) -> list[R]:
         """Return the records of one kind in the order of the history."""
@@ -124,11 +237,13 @@ class Run:
     @cached_property
     def months(self) -> tuple[Month, ...]:
         """Months that the workload wrote into, sorted."""
-        return tuple(sorted({operation.month for operation in self.operations}))
+        return tuple(sorted({operation.month for operation in self.seen}))
 
     @cached_property
     def end(self) -> float:
         """The time of the last record that has one."""
+        if self.condensed is not None:
+            return self.condensed.end
         return max((getattr(record, "t", 0.0) for record in self.records), default=0.0)
 
     @property

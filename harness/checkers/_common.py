@@ -7,7 +7,7 @@ import enum
 import json
 import threading
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,7 +15,7 @@ from .. import events as ev
 from ..blast import Dlq, Edge, ServiceState, Write
 from ..checking import CheckResult
 from ..oracle import Expectation, Oracle
-from ..rundata import FaultWindow, Operation, Run
+from ..rundata import FaultWindow, Folded, Operation, Run
 from ..values import Month
 
 CLIENT_SLACK_SECONDS = 0.25
@@ -32,6 +32,8 @@ MIN_LATENCY_SAMPLES = 2000
 """Below this a quantile of a noisy machine says nothing."""
 
 Judged = tuple[Operation, Expectation]
+Weighed = tuple[Operation, Expectation, int]
+"""An operation, what the oracle says of it, and how many operations it stands for."""
 
 
 class _LastRun(threading.local):
@@ -43,23 +45,40 @@ class _LastRun(threading.local):
     def __init__(self) -> None:
         self.run: weakref.ref[Run] | None = None
         self.judged: tuple[Judged, ...] = ()
+        self.folded: tuple[tuple[Folded, Expectation], ...] = ()
+
+    def of(self, run: Run) -> _LastRun:
+        """Judge the run unless it is the one that was judged last."""
+        if self.run is None or self.run() is not run:
+            oracle = Oracle(run)
+            self.judged = tuple((operation, oracle.expect(operation)) for operation in run.operations)
+            self.folded = tuple((group, oracle.expect(group.like)) for group in run.groups)
+            self.run = weakref.ref(run)
+        return self
 
 
 _LAST = _LastRun()
 
 
 def expectations(run: Run) -> tuple[Judged, ...]:
-    """Every operation of the run with what the oracle says of it."""
-    if _LAST.run is None or _LAST.run() is not run:
-        oracle = Oracle(run)
-        _LAST.judged = tuple((operation, oracle.expect(operation)) for operation in run.operations)
-        _LAST.run = weakref.ref(run)
-    return _LAST.judged
+    """Every operation of the run with what the oracle says of it; of a condensed run, every one that was kept."""
+    return _LAST.of(run).judged
+
+
+def folded_expectations(run: Run) -> tuple[tuple[Folded, Expectation], ...]:
+    """Every folded group with what the oracle says of each of its operations, which all answered what is allowed."""
+    return _LAST.of(run).folded
+
+
+def weighed_expectations(run: Run) -> Iterator[Weighed]:
+    """Count by these: each operation of the run is in exactly one of them."""
+    yield from ((operation, expected, 1) for operation, expected in expectations(run))
+    yield from ((group.like, expected, group.count) for group, expected in folded_expectations(run))
 
 
 def nothing_sent(checker: str, run: Run) -> CheckResult | None:
     """Return the UNKNOWN result of a run without operations, None when there is something to judge."""
-    if any(operation.writer >= 0 for operation in run.operations):
+    if any(operation.writer >= 0 for operation in run.seen):
         return None  # Negative writers are the harness's own, which try the service before the load begins.
     return CheckResult(checker, unknowns=("No operation was sent, so nothing was judged.",))
 
@@ -71,7 +90,7 @@ def event_ids(operations: Iterable[Operation]) -> tuple[str, ...]:
 
 def in_flight(run: Run, start: float, end: float) -> tuple[str, ...]:
     """Ids of the events that were under way at some moment of [start, end], to name with what is no event's own."""
-    return event_ids(op for op in run.operations if op.invoked <= end and op.completed >= start)
+    return event_ids(run.under_way(start, end))
 
 
 @dataclass(frozen=True)

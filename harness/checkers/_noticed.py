@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 from .. import events as ev
 from ..blast import Write
 from ..checking import Finding
@@ -39,7 +41,7 @@ def noticed(scraped: Scraped, month: Month, findings: list[Finding], unknowns: l
 
 
 def _under(scraped: Scraped, window: FaultWindow, month: Month, findings: list[Finding], unknowns: list[str]) -> None:
-    writes = _writes(scraped, window, month)
+    writes = _writes(scraped, window, month, scraped.run.seen)
     healing = _healing(scraped, window)
     within = [scrape for scrape in scraped.scrapes if window.injecting <= scrape.t and scrape.end < healing]
     if not writes or (within and all(scraped.whole_database_ill(scrape.t) for scrape in within)):
@@ -52,12 +54,12 @@ def _under(scraped: Scraped, window: FaultWindow, month: Month, findings: list[F
     if wrong:
         after = wrong[0].t - (window.confirmed or 0.0)
         said = f"{month} is shown healthy {after:.1f} s after {window.name} was confirmed."
-        findings.append(Finding(Promise.TRUTH, said, event_ids(writes), wrong[0].t))
+        findings.append(Finding(Promise.TRUTH, said, _named(scraped, window, month), wrong[0].t))
     shown = [value for scrape in within if (value := _unavailable(scrape, month)) is not None]
     stalls = _MAY_STAY_DEGRADED in window.name or window.radius.dates is not None
     if judged and shown and not any(shown) and not stalls and not wrong:
         said = f"{month} is never shown unavailable while {window.name} was on, though none of its writes can succeed."
-        findings.append(Finding(Promise.TRUTH, said, event_ids(writes), judged[0].t))
+        findings.append(Finding(Promise.TRUTH, said, _named(scraped, window, month), judged[0].t))
 
 
 def _unavailable(scrape: Scrape, month: Month) -> float | None:
@@ -68,11 +70,17 @@ def _healing(scraped: Scraped, window: FaultWindow) -> float:
     return window.healing if window.healing is not None else scraped.run.end
 
 
-def _writes(scraped: Scraped, window: FaultWindow, month: Month) -> list[Operation]:
+def _named(scraped: Scraped, window: FaultWindow, month: Month) -> tuple[str, ...]:
+    """Ids of all first sends into the fault that were answered before its heal."""
+    every = scraped.run.under_way(window.injecting, _healing(scraped, window), months=(month,))
+    return event_ids(_writes(scraped, window, month, every))
+
+
+def _writes(scraped: Scraped, window: FaultWindow, month: Month, among: Sequence[Operation]) -> list[Operation]:
     """First sends into the fault that were answered before its heal, by completion."""
     found = [
         operation
-        for operation in scraped.run.operations
+        for operation in among
         if operation.month == month
         and operation.kind is ev.OpKind.WRITE
         and window.radius.covers(operation.event_date)
@@ -80,6 +88,15 @@ def _writes(scraped: Scraped, window: FaultWindow, month: Month) -> list[Operati
         and operation.completed < _healing(scraped, window)
     ]
     return sorted(found, key=lambda operation: operation.completed)
+
+
+def noticing_times(scraped: Scraped) -> Iterator[float]:
+    """The times with which writes into a fault are compared."""
+    yield from scraped.boundaries
+    for window in scraped.run.windows:
+        yield from (window.injecting, _healing(scraped, window))
+        for begin in (window.confirmed or 0.0, *scraped.boundaries):
+            yield from (begin, begin + scraped.run.limits.partition_check_seconds + NOTICE_SLACK_SECONDS)
 
 
 def _due(scraped: Scraped, window: FaultWindow, writes: list[Operation], scrape: Scrape) -> bool:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from .. import events as ev
 from ..blast import Edge, Write
-from ..checking import Finding
+from ..checking import Finding, Needs
 from ..oracle import CONFLICT, CREATED, NO_ANSWER, QUEUED, REJECTED
 from ..rundata import FaultWindow, Operation, Run
 from ..values import Month, Promise
 from ._common import SCRAPE_SLACK_SECONDS, covering, event_ids, recovery_edge
-from ._noticed import STATES, STATUS, healthy, noticed
-from ._scraped import Scraped
+from ._noticed import STATES, STATUS, healthy, noticed, noticing_times
+from ._scraped import STALLED_WRITE_SECONDS, Scraped
 from ._series import Scrape
 
 FAILURES = "datastorage_partition_write_failures_total"
@@ -36,6 +36,23 @@ def partition_findings(scraped: Scraped) -> tuple[list[Finding], list[str]]:
         findings += _failures(scraped, month)
     findings += _depth(scraped)
     return findings, unknowns
+
+
+def needs(scraped: Scraped) -> Needs:
+    """What these rules need of a condensed run."""
+    windows, slack = scraped.run.windows, SCRAPE_SLACK_SECONDS
+    marks = [mark for one in windows for mark in (one.injecting, one.confirmed, one.healing) if mark is not None]
+    degraded = [scrape for scrape in scraped.scrapes if _shown(scrape, "degraded")]
+    return Needs(
+        cuts=(*marks, *noticing_times(scraped)),
+        moments=tuple(scrape.t - slack for scrape in scraped.scrapes),
+        stalls=tuple((scrape.t - slack, scrape.end + slack) for scrape in degraded),
+        stall_seconds=STALLED_WRITE_SECONDS,
+    )
+
+
+def _shown(scrape: Scrape, status: str) -> bool:
+    return any(value == 1 and labels.get("status") == status for labels, value in scrape.each(STATUS))
 
 
 def _series(scraped: Scraped, month: Month) -> Iterator[Finding]:
@@ -111,7 +128,7 @@ def _recovered(scraped: Scraped, month: Month, findings: list[Finding], unknowns
     if not windows or any(window.probed is None for window in windows):
         return
     last = scraped.scrapes[-1]
-    accepted = [op for op in run.operations if op.month == month and op.acknowledged]
+    accepted = [op for op in run.seen if op.month == month and op.acknowledged]
     if healthy(last, month) is not False or not accepted:
         return
     edge = max(recovery_edge(window, run) for window in windows)
@@ -139,18 +156,20 @@ def _failures(scraped: Scraped, month: Month) -> Iterator[Finding]:
     if grown is None:
         return
     run = scraped.run
-    operations = [operation for operation in run.operations if operation.month == month]
     windows = covering(run, month)
-    failed = [operation for operation in operations if _may_have_failed(operation, bool(windows))]
-    if grown > len(failed):
+    failed = sum(count for op, count in run.weighed if op.month == month and _may_have_failed(op, bool(windows)))
+    if grown > failed:
         where = "a month that no fault covered" if not windows else "covered months"
-        said = f"{FAILURES} of {month} grew by {grown:g}, at most {len(failed)} can have failed ({where})."
-        yield Finding(Promise.TRUTH, said, event_ids(failed))
+        said = f"{FAILURES} of {month} grew by {grown:g}, at most {failed} can have failed ({where})."
+        named = (op for op in run.under_way(months=(month,)) if _may_have_failed(op, bool(windows)))
+        yield Finding(Promise.TRUTH, said, event_ids(named))
+    operations = [operation for operation in run.seen if operation.month == month]
     met = [operation for window in windows[:1] for operation in _met(run, window, operations)]
     before = scraped.scrapes[0].t < min((window.injecting for window in windows), default=0.0)
     if grown == 0 and met and before and scraped.scrapes[-1].t > met[0].completed + SCRAPE_SLACK_SECONDS:
         said = f"{FAILURES} of {month} did not grow although live writes met {windows[0].name}."
-        yield Finding(Promise.TRUTH, said, event_ids(met), met[0].completed)
+        every = _met(run, windows[0], run.under_way(windows[0].injecting, months=(month,)))
+        yield Finding(Promise.TRUTH, said, event_ids(every), met[0].completed)
 
 
 def _may_have_failed(operation: Operation, covered: bool) -> bool:
@@ -159,7 +178,7 @@ def _may_have_failed(operation: Operation, covered: bool) -> bool:
     return operation.status not in (CREATED, REJECTED, CONFLICT) or operation.status == NO_ANSWER
 
 
-def _met(run: Run, window: FaultWindow, operations: list[Operation]) -> list[Operation]:
+def _met(run: Run, window: FaultWindow, operations: Sequence[Operation]) -> list[Operation]:
     """Events queued while the first fault of the month was on, where only a failed live write could tell."""
     noticed_otherwise = any(name in window.name for name in _LOOP_MAY_NOTICE) or "23514" in window.evidence
     # A restart of the database opens breakers, whose probes then meet the damage before any event does.
@@ -184,8 +203,8 @@ def _depth(scraped: Scraped) -> Iterator[Finding]:
     last = scraped.scrapes[-1]
     shown = last.total(DEPTH)
     empty = [sample.t for sample in scraped.run.of_kind(ev.DlqSample) if sample.depth == 0]
-    queued = [op.invoked for op in scraped.run.operations if op.status in (QUEUED, NO_ANSWER)]
-    queued += [op.completed for op in scraped.run.operations if op.status in (QUEUED, NO_ANSWER)]
+    queued = [op.invoked for op in scraped.run.seen if op.status in (QUEUED, NO_ANSWER)]
+    queued += [op.completed for op in scraped.run.seen if op.status in (QUEUED, NO_ANSWER)]
     settled = max(queued, default=0.0)
     seen_empty = any(settled < t <= last.t - SCRAPE_SLACK_SECONDS for t in empty)
     if seen_empty and shown:

@@ -42,7 +42,7 @@ class Scraped:
         self.boundaries = restarts(run)
         self.canary = Canary(run)
         self._created: dict[tuple[Month, int], tuple[list[float], list[Operation]]] = {}
-        for operation in sorted(run.operations, key=lambda each: each.completed):
+        for operation in sorted(run.seen, key=lambda each: each.completed):
             if operation.status == 201 and operation.kind is ev.OpKind.WRITE:
                 life = life_of(self.boundaries, operation.invoked)
                 if life == life_of(self.boundaries, operation.completed):
@@ -93,7 +93,7 @@ class Scraped:
             and operation.status not in (201, 400, 409)
             and start <= operation.completed
             and operation.invoked <= end
-            for operation in self.run.operations
+            for operation in self.run.seen
         )
 
     def whole_database_ill(self, t: float) -> bool:
@@ -117,7 +117,7 @@ class Scraped:
             and operation.completed - operation.invoked >= STALLED_WRITE_SECONDS
             and operation.invoked <= latest
             and operation.completed >= earliest
-            for operation in self.run.operations
+            for operation in self.run.seen
         )
 
     def _answering(self, t: float) -> float:

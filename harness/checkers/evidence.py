@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .. import events as ev
-from ..checking import CHECKERS, CheckResult
+from ..checking import CHECKERS, CONDENSABLE, CheckResult, nothing_more
 from ..rundata import Run
 from ..values import Month
 from ._common import nothing_sent, stops_canary, unseen
@@ -31,6 +31,9 @@ def evidence(run: Run) -> CheckResult:
     if run.final is None:
         unknowns.append("The run never came to its final reads: it was broken off.")
     return CheckResult(NAME, unknowns=tuple(unknowns))
+
+
+CONDENSABLE.register(NAME)(nothing_more)
 
 
 def _notes(run: Run) -> Iterator[str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from .. import events as ev
 from ..blast import Dlq, ServiceState, Write
-from ..checking import CHECKERS, CheckResult, Finding
+from ..checking import CHECKERS, CONDENSABLE, CheckResult, Finding, Needs
 from ..oracle import QUEUED
 from ..rundata import FaultWindow, Operation, Run
 from ..values import Month, Phase, Promise
@@ -16,6 +18,7 @@ from ._common import (
     Canary,
     event_ids,
     expectations,
+    folded_expectations,
     nothing_sent,
     quantile,
     reaches,
@@ -39,13 +42,24 @@ def fallback(run: Run) -> CheckResult:
         if _queues(window):
             findings += [found for month in run.months if (found := _first_queued(run, window, month))]
     unknowns: tuple[str, ...] = tuple(excused)
-    answered = [operation.seconds for operation in run.operations if operation.status]
+    answered = [operation.seconds for operation in run.seen if operation.status]
     facts = {"slowest_answer_seconds": max(answered, default=0.0)}
     if wishes(run).judge_latency and any(_queues(window) for window in run.windows):
         late, unsure, figures = _median(run)
         findings, unknowns = [*findings, *late], (*unknowns, *unsure)
         facts.update(figures)
     return CheckResult(NAME, tuple(findings), unknowns, facts=facts)
+
+
+@CONDENSABLE.register(NAME)
+def _needs(run: Run) -> Needs:
+    return Needs(cuts=tuple(_compared_times(run)))
+
+
+def _compared_times(run: Run) -> Iterator[float]:
+    for window in run.windows:
+        marks = (window.injecting, window.injected, window.healing, window.probed)
+        yield from (mark for mark in marks if mark is not None)
 
 
 def _queues(window: FaultWindow) -> bool:
@@ -92,14 +106,7 @@ def _first_queued(run: Run, window: FaultWindow, month: Month) -> Finding | None
     if not reaches(window, month) or window.injected is None or _mixed(run, window, month):
         return None
     healing = window.healing if window.healing is not None else run.end
-    writes = [
-        operation
-        for operation in run.operations
-        if operation.month == month
-        and operation.kind is ev.OpKind.WRITE
-        and window.radius.covers(operation.event_date)
-        and operation.completed >= window.injecting
-    ]
+    writes = _writes_into(window, month, run.seen)
     after_bite = [operation for operation in writes if window.injected <= operation.invoked < healing]
     if not after_bite:
         return None
@@ -107,10 +114,22 @@ def _first_queued(run: Run, window: FaultWindow, month: Month) -> Finding | None
     bound = opening + run.limits.request_deadline_seconds + CLIENT_SLACK_SECONDS
     if bound >= healing or any(op.status == QUEUED and op.completed <= bound for op in writes):
         return None
-    tried = [operation for operation in after_bite if operation.invoked <= bound]
+    every = _writes_into(window, month, run.under_way(window.injected, bound, months=(month,)))
+    tried = [operation for operation in every if window.injected <= operation.invoked <= bound]
     deadline = run.limits.request_deadline_seconds
     said = f"No event of {month} was queued (202) within {deadline:g} s of the bite of {window.name}."
     return Finding(Promise.FALLBACK, said, event_ids(tried), window.injected)
+
+
+def _writes_into(window: FaultWindow, month: Month, among: Iterable[Operation]) -> list[Operation]:
+    return [
+        operation
+        for operation in among
+        if operation.month == month
+        and operation.kind is ev.OpKind.WRITE
+        and window.radius.covers(operation.event_date)
+        and operation.completed >= window.injecting
+    ]
 
 
 def _mixed(run: Run, window: FaultWindow, month: Month) -> bool:
@@ -132,6 +151,9 @@ def _median(run: Run) -> tuple[list[Finding], tuple[str, ...], dict[str, float]]
         for operation, expected in expectations(run)
         if expected.phase is Phase.BEFORE and operation.status == 201 and operation.kind is ev.OpKind.WRITE
     ]
+    for group, expected in folded_expectations(run):
+        if expected.phase is Phase.BEFORE and group.like.status == 201 and group.like.kind is ev.OpKind.WRITE:
+            healthy += group.seconds
     queued = [operation for window in run.windows if _queues(window) for operation in _open_breaker(run, window)]
     if len(healthy) < MIN_LATENCY_SAMPLES or len(queued) < MIN_LATENCY_SAMPLES:
         counts = (
@@ -165,10 +187,8 @@ def _open_breaker(run: Run, window: FaultWindow) -> list[Operation]:
         answers = sorted(
             (
                 operation
-                for operation in run.operations
-                if operation.month == month
-                and operation.status == QUEUED
-                and operation.kind is ev.OpKind.WRITE
+                for operation in run.under_way(window.injecting, healing, months=(month,), statuses=(QUEUED,))
+                if operation.kind is ev.OpKind.WRITE
                 and window.radius.covers(operation.event_date)
                 and window.injecting <= operation.completed < healing
             ),

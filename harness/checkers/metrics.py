@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from .. import events as ev
 from ..blast import ServiceState
-from ..checking import CHECKERS, CheckResult, Finding
+from ..checking import CHECKERS, CONDENSABLE, CheckResult, Finding, Needs
 from ..rundata import Run
 from ..values import Promise
 from ._common import in_flight, nothing_sent, recovery_edge, unseen
-from ._counted import count_findings
-from ._partition_series import partition_findings
+from ._counted import compared_times, count_findings
+from ._partition_series import needs, partition_findings
 from ._scraped import Scraped
 from ._series import Scrape
 
@@ -49,6 +50,15 @@ def metrics(run: Run) -> CheckResult:
         "max_in_use": max((scrape.get(IN_USE) or 0.0 for scrape in scraped.scrapes), default=0.0),
     }
     return CheckResult(NAME, (*findings, *partition, *counted), tuple(unknowns), facts=facts | count_facts)
+
+
+@CONDENSABLE.register(NAME)
+def _needs(run: Run) -> Needs:
+    scraped = Scraped(run)
+    if not run.reads.metrics or not scraped.scrapes:
+        return Needs()
+    found = needs(scraped)
+    return replace(found, cuts=(*found.cuts, *compared_times(scraped)))
 
 
 def _never_scraped(scraped: Scraped) -> Iterator[str]:
