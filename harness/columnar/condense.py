@@ -139,8 +139,7 @@ class _Folding:
         for idents in (unclean, late, [earliest_ident] if earliest_ident is not None else []):
             self._into_suspects("SELECT unnest(?::BIGINT[])", [idents or []])
         self._into_suspects(
-            "SELECT ident FROM ops WHERE corr IN "
-            "(SELECT corr FROM ops GROUP BY corr HAVING min(ident) <> max(ident))"
+            "SELECT ident FROM ops WHERE corr IN (SELECT corr FROM ops GROUP BY corr HAVING min(ident) <> max(ident))"
         )
 
     def _touched(self) -> None:

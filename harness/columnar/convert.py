@@ -51,15 +51,16 @@ _CLASSES = {
 ANSWERS = {found: (kind, status) for (kind, status, _), found in _CLASSES.items()}
 """Kind and status of each class but OTHER."""
 _OUTCOMES = {Class.CREATED: "created", Class.QUEUED: "queued", Class.RESENT: "created"}
-_KNOWN = frozenset("t op writer kind event_id event_date content of type status outcome partition error".split())
+_KNOWN_OF_INVOKE = frozenset({"t", "op", "writer", "kind", "event_id", "event_date", "content", "of"})
+_KNOWN_OF_COMPLETE = frozenset({"t", "op", "type", "status", "outcome", "partition", "error"})
 
 
-def _unknown_fields(kind: type[ev.Invoke] | type[ev.Complete]) -> tuple[tuple[str, object], ...]:
-    return tuple((field.name, field.default) for field in dataclasses.fields(kind) if field.name not in _KNOWN)
+def _others(kind: type[ev.Invoke] | type[ev.Complete], known: frozenset[str]) -> tuple[tuple[str, object], ...]:
+    return tuple((field.name, field.default) for field in dataclasses.fields(kind) if field.name not in known)
 
 
-_UNKNOWN_OF_INVOKE = _unknown_fields(ev.Invoke)
-_UNKNOWN_OF_COMPLETE = _unknown_fields(ev.Complete)
+_OTHERS_OF_INVOKE = _others(ev.Invoke, _KNOWN_OF_INVOKE)
+_OTHERS_OF_COMPLETE = _others(ev.Complete, _KNOWN_OF_COMPLETE)
 
 
 def convert(lines: Iterable[str], folder: Path, progress: Callable[[str], None] = lambda said: None) -> None:
@@ -236,9 +237,9 @@ def _class_of(sent: _Sent, end: ev.Complete | None) -> Class:
         return Class.OTHER
     if end.error or end.partition not in ("", Month.of(invoke.event_date).label):
         return Class.OTHER
-    if any(getattr(invoke, name) != default for name, default in _UNKNOWN_OF_INVOKE):
+    if any(getattr(invoke, name) != default for name, default in _OTHERS_OF_INVOKE):
         return Class.OTHER
-    if any(getattr(end, name) != default for name, default in _UNKNOWN_OF_COMPLETE):
+    if any(getattr(end, name) != default for name, default in _OTHERS_OF_COMPLETE):
         return Class.OTHER
     found = _CLASSES.get((invoke.kind, end.status, end.type), Class.OTHER)
     return found if end.outcome in ("", _OUTCOMES.get(found)) else Class.OTHER

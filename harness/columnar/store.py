@@ -16,9 +16,7 @@ from ..values import Month
 from .convert import month_number
 from .parts import LINES, ODD, OPERATIONS, REST, ROWS, connect, quoted, source
 
-NARROW = (
-    "seq, op, kind, writer, event_id, day, invoked, completed, type, status, outcome, partition, error, of_op"
-)
+NARROW = "seq, op, kind, writer, event_id, day, invoked, completed, type, status, outcome, partition, error, of_op"
 """What an operation without its content is made of."""
 _GAP = 8_192
 """Lines that lie closer together than this are read in one piece."""

@@ -1,0 +1,53 @@
+"""A condensed run is judged as the whole one is: the same findings, unknowns and facts from every checker."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from harness import events as ev
+from harness.checkers import DEFAULT_CHECKERS, fallback, isolation
+from harness.checkers.clocks import clocks
+from harness.checkers.judge import judge
+from harness.columnar.condense import condense
+from harness.columnar.convert import convert
+from harness.columnar.store import Store
+from harness.rundata import Run
+
+from ..unit.histories import History
+from .generated import Generated, histories
+
+
+@contextmanager
+def condensed(history: History) -> Iterator[Run]:
+    """The condensed run of a history, as long as its columns are there."""
+    folder = Path(tempfile.mkdtemp(prefix="condensed-"))
+    try:
+        convert((f"{ev.encode(record)}\n" for record in history.records), folder / "columns")
+        store = Store(folder / "columns")
+        try:
+            yield condense(store, DEFAULT_CHECKERS)
+        finally:
+            store.close()
+    finally:
+        shutil.rmtree(folder)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(histories())
+def test_a_condensed_run_is_judged_as_the_whole_one(generated: Generated) -> None:
+    whole = generated.history.run()
+    with pytest.MonkeyPatch.context() as patch, condensed(generated.history) as run:
+        for module in (fallback, isolation):
+            patch.setattr(module, "MIN_LATENCY_SAMPLES", 5)
+            patch.setattr(module, "LATENCY_MARGIN_SECONDS", 0.0)
+        assert run.sent == len(whole.operations)
+        for expected, found in zip(judge(whole, DEFAULT_CHECKERS), judge(run, DEFAULT_CHECKERS), strict=True):
+            assert found == expected
+        assert clocks(run) == clocks(whole)
