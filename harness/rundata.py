@@ -266,13 +266,14 @@ def build_run(records: Sequence[ev.Record]) -> Run:
         started=started,
         limits=Limits(**json.loads(started.limits_json)),
         reads=Reads(**json.loads(started.reads_json)),
-        operations=tuple(_operations(records)),
+        operations=tuple(operations_of(records)),
         windows=tuple(_windows(records)),
         records=records,
     )
 
 
-def _operations(records: Iterable[ev.Record]) -> Iterable[Operation]:
+def operations_of(records: Sequence[ev.Record]) -> Iterable[Operation]:
+    """Join invocations with completions, in the order of the invocations."""
     completions = {record.op: record for record in records if isinstance(record, ev.Complete)}
     for record in records:
         if not isinstance(record, ev.Invoke):

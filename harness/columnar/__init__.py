@@ -3,3 +3,8 @@
 ``convert`` writes the columns, ``store`` reads them, ``condense`` folds clean operations into groups, ``conservation``
 is promise 1 alone in one SQL statement (docs/decisions/history.md).  DuckDB is imported late: it costs 0.3 s.
 """
+
+from __future__ import annotations
+
+FOLDER = "columns"
+"""The folder, within a run's, of its columns."""

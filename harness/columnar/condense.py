@@ -41,8 +41,7 @@ _OPENING_ANSWERS = 5
 
 def condense(store: Store, names: Iterable[str]) -> Run:
     """Build the condensed run for the checkers of these names; those that are not condensable get nothing from it."""
-    rest = store.rest()
-    bare = build_run([ev.decode(line) for _, line in rest])
+    bare = build_run(store.rest_records())
     last = store.one("SELECT max(greatest(invoked, if(isinf(completed), invoked, completed))) FROM ops")[0]
     end = max(bare.end, last if last is not None else bare.end)
     bare = dataclasses.replace(bare, condensed=Condensed(end=end))
@@ -52,7 +51,7 @@ def condense(store: Store, names: Iterable[str]) -> Run:
     folding.suspect_answers()
     folding.suspect_identities()
     folding.suspect_relatives()
-    return _Result(folding, needs, rest).run()
+    return _Result(folding, needs).run()
 
 
 def _needs(bare: Run, names: Iterable[str]) -> list[Needs]:
@@ -235,11 +234,10 @@ class _Group:
 class _Result:
     """Puts the condensed run together: kept records, groups, and operations to be seen."""
 
-    def __init__(self, folding: _Folding, needs: Sequence[Needs], rest: Sequence[tuple[int, str]]) -> None:
+    def __init__(self, folding: _Folding, needs: Sequence[Needs]) -> None:
         self._folding = folding
         self._store = folding.store
         self._needs = needs
-        self._rest = rest
         self._seen: set[int] = set()
         connection = self._store.connection
         connection.execute("CREATE TEMP TABLE kept AS SELECT DISTINCT ident FROM suspects")
@@ -248,8 +246,8 @@ class _Result:
     def run(self) -> Run:
         """Fetch all that is kept, and index it."""
         begun, lines = self._kept_lines()
-        records = [ev.decode(line) for _, line in sorted([*self._rest, *lines])]
-        run = build_run(records)
+        kept = ((seq, ev.decode(line)) for seq, line in lines)
+        run = build_run([record for _, record in sorted([*self._store.rest, *kept], key=lambda pair: pair[0])])
         groups = self._groups()
         self._moments()
         self._stalls()

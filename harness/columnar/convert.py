@@ -22,9 +22,9 @@ from ..checkers._content import fingerprint, hashed
 from ..errors import HistoryError, UsageError
 from ..history import FILE_NAME
 from ..values import Month
+from . import FOLDER
 from .parts import Parts
 
-FOLDER = "columns"
 FORMAT = 1
 _META = "columns.json"
 _PROGRESS_LINES = 1_000_000

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import bisect
 import math
+import shutil
 import tempfile
+import weakref
 from collections.abc import Collection, Iterable, Sequence
 from datetime import date
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import events as ev
-from ..rundata import Operation
+from ..rundata import Operation, operations_of
 from ..values import Month
 from .convert import month_number
 from .parts import LINES, ODD, OPERATIONS, REST, ROWS, connect, quoted, source
+
+if TYPE_CHECKING:
+    import duckdb
 
 NARROW = "seq, op, kind, writer, event_id, day, invoked, completed, type, status, outcome, partition, error, of_op"
 """What an operation without its content is made of."""
@@ -29,8 +35,10 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         """Open it; what does not fit into memory goes to a temporary folder that ends with this object."""
-        self._spill = tempfile.TemporaryDirectory(prefix="harness-spill-")
-        self.connection = connect(Path(self._spill.name))
+        spill = Path(tempfile.mkdtemp(prefix="harness-spill-"))
+        self.connection = connect(spill)
+        self.close = weakref.finalize(self, _let_go, self.connection, spill)
+        """Let go of everything; harmless twice, and done at the latest when nobody has this object any more."""
         self._folder = folder
         views = {"ops": OPERATIONS, "stored": ROWS, "odd": ODD, "rest": REST}
         for name, table in views.items():
@@ -39,11 +47,6 @@ class Store:
         firsts = (self.one(f"SELECT min(seq) FROM read_parquet({quoted(str(path))})") for path in self._line_files)
         # Only an empty table has a file without a first line.
         self._first_lines: list[int] = [first[0] if first[0] is not None else 0 for first in firsts]
-
-    def close(self) -> None:
-        """Let go of everything; harmless twice."""
-        self.connection.close()
-        self._spill.cleanup()
 
     def one(self, statement: str, values: Sequence[object] = ()) -> tuple[Any, ...]:
         """The only row of a query."""
@@ -59,9 +62,20 @@ class Store:
         """The first column of a query."""
         return [row[0] for row in self.all(statement, values)]
 
-    def rest(self) -> list[tuple[int, str]]:
-        """The lines of all records but invocations, completions and rows, each with its number."""
-        return [(seq, line) for seq, line in self.all("SELECT seq, line FROM rest ORDER BY seq")]
+    @cached_property
+    def rest(self) -> tuple[tuple[int, ev.Record], ...]:
+        """All records but invocations, completions and rows, each with the number of its line."""
+        return tuple((seq, ev.decode(line)) for seq, line in self.all("SELECT seq, line FROM rest ORDER BY seq"))
+
+    def rest_records(self) -> list[ev.Record]:
+        """The same without their numbers."""
+        return [record for _, record in self.rest]
+
+    def every_record(self) -> list[ev.Record]:
+        """The whole history, whatever memory that takes."""
+        lines = self.all(f"SELECT seq, line FROM {source(LINES, self._folder)}")
+        rest = self.all("SELECT seq, line FROM rest")
+        return [ev.decode(line) for _, line in sorted([*lines, *rest])]
 
     def lines(self, numbers: Iterable[int]) -> list[tuple[int, str]]:
         """The lines of these numbers, in their order."""
@@ -98,7 +112,27 @@ class Store:
             where.append(f"month IN ({_numbers(month_number(month) for month in months)})")
         if statuses is not None:
             where.append(f"status IN ({_numbers(statuses)})")
-        return tuple(operation for _, operation in self.narrow(" AND ".join(where), values))
+        plain = self.narrow(f"{' AND '.join(where)} AND op NOT IN (SELECT op FROM odd)", values)
+        odd = [
+            (seq, operation)
+            for seq, operation in self._odd_operations
+            if operation.invoked <= until
+            and operation.completed >= since
+            and (months is None or operation.month in months)
+            and (statuses is None or operation.status in statuses)
+        ]
+        return tuple(operation for _, operation in sorted([*plain, *odd], key=lambda pair: pair[0]))
+
+    @cached_property
+    def _odd_operations(self) -> list[tuple[int, Operation]]:
+        """Operations whose numbers were given twice, or completed twice, joined from the records themselves."""
+        pairs = self.all("SELECT seq, end_seq FROM ops WHERE op IN (SELECT op FROM odd) ORDER BY seq")
+        if not pairs:
+            return []
+        kept = [(seq, ev.decode(line)) for seq, line in self.lines({each for pair in pairs for each in pair} - {-1})]
+        strays = [(seq, record) for seq, record in self.rest if isinstance(record, ev.Complete)]
+        joined = operations_of([record for _, record in sorted([*kept, *strays], key=lambda pair: pair[0])])
+        return list(zip((seq for seq, _ in pairs), joined, strict=True))
 
     def row_ids(self, month: str) -> tuple[str, ...]:
         """See :class:`harness.rundata.Archive`."""
@@ -111,6 +145,11 @@ class Store:
         for pair in self.all("SELECT seq, end_seq FROM ops WHERE event_id IN (SELECT unnest(?))", ids):
             numbers.update(number for number in pair if number >= 0)
         return [ev.decode(line) for _, line in self.lines(numbers)]
+
+
+def _let_go(connection: duckdb.DuckDBPyConnection, spill: Path) -> None:
+    connection.close()
+    shutil.rmtree(spill, ignore_errors=True)
 
 
 def _numbers(numbers: Iterable[int]) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 from .. import events as ev
 from ..checking import Finding
 from ..results import Clocks, RunResult, SuiteResult
-from ..rundata import Operation, Run
+from ..rundata import Archive, Operation, Run, operations_of
 from ..values import Promise, Verdict
 from .changes import Change, changes
 
@@ -265,6 +265,7 @@ class Stories:
     def __init__(self, run: Run) -> None:
         """Index operations, final rows and destroyed rows."""
         self._final = run.final
+        self._archive = run.condensed.archive if run.condensed is not None else None
         self._operations: dict[str, list[Operation]] = defaultdict(list)
         self._rows: dict[str, list[ev.TableRow]] = defaultdict(list)
         self._queued: dict[str, list[ev.DlqRow]] = defaultdict(list)
@@ -281,6 +282,8 @@ class Stories:
 
     def of(self, event_id: str) -> Story:
         """Tell the story of one event; an unknown id has an empty one."""
+        if self._archive is not None and not self._operations.get(event_id):
+            self._look_up(event_id, self._archive)
         rows = tuple(self._rows.get(event_id, ()))
         queued = tuple(self._queued.get(event_id, ()))
         destroyed = tuple(self._destroyed.get(event_id, ()))
@@ -294,6 +297,12 @@ class Stories:
             ending=self._ending(rows, queued, destroyed),
             changes=_changes_of(operations, rows),
         )
+
+    def _look_up(self, event_id: str, archive: Archive) -> None:
+        """Index a folded event, which a finding names for what happened beside it."""
+        records = archive.records_of((event_id,))
+        self._operations[event_id] = list(operations_of(records))
+        self._rows[event_id] = [record for record in records if isinstance(record, ev.TableRow)]
 
     def _ending(
         self, rows: Sequence[ev.TableRow], queued: Sequence[ev.DlqRow], destroyed: Sequence[ev.Destroyed]

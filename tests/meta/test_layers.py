@@ -25,7 +25,19 @@ LAYERS = (
         ]
     ),
     ("stacks", "faults", "probes", "load", "checkers"),
-    ("runner", "conductor", "steadystate", "samplers", "finalread", "nemesis", "judging", "guard", "healing", "turns"),
+    (
+        "runner",
+        "conductor",
+        "steadystate",
+        "samplers",
+        "finalread",
+        "nemesis",
+        "judging",
+        "columnar",
+        "guard",
+        "healing",
+        "turns",
+    ),
     ("report",),
     (
         "cli",
