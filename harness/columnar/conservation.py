@@ -63,7 +63,8 @@ _CONSERVATION = f"""
         {", ".join(f"arg_min(id, id, {_SHOWN}) FILTER ({each})" for each in _TROUBLES)}
     FROM judged
 """
-"""An identity that was sent with three contents or more is not held to one of them: that is left to the checker."""
+"""An identity that was accepted more than twice, with different contents, is held to none of them: that is left to the
+checker."""
 
 
 def in_duckdb(store: Store) -> Balance:
@@ -76,13 +77,12 @@ def in_duckdb(store: Store) -> Balance:
 
 def in_sets(store: Store) -> Balance:
     """Balance the same columns by Python's dictionaries, all of them in memory."""
-    contents: dict[tuple[str, int], set[int]] = {}
+    contents: dict[tuple[str, int], tuple[int, ...]] = {}
     acknowledged: set[tuple[str, int]] = set()
     for event_id, day, status, content in _each(store, "SELECT event_id, day, status, content FROM ops"):
         identity = (event_id.lower(), day)
-        possible = contents.setdefault(identity, set())
-        if status not in (400, 409, 413):
-            possible.add(content)
+        earlier = contents.get(identity, ())
+        contents[identity] = earlier if status in (400, 409, 413) else (*earlier, content)
         if status in (201, 202):
             acknowledged.add(identity)
     troubles: dict[str, set[tuple[str, int]]] = {name: set() for name in _TROUBLES}
@@ -91,9 +91,10 @@ def in_sets(store: Store) -> Balance:
     for event_id, day, content, misplaced in _each(store, placed):
         identity = (event_id.lower(), day)
         rows[identity] += 1
-        possible = contents.get(identity, set())
+        possible = contents.get(identity, ())
+        judged = 0 < len(possible) <= 2 or len(set(possible)) == 1
         troubles["unexpected"].update({identity} if not possible else ())
-        troubles["changed"].update({identity} if 0 < len(possible) <= 2 and content not in possible else ())
+        troubles["changed"].update({identity} if judged and content not in possible else ())
         troubles["misplaced"].update({identity} if misplaced and identity in contents else ())
     troubles["lost"] = acknowledged - rows.keys()
     troubles["doubled"] = {identity for identity, count in rows.items() if count > 1}

@@ -92,7 +92,7 @@ def columns_of(folder: Path, progress: Callable[[str], None] = lambda said: None
     try:
         of = history.stat()
     except OSError as error:
-        if meta.exists():
+        if columns.is_dir():
             return columns
         raise HistoryError(f"The run {folder} has no readable history ({error.strerror}).") from error
     wanted = {"format": FORMAT, "bytes": of.st_size, "modified_ns": of.st_mtime_ns}
