@@ -6,8 +6,8 @@ import bisect
 import enum
 import json
 import threading
-import weakref
-from collections.abc import Iterable, Iterator, Sequence
+import typing
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -31,43 +31,59 @@ NO_PARTITION = "23514"
 MIN_LATENCY_SAMPLES = 2000
 """Below this a quantile of a noisy machine says nothing."""
 
+R = typing.TypeVar("R")
 Judged = tuple[Operation, Expectation]
 Weighed = tuple[Operation, Expectation, int]
 """An operation, what the oracle says of it, and how many operations it stands for."""
 
 
 class _LastRun(threading.local):
-    """The expectations of the run that this thread judged last: its checkers ask for the same ones, one by one.
+    """What was worked out of the run that this thread judged last: its checkers ask for the same, one by one.
 
-    Not those of any thread: a suite judges several runs at a time, and one must never be judged by another's events.
+    Not of the run of any thread: a suite judges several at a time, and one must never be judged by another's events.
     """
 
     def __init__(self) -> None:
-        self.run: weakref.ref[Run] | None = None
-        self.judged: tuple[Judged, ...] = ()
-        self.folded: tuple[tuple[Folded, Expectation], ...] = ()
-
-    def of(self, run: Run) -> _LastRun:
-        """Judge the run unless it is the one that was judged last."""
-        if self.run is None or self.run() is not run:
-            oracle = Oracle(run)
-            self.judged = tuple((operation, oracle.expect(operation)) for operation in run.operations)
-            self.folded = tuple((group, oracle.expect(group.like)) for group in run.groups)
-            self.run = weakref.ref(run)
-        return self
+        self.run: Run | None = None
+        self.parts: dict[Callable[[Run], object], object] = {}
 
 
 _LAST = _LastRun()
 
 
+def shared(run: Run, build: Callable[[Run], R]) -> R:
+    """What ``build`` makes of the run, made once for all its checkers; nobody may change it."""
+    if _LAST.run is not run:
+        _LAST.run, _LAST.parts = run, {}
+    if build not in _LAST.parts:
+        _LAST.parts[build] = build(run)
+    # The key is the function that made the value.
+    return typing.cast("R", _LAST.parts[build])
+
+
+def forget() -> None:
+    """Let go of the run that this thread judged last, which takes megabytes."""
+    _LAST.run, _LAST.parts = None, {}
+
+
 def expectations(run: Run) -> tuple[Judged, ...]:
     """Every operation of the run with what the oracle says of it; of a condensed run, every one that was kept."""
-    return _LAST.of(run).judged
+    return shared(run, _expectations)
+
+
+def _expectations(run: Run) -> tuple[Judged, ...]:
+    oracle = Oracle(run)
+    return tuple((operation, oracle.expect(operation)) for operation in run.operations)
 
 
 def folded_expectations(run: Run) -> tuple[tuple[Folded, Expectation], ...]:
     """Every folded group with what the oracle says of each of its operations, which all answered what is allowed."""
-    return _LAST.of(run).folded
+    return shared(run, _folded_expectations)
+
+
+def _folded_expectations(run: Run) -> tuple[tuple[Folded, Expectation], ...]:
+    oracle = Oracle(run)
+    return tuple((group, oracle.expect(group.like)) for group in run.groups)
 
 
 def weighed_expectations(run: Run) -> Iterator[Weighed]:

@@ -20,6 +20,7 @@ from ._common import (
     reaches,
     recovery_edge,
     restarts,
+    shared,
 )
 from ._series import Scrape
 
@@ -40,7 +41,7 @@ class Scraped:
             if not sample.error and not between_lives(run, sample.t)
         ]
         self.boundaries = restarts(run)
-        self.canary = Canary(run)
+        self.canary = shared(run, Canary)
         self._created: dict[tuple[Month, int], tuple[list[float], list[Operation]]] = {}
         for operation in sorted(run.seen, key=lambda each: each.completed):
             if operation.status == 201 and operation.kind is ev.OpKind.WRITE:

@@ -10,7 +10,7 @@ from .. import events as ev
 from ..checking import CHECKERS, CONDENSABLE, CheckResult, Finding, nothing_more
 from ..rundata import Operation, Run
 from ..values import Promise
-from ._common import event_ids, nothing_sent, reaches
+from ._common import event_ids, nothing_sent, reaches, shared
 from ._content import Content, parse_content
 from ._stored import Identity, Stored
 
@@ -71,7 +71,7 @@ class _Books:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self.stored = Stored(run)
+        self.stored = shared(run, Stored)
         by_identity: dict[Identity, list[Operation]] = defaultdict(list)
         for operation in run.operations:
             by_identity[self.stored.identity(operation)].append(operation)

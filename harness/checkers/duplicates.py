@@ -8,7 +8,7 @@ from .. import events as ev
 from ..checking import CHECKERS, CONDENSABLE, CheckResult, Finding, nothing_more
 from ..rundata import Run
 from ..values import Promise
-from ._common import nothing_sent
+from ._common import nothing_sent, shared
 from ._content import correlation_of
 from ._stored import Identity, Stored
 
@@ -23,7 +23,7 @@ def duplicates(run: Run) -> CheckResult:
         return empty
     if not run.reads.sql:
         return CheckResult(NAME, not_checked="sql")
-    stored = Stored(run)
+    stored = shared(run, Stored)
     if not stored.table_read:
         return CheckResult(NAME, unknowns=(f"The table was not read at the end: {stored.detail}.",))
     findings: list[Finding] = []

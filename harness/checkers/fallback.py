@@ -22,6 +22,7 @@ from ._common import (
     nothing_sent,
     quantile,
     reaches,
+    shared,
     wishes,
 )
 
@@ -78,7 +79,7 @@ def _late(run: Run) -> tuple[list[Finding], list[str]]:
         if operation.status and operation.seconds > bound and expected.allowed != {0}
     ]
     late = [operation for operation in late if not _silenced(run, operation)]
-    canary = Canary(run)
+    canary = shared(run, Canary)
     stalled = {operation.op for operation in late if canary.stalled_unexplained(operation)}
     late = [operation for operation in late if operation.op not in stalled]
     excused = f"{len(stalled)} answers came after the deadline, but the canary stalled as well, though by no fault."
@@ -167,7 +168,7 @@ def _median(run: Run) -> tuple[list[Finding], tuple[str, ...], dict[str, float]]
     if median_202 <= bound:
         return [], (), facts
     said = f"The median 202 takes {median_202:.3f} s, the median healthy 201 {median_201:.3f} s; bound {bound:.3f} s"
-    canary, begin, end = Canary(run), queued[0].invoked, queued[-1].completed
+    canary, begin, end = shared(run, Canary), queued[0].invoked, queued[-1].completed
     if any(canary.around(month, begin, end) is Calm.STALLED for month in run.months if not _reached(run, month)):
         return [], (f"{said}; but the canary stalled as well.",), facts
     slow = [operation for operation in queued if operation.seconds > bound]

@@ -8,7 +8,7 @@ from .. import events as ev
 from ..checking import CHECKERS, CONDENSABLE, CheckResult, Finding, nothing_more
 from ..rundata import Run
 from ..values import Promise
-from ._common import event_ids, expectations, nothing_sent, weighed_expectations
+from ._common import event_ids, expectations, nothing_sent, shared, weighed_expectations
 from ._deviations import Owner, deviations, grouped
 from ._stored import LATE_SECONDS, Stored
 
@@ -52,7 +52,7 @@ def _misplaced(run: Run) -> tuple[Finding, ...]:
 
 def _stored_later(run: Run) -> tuple[Finding, ...]:
     """A 201 says that the row is committed: one that was only queued, and drained afterwards, was a 202."""
-    stored = Stored(run)
+    stored = shared(run, Stored)
     late = [
         (operation, seconds)
         for operation, expected in expectations(run)

@@ -20,6 +20,7 @@ from ._common import (
     nothing_sent,
     quantile,
     recovery_edge,
+    shared,
     weighed_expectations,
     wishes,
 )
@@ -107,7 +108,7 @@ def _latency(run: Run) -> tuple[tuple[Finding, ...], tuple[str, ...], dict[str, 
     said = (
         f"p99 of other months is {p99_during:.3f} s under the fault, {p99_before:.3f} s before it; bound {bound:.3f} s"
     )
-    canary = Canary(run)
+    canary = shared(run, Canary)
     named = _judged_during(run, months)
     begin, end = min(o.invoked for o in named), max(o.completed for o in named)
     if any(canary.around(month, begin, end) is Calm.STALLED for month in months):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 
 from ..checking import CHECKERS, CONDENSABLE, CheckResult
 from ..rundata import Run
+from ._common import forget
 
 
 def judge(run: Run, names: Iterable[str], whole: Callable[[], Run] | None = None) -> tuple[CheckResult, ...]:
@@ -22,4 +23,5 @@ def judge(run: Run, names: Iterable[str], whole: Callable[[], Run] | None = None
         except Exception as error:  # noqa: BLE001  A checker that fails has judged nothing, whatever it failed of.
             said = f"The checker {name} crashed, so its promise was not judged: {type(error).__name__}: {error}"
             results.append(CheckResult(name, unknowns=(said,)))
+    forget()
     return tuple(results)

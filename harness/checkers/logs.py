@@ -20,6 +20,7 @@ from ._common import (
     reaches,
     recovery_edge,
     restarts,
+    shared,
 )
 from ._partition_series import FAILURES
 from ._scraped import Scraped
@@ -59,7 +60,7 @@ class _Book:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.scraped = Scraped(run)
+        self.scraped = shared(run, Scraped)
         self.boundaries = restarts(run)
         self._lines: dict[str, list[ev.LogLine]] = {}
         for line in sorted(run.of_kind(ev.LogLine), key=lambda each: each.t):

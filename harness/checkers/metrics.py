@@ -10,7 +10,7 @@ from ..blast import ServiceState
 from ..checking import CHECKERS, CONDENSABLE, CheckResult, Finding, Needs
 from ..rundata import Run
 from ..values import Promise
-from ._common import in_flight, nothing_sent, recovery_edge, unseen
+from ._common import in_flight, nothing_sent, recovery_edge, shared, unseen
 from ._counted import compared_times, count_findings
 from ._partition_series import needs, partition_findings
 from ._scraped import Scraped
@@ -35,7 +35,7 @@ def metrics(run: Run) -> CheckResult:
         return empty
     if not run.reads.metrics:
         return CheckResult(NAME, not_checked="metrics")
-    scraped = Scraped(run)
+    scraped = shared(run, Scraped)
     blind = unseen(run, "scrapes", [(sample.t, not sample.error) for sample in run.of_kind(ev.MetricsSample)])
     if not scraped.scrapes:
         said = f"None of {scraped.asked} scrapes succeeded, so no number was judged." if scraped.asked else blind
@@ -54,7 +54,7 @@ def metrics(run: Run) -> CheckResult:
 
 @CONDENSABLE.register(NAME)
 def _needs(run: Run) -> Needs:
-    scraped = Scraped(run)
+    scraped = shared(run, Scraped)
     if not run.reads.metrics or not scraped.scrapes:
         return Needs()
     found = needs(scraped)
