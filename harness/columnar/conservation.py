@@ -7,7 +7,7 @@ whole story that the checker `conservation` tells: `bench.checkers` measures all
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from .store import Store
@@ -72,7 +72,7 @@ def in_duckdb(store: Store) -> Balance:
     acknowledged, *found = store.one(_CONSERVATION)
     counts, examples = found[: len(_TROUBLES)], found[len(_TROUBLES) :]
     shown = {name: tuple(ids) for name, ids in zip(_TROUBLES, examples, strict=True) if ids}
-    return Balance(acknowledged, *counts, examples=shown)
+    return _balance(acknowledged, counts, shown)
 
 
 def in_sets(store: Store) -> Balance:
@@ -101,7 +101,12 @@ def in_sets(store: Store) -> Balance:
     shown = {
         name: tuple(sorted(event_id for event_id, _ in found)[:_SHOWN]) for name, found in troubles.items() if found
     }
-    return Balance(len(acknowledged), *(len(troubles[name]) for name in _TROUBLES), examples=shown)
+    return _balance(len(acknowledged), [len(troubles[name]) for name in _TROUBLES], shown)
+
+
+def _balance(acknowledged: int, counts: Sequence[int], examples: dict[str, tuple[str, ...]]) -> Balance:
+    lost, doubled, changed, misplaced, unexpected = counts
+    return Balance(acknowledged, lost, doubled, changed, misplaced, unexpected, examples)
 
 
 def _each(store: Store, query: str) -> Iterable[tuple[str, int, int, int]]:

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -82,9 +83,9 @@ def honest(plan: Plan) -> History:
     history.add(ev.ServiceMark(-1.0, "started", 7))
     _traffic(history, plan)
     for number, (radius, begin, end) in enumerate(plan.faults):
-        marks = {"injecting": begin, "injected": begin + 0.1, "confirmed": begin + 0.2}
-        heal = {"healing": end, "healed": end + 0.1, "probed": end + 0.2}
-        history.fault(radius, number=number, **marks, **heal)
+        marks: dict[str, Any] = {"injecting": begin, "injected": begin + 0.1, "confirmed": begin + 0.2}
+        marks |= {"healing": end, "healed": end + 0.1, "probed": end + 0.2}
+        history.fault(radius, number=number, **marks)
         history.add(ev.PhaseMark(begin, "during"), ev.PhaseMark(end, "after"))
     if plan.restarted_at is not None:
         history.add(ev.ServiceMark(plan.restarted_at, "restarted", 8))
@@ -252,7 +253,8 @@ def _copy(history: History, number: int) -> None:
     place = _pick(history, ev.TableRow, number)
     if place is not None:
         record = history.records[place]
-        history.add(dataclasses.replace(record, event_id=event_id(10_000 + number)))  # type: ignore[call-arg]
+        assert isinstance(record, ev.TableRow)
+        history.add(dataclasses.replace(record, event_id=event_id(10_000 + number)))
 
 
 def _destroy(history: History, number: int) -> None:

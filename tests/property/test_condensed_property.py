@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from harness import events as ev
+from harness.blast import BlastRadius, Write
 from harness.checkers import DEFAULT_CHECKERS, fallback, isolation
 from harness.checkers.clocks import clocks
 from harness.checkers.judge import judge
@@ -20,8 +21,8 @@ from harness.columnar.convert import convert
 from harness.columnar.store import Store
 from harness.rundata import Run
 
-from ..unit.histories import History
-from .generated import Generated, histories
+from ..unit.histories import MONTHS, History
+from .generated import SPOILS, Generated, Plan, histories, honest
 
 
 @contextmanager
@@ -39,11 +40,10 @@ def condensed(history: History) -> Iterator[Run]:
         shutil.rmtree(folder)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-@given(histories())
-def test_a_condensed_run_is_judged_as_the_whole_one(generated: Generated) -> None:
-    whole = generated.history.run()
-    with pytest.MonkeyPatch.context() as patch, condensed(generated.history) as run:
+def judged_alike(history: History) -> None:
+    """Judge a history whole and condensed, with latencies judged from a few samples on."""
+    whole = history.run()
+    with pytest.MonkeyPatch.context() as patch, condensed(history) as run:
         for module in (fallback, isolation):
             patch.setattr(module, "MIN_LATENCY_SAMPLES", 5)
             patch.setattr(module, "LATENCY_MARGIN_SECONDS", 0.0)
@@ -51,3 +51,28 @@ def test_a_condensed_run_is_judged_as_the_whole_one(generated: Generated) -> Non
         for expected, found in zip(judge(whole, DEFAULT_CHECKERS), judge(run, DEFAULT_CHECKERS), strict=True):
             assert found == expected
         assert clocks(run) == clocks(whole)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(histories())
+def test_a_condensed_run_is_judged_as_the_whole_one(generated: Generated) -> None:
+    judged_alike(generated.history)
+
+
+DETACHED = BlastRadius(months=frozenset({MONTHS[0]}), write=Write.NO)
+PLAN = Plan(faults=((DETACHED, 8.0, 16.0),), every=5, restarted_at=None, recorded=True, judge_latency=False)
+
+
+@pytest.mark.parametrize("name", sorted(SPOILS))
+def test_no_spoil_is_folded_away(name: str) -> None:
+    history = honest(PLAN)
+    for number in (11, 24, 45):
+        SPOILS[name](history, number)
+    judged_alike(history)
+
+
+def test_honest_operations_are_folded() -> None:
+    history = honest(PLAN)
+    with condensed(history) as run:
+        assert run.operations == ()
+        assert {group.like.kind for group in run.groups} == set(ev.OpKind)

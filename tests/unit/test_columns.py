@@ -12,6 +12,8 @@ import pytest
 
 from harness import events as ev
 from harness import judging
+from harness.checkers import DEFAULT_CHECKERS
+from harness.checkers.judge import judge
 from harness.checking import CHECKERS, CheckResult
 from harness.columnar import FOLDER
 from harness.columnar.convert import columns_of, convert
@@ -166,6 +168,14 @@ def test_text_that_no_column_can_hold_comes_back_from_its_line(tmp_path: Path) -
     lines = (f"{ev.encode(record)}\n" for record in history.records)
     convert(lines, tmp_path / FOLDER)
     assert Store(tmp_path / FOLDER).every_record() == history.records
+
+
+@pytest.mark.usefixtures("columnar")
+def test_a_run_in_which_nothing_was_sent_is_unknown_by_its_columns_too(tmp_path: Path) -> None:
+    history = with_scenario(History())
+    opened = open_run(stored(tmp_path / "run", history))
+    names = DEFAULT_CHECKERS
+    assert judge(opened.run, names) == judge(history.run(), names)
 
 
 def test_a_run_without_history_or_columns_is_refused(tmp_path: Path) -> None:
