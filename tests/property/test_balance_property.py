@@ -48,9 +48,19 @@ def test_sql_sets_and_the_checker_find_what_was_planted(plan: list[str]) -> None
         store.close()
     finally:
         shutil.rmtree(folder)
-    counts = [plan.count(name) for name in ("lost", "doubled", "changed", "misplaced", "unexpected")]
     acknowledged = sum(fate not in ("refused", "unanswered", "unexpected") for fate in plan)
-    assert by_sql == by_sets == Balance(acknowledged, *counts[:5])
+    assert (
+        by_sql
+        == by_sets
+        == Balance(
+            acknowledged,
+            lost=plan.count("lost"),
+            doubled=plan.count("doubled"),
+            changed=plan.count("changed"),
+            misplaced=plan.count("misplaced"),
+            unexpected=plan.count("unexpected"),
+        )
+    )
     assert by_sql.examples == by_sets.examples
     lost = {event_id(number) for number, fate in enumerate(plan) if fate == "lost"}
     assert set(by_sql.examples.get("lost", ())) == lost

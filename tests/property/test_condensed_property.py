@@ -71,8 +71,8 @@ def test_no_spoil_is_folded_away(name: str) -> None:
     judged_alike(history)
 
 
-def test_honest_operations_are_folded() -> None:
+def test_honest_operations_are_folded_but_for_those_that_span_a_time_that_counts() -> None:
     history = honest(PLAN)
     with condensed(history) as run:
-        assert run.operations == ()
+        assert len(run.operations) < run.sent / 10
         assert {group.like.kind for group in run.groups} == set(ev.OpKind)
