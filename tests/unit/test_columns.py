@@ -28,7 +28,7 @@ from harness.rundata import Run
 from harness.scenario import Load, Scenario
 from harness.schedule import Schedule
 
-from .histories import DECEMBER, MONTHS, History, event_id, good
+from .histories import DECEMBER, JANUARY, MONTHS, History, event_id, gauge, good
 
 SCENARIO = Scenario(
     name="made",
@@ -176,6 +176,37 @@ def test_a_run_in_which_nothing_was_sent_is_unknown_by_its_columns_too(tmp_path:
     opened = open_run(stored(tmp_path / "run", history))
     names = DEFAULT_CHECKERS
     assert judge(opened.run, names) == judge(history.run(), names)
+
+
+def both(folder: Path, history: History, checker: str) -> tuple[CheckResult, CheckResult]:
+    """What a checker says of the whole run, and of the condensed one."""
+    run = open_run(stored(folder, with_scenario(history))).run
+    assert len(run.operations) < run.sent / 2
+    return judge(history.run(), [checker])[0], judge(run, [checker])[0]
+
+
+@pytest.mark.usefixtures("columnar")
+def test_the_last_write_before_a_scrape_is_known_though_it_was_folded(tmp_path: Path) -> None:
+    history = good()
+    name = f'datastorage_partition_last_write_timestamp{{partition="{JANUARY}"}}'
+    gauge(history, lambda t, text, value: 0.0 if text == name and t in (15.0, 26.5) else value)
+    whole, condensed = both(tmp_path / "run", history, "metrics")
+    assert whole.findings[0].event_ids
+    assert condensed == whole
+
+
+@pytest.mark.usefixtures("columnar")
+def test_a_write_that_stalled_beside_a_degraded_scrape_is_known_though_it_was_folded(tmp_path: Path) -> None:
+    history = good()
+    stalled, slowest = history.ops(JANUARY, 5, 5.1)[0], history.ops(JANUARY, 7, 7.1)[0]
+    for number, seconds in ((stalled, 0.3), (slowest, 0.4)):
+        history.edit(ev.Complete, lambda one, number=number: one.op == number, t=history.invoke(number).t + seconds)  # type: ignore[misc]
+    status = 'datastorage_partition_status{partition="%s",status="%s"}'
+    shown = {status % (JANUARY, "healthy"): 0.0, status % (JANUARY, "degraded"): 1.0}
+    gauge(history, lambda t, text, value: shown.get(text, value) if t == 5.0 else value)
+    whole, condensed = both(tmp_path / "run", history, "metrics")
+    assert not whole.findings
+    assert condensed == whole
 
 
 def test_a_run_without_history_or_columns_is_refused(tmp_path: Path) -> None:
