@@ -20,6 +20,7 @@ from harness import events as ev
 from harness.blast import BlastRadius, Write
 from harness.fault import radius_to_json
 from harness.faults.partition import DetachPartition
+from harness.jsonlines import encode
 from harness.scenario import Load, Scenario
 from harness.schedule import Schedule
 from harness.values import Month, utc_timestamp
@@ -275,7 +276,7 @@ def _content(op: int) -> str:
 
 
 def _line(record: ev.Record) -> str:
-    return f"{ev.encode(record)}\n"
+    return f"{encode(record)}\n"
 
 
 def main() -> None:

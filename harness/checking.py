@@ -67,6 +67,10 @@ class Clocks:
     drain_seconds: float | None = None
 
 
+STOOD_STILL = "stood_still_seconds"
+"""The fact that the whole machine stood still while the run went on, and for how long (checker ``evidence``)."""
+
+
 class Checker(Protocol):
     """One invariant.  Implementations are registered functions."""
 
@@ -83,11 +87,13 @@ class Needs:
 
     ``cuts``: times (seconds) with which its rules compare an operation's invocation or completion; all operations of
     a folded group lie on the same side of each.  ``moments``: times before which it asks for a month's last direct
-    write.  ``stalls``: spans in which it asks for writes of ``stall_seconds`` and more.
+    write.  ``asked``: times of which it asks for the last 201 among what had been sent by then.  ``stalls``: spans in
+    which it asks for writes of ``stall_seconds`` and more.
     """
 
     cuts: tuple[float, ...] = ()
     moments: tuple[float, ...] = ()
+    asked: tuple[float, ...] = ()
     stalls: tuple[tuple[float, float], ...] = ()
     stall_seconds: float = math.inf
 
@@ -102,3 +108,10 @@ A checker that is not in it is given the whole run, whatever that costs.
 def nothing_more(_: Run) -> Needs:
     """What a checker needs that compares operations with no times but those of the oracle."""
     return Needs()
+
+
+SOMETIMES: Registry[str] = Registry("state")
+"""States that a whole suite must have reached somewhere, each with a sentence; the checker ``reached`` tells them."""
+
+REACHED_PREFIX = "reached_"
+"""Begins the name of the fact that tells whether a run reached a state."""

@@ -1,4 +1,4 @@
-"""The command line: ``harness run | replay | check | heal | mark | list | doctor``.
+"""The command line: ``harness run``, ``replay``, ``check``, ``explain``, ``selftest``, ``heal``, ``list`` and others.
 
 Exit codes are those of ``harness.gate``; every error of the harness's own is one paragraph without a traceback.
 """
@@ -16,7 +16,10 @@ import click
 from . import __version__
 from .ending import complete
 from .errors import HarnessError
-from .gate import Exit, decide
+from .explaining import explain
+from .gate import Exit, decide, decide_suite
+from .linting import lint_observability
+from .selftest.command import selftest
 from .undoing import heal, mark
 from .values import Verdict
 
@@ -119,7 +122,8 @@ def run(
     """  # noqa: D301  (click wants the control character, which a raw text does not have)
     from .discovery import load_scenarios, select, shard_of
 
-    chosen = select(load_scenarios(scenarios), names, keyword)
+    known = load_scenarios(scenarios)
+    chosen = select(known, names, keyword)
     if shard is not None:
         chosen = shard_of(chosen, shard)
     if dry_run:
@@ -129,7 +133,8 @@ def run(
         rehearse(chosen, stack["target"], stack["reports"], force=stack["force"], say=click.echo)
         return
     stack |= {"fail_fast": fail_fast, "time_budget": time_budget}
-    _run(chosen, scenarios_folder=scenarios, seed=seed, jobs=jobs, step=step, **stack)
+    full = scenarios == Path("scenarios") and len(chosen) == len(known)
+    _run(chosen, scenarios_folder=scenarios, seed=seed, jobs=jobs, step=step, full=full, **stack)
 
 
 @cli.command()
@@ -239,6 +244,7 @@ def _run(
     seed: int | None,
     jobs: int | None,
     step: bool,
+    full: bool = False,
     **stack: Any,
 ) -> None:
     from .report.console import Console
@@ -263,13 +269,16 @@ def _run(
             progress=lambda line: click.echo(line, err=True),
         )
         session = Session(options, console, StepGate(sys.stdout) if step else None)
-        suite = complete(session.run(scenarios), lambda: session.left().text(options.reports))
+        suite = complete(session.run(scenarios, full=full), lambda: session.left().text(options.reports))
         console.suite_finished(suite)
-    raise SystemExit(decide(suite.runs))
+    raise SystemExit(decide_suite(suite))
 
 
+cli.add_command(explain)
+cli.add_command(lint_observability)
 cli.add_command(heal)
 cli.add_command(mark)
+cli.add_command(selftest)
 
 
 def main() -> None:

@@ -121,10 +121,12 @@ class Conductor:
         self._open(Phase.DURING)
         steps = self._scenario.schedule.steps
         healed: float | None = None
+        if self._scenario.schedule.cyclic:
+            await self._samplers.look()
         for number, step in enumerate(steps):
             await self._step(5, f"about to inject {step.fault.name}")
             if step.after_events:
-                if healed is not None:
+                if healed is not None and not step.after_recovery:
                     await self._outlast_edge(healed)
                     healed = None
                 self._stable_from_now()
@@ -132,7 +134,8 @@ class Conductor:
             self._load.set_edge(True)
             self._load.tally.unstable()
             if step.after_healing:
-                healed = await self._heal_into_drain(step.after_healing)
+                heal = self._heal_and_recover if step.after_recovery else self._heal_into_drain
+                healed = await heal(step.after_healing)
                 self.confirmed = healed is not None
             began = self._history.clock.now()
             self.confirmed = self.confirmed and await self._nemesis.inject(number)
@@ -142,7 +145,7 @@ class Conductor:
             locked = self._nemesis.locks_others(number) and forgotten(began, bitten, self._limits) > bitten
             if step.fault.momentary or locked:
                 await self._outlast_edge(bitten)
-        if healed is not None:
+        if healed is not None and not steps[-1].after_recovery:
             await self._outlast_edge(healed)
         if steps:
             await self._step(5, "injected and confirmed: look now")
@@ -182,6 +185,15 @@ class Conductor:
             self._note("drain", f"{error}; the next fault strikes nevertheless")
         return probed
 
+    async def _heal_and_recover(self, count: int) -> float | None:
+        """Heal the last faults, wait for the steady state, and look at what the service holds in that quiet."""
+        probed = await self._nemesis.heal_last(count)
+        if probed is None:
+            return None
+        await self._recovered(self._scenario.load.months)
+        await self._samplers.look()
+        return probed
+
     async def after(self) -> None:
         """Heal everything, outlast the recovery edge, and let the load prove health again."""
         self._open(Phase.AFTER)
@@ -199,15 +211,17 @@ class Conductor:
         self._stable_from_now()
         if self.confirmed:
             await self._enough(self._scenario.load.all_months)
-        await self._recovered()
+        await self._recovered(self._scenario.load.all_months)
+        if self._scenario.schedule.cyclic:
+            await self._samplers.look()
 
-    async def _recovered(self) -> None:
+    async def _recovered(self, months: tuple[Month, ...]) -> None:
         backlog = max((await self._steady.backlog(), 0))
         deadline = self._scenario.recovery_deadline_seconds + backlog / SLOWEST_DRAIN_PER_SECOND
         try:
-            await self._steady.wait(self._scenario.load.all_months, deadline)
+            await self._steady.wait(months, deadline)
         except DeadlineExceeded as error:
-            why = await self._steady.describe(self._scenario.load.all_months)
+            why = await self._steady.describe(months)
             self._note("recovery", f"{error}; {why}")
 
     async def _outlast_edge(self, probed: float) -> None:

@@ -48,7 +48,8 @@ def lines_of(scenario: Scenario, target: Target, found: Sequence[str] = ()) -> l
     for number, step in enumerate(steps):
         needs = ", ".join(sorted(step.fault.needs)) or "nothing"
         after = f", after {step.after_events} more events a month" if step.after_events else ""
-        healed = f", while the queue drains of the last {step.after_healing} healed" if step.after_healing else ""
+        met = "once the service has recovered from" if step.after_recovery else "while the queue drains of"
+        healed = f", {met} the last {step.after_healing} healed" if step.after_healing else ""
         lines.append(f"  5 fault {number}: {step.fault} (needs {needs}{after}{healed})")
         lines.append("      ledger: the fault, its state and all that its heal needs, fsynced first")
         lines += [f"      {line}" for line in plan_of(step.fault)]

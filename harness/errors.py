@@ -7,6 +7,7 @@
     │   ├── TargetError          a target.toml that cannot be understood            exit 2
     │   └── ScenarioError        an unknown scenario, or one the target cannot run  exit 2
     ├── SetupError               an environment could not be brought up             exit 2
+    │   ├── ServiceEnded         the service ended by itself while it started       exit 2
     │   └── SteadyStateError     it came up, but was not healthy before the fault   exit 2
     ├── FaultError
     │   ├── FaultNotConfirmed    the fault did not bite: the run is UNKNOWN         exit 3
@@ -40,6 +41,10 @@ class ScenarioError(UsageError):
 
 class SetupError(HarnessError):
     """An environment could not be started; names the part, the reason and the remedy."""
+
+
+class ServiceEnded(SetupError):
+    """The process of the service ended by itself before it listened: after a fault that is the failure of its own."""
 
 
 class SteadyStateError(SetupError):

@@ -1,24 +1,16 @@
-"""The typed records of a run's history, and their JSON lines.
+"""The typed records of a run's history.
 
 Nouns after Jepsen: an operation is *invoked*, then completes *ok* (the answer says accepted), *fail* (the answer
 says refused) or *info* (nobody answered: the outcome is unknown).  All times are seconds on the run's monotonic
-clock.  One record is one JSON object a line with its class's name in ``record``.
+clock.  ``harness.jsonlines`` writes and reads them.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import enum
-import json
-import types
-import typing
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
-
-from .errors import HistoryError
-from .values import Month
 
 
 class OpKind(enum.StrEnum):
@@ -28,6 +20,7 @@ class OpKind(enum.StrEnum):
     RESEND = "resend"
     CONFLICT = "conflict"
     INVALID = "invalid"
+    POISON = "poison"
 
 
 class Completion(enum.StrEnum):
@@ -68,14 +61,21 @@ class RunStarted:
     versions: dict[str, str]
     limits_json: str = "{}"
     reads_json: str = "{}"
-    """What the target declares that can be looked into: sql, dlq, metrics, logs, each true unless it says false."""
+    """What the target declares that can be looked into: sql, dlq, metrics, logs, query, each true unless it says false.
+
+    A history without a word of ``query`` is from before it was asked.
+    """
     target_path: str = ""
     pg_bindir: str = ""
 
 
 @dataclass(frozen=True)
 class Invoke:
-    """A request about to be sent.  ``content`` is the event's JSON as sent, ``of`` the op that is re-sent."""
+    """A request about to be sent.  ``content`` is the event's JSON as sent, ``of`` the op that is re-sent.
+
+    ``event_id`` is empty when the service is to make one; ``batch`` numbers the request that several events shared, 0
+    for one that carried this event alone.
+    """
 
     t: float
     op: int
@@ -85,11 +85,16 @@ class Invoke:
     event_date: date
     content: str
     of: int | None = None
+    batch: int = 0
 
 
 @dataclass(frozen=True)
 class Complete:
-    """The end of an operation.  ``status`` is 0 when nobody answered; ``error`` then names the exception."""
+    """The end of an operation.  ``status`` is 0 when nobody answered; ``error`` then names the exception.
+
+    ``flaw`` is the first thing wrong with the answer's form, empty when nothing is; ``answered_id`` the id, in lower
+    case, by which the service accepted an event that was sent without one.
+    """
 
     t: float
     op: int
@@ -98,6 +103,18 @@ class Complete:
     outcome: str = ""
     partition: str = ""
     error: str = ""
+    flaw: str = ""
+    answered_id: str = ""
+
+
+@dataclass(frozen=True)
+class BatchEnd:
+    """The answer to a batch as a whole: its code, 0 when nobody answered, and the first thing wrong with its form."""
+
+    t: float
+    batch: int
+    status: int
+    flaw: str = ""
 
 
 @dataclass(frozen=True)
@@ -147,12 +164,28 @@ class MetricsSample:
 class ConnectionSample:
     """Connections of the service's role: as ``pg_stat_activity`` lists them, and as sockets of its process.
 
-    -1 means that it could not be read at that moment.
+    -1 means that it could not be read at that moment.  ``locking_parent``: one of them holds the table itself, or waits
+    for it, in ACCESS EXCLUSIVE mode, which stops every month.
     """
 
     t: float
     backends: int
     sockets: int = -1
+    locking_parent: bool = False
+
+
+@dataclass(frozen=True)
+class ProcessSample:
+    """The service's process as its operating system lists it: what it holds.
+
+    ``memory_bytes`` is resident anonymous memory, without what files are mapped.  -1 means that it could not be read.
+    """
+
+    t: float
+    pid: int
+    memory_bytes: int = -1
+    descriptors: int = -1
+    threads: int = -1
 
 
 @dataclass(frozen=True)
@@ -167,26 +200,56 @@ class CanarySample:
 
 @dataclass(frozen=True)
 class DlqSample:
-    """What ``GET /api/v1/dlq`` said; -1 when it did not answer."""
+    """What ``GET /api/v1/dlq`` said; depth -1 when it did not answer, capacity -1 when it did not say.
+
+    It was asked for at ``t`` and answered ``seconds`` later: the figures are those of some moment between.
+    """
 
     t: float
     depth: int
     dead: int = 0
     partitions: dict[str, int] = dataclasses.field(default_factory=dict)
+    capacity: int = -1
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
 class ReadySample:
-    """What ``GET /health/ready`` said; status 0 when it did not answer."""
+    """What ``GET /health/ready`` said, asked at ``t`` and answered ``seconds`` later; status 0: no answer."""
 
     t: float
     status: int
     degraded: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class QuerySample:
+    """What ``GET /api/v1/audit/events``, asked at ``t``, said ``seconds`` later; status 0 when it did not answer.
+
+    Asked was for ``event_id``, or else for a whole ``month`` with a ``limit``.  ``found`` are the ids of the events in
+    their order, ``content`` is the JSON of the one asked for by its id, ``flaw`` the first thing wrong with the form.
+    """
+
+    t: float
+    seconds: float
+    status: int
+    event_id: str = ""
+    month: str = ""
+    limit: int = 0
+    found: tuple[str, ...] = ()
+    unavailable: tuple[str, ...] = ()
+    truncated: bool = False
+    content: str = ""
+    flaw: str = ""
 
 
 @dataclass(frozen=True)
 class ServiceMark:
-    """The service process: ``started``, ``restarted`` (a new life: its counters begin anew) or ``down``."""
+    """The service process: ``started``, ``restarted`` (a new life: its counters begin anew), ``down``, or ``ended``.
+
+    It is down when a fault ended it; it has ended when it did so by itself, at its start.
+    """
 
     t: float
     what: str
@@ -195,12 +258,18 @@ class ServiceMark:
 
 @dataclass(frozen=True)
 class LogLine:
-    """One structured log line of the service, its own time mapped to the run's clock."""
+    """One structured log line of the service, its own time mapped to the run's clock; level RAW for one that is none.
+
+    ``sqlstate`` is "-" for a line without that field, its JSON text (null) where that is no string, and "" in a history
+    that did not record it.  ``fields`` are the line's other fields as JSON, cut short.
+    """
 
     t: float
     level: str
     message: str
     suppressed: int = 0
+    sqlstate: str = ""
+    fields: str = ""
 
 
 @dataclass(frozen=True)
@@ -218,13 +287,18 @@ class TableRow:
 
 @dataclass(frozen=True)
 class DlqRow:
-    """Final read of the DLQ: one event that is pending or dead."""
+    """Final read of the DLQ: one event that is pending or dead.
+
+    ``reason`` of a dead one is ``conflict``, ``poison``, or the SQLSTATE of another error; ``error`` is its last error
+    as the queue tells it.
+    """
 
     event_id: str
     event_date: date
     state: str
     reason: str
     content: str
+    error: str = ""
 
 
 @dataclass(frozen=True)
@@ -237,6 +311,28 @@ class PartitionRow:
 
 
 @dataclass(frozen=True)
+class AttachedTable:
+    """One child of the table at some moment; ``month`` as its bounds say, "" for none, "default" for the rest."""
+
+    oid: int
+    name: str
+    month: str
+
+
+@dataclass(frozen=True)
+class PartitionsSample:
+    """The children of the table while the run goes on; ``error`` says why they could not be read.
+
+    The catalog was asked at ``t`` and answered ``seconds`` later.
+    """
+
+    t: float
+    children: tuple[AttachedTable, ...] = ()
+    error: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
 class FinalRead:
     """Whether the final reads happened: without them nothing about conservation can be said."""
 
@@ -244,6 +340,22 @@ class FinalRead:
     table: bool
     dlq: bool
     detail: str = ""
+
+
+@dataclass(frozen=True)
+class RulesRead:
+    """A file by which the target is watched: ``kind`` is ``rules`` (Prometheus) or ``dashboard`` (Grafana).
+
+    ``labels`` are those that its scrape adds besides job and instance; series whose names begin with one of ``foreign``
+    are exported by others.
+    """
+
+    t: float
+    path: str
+    kind: str
+    text: str
+    labels: tuple[str, ...] = ()
+    foreign: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -259,74 +371,24 @@ Record = (
     RunStarted
     | Invoke
     | Complete
+    | BatchEnd
     | FaultMark
     | Destroyed
     | PhaseMark
     | MetricsSample
     | ConnectionSample
+    | ProcessSample
     | CanarySample
     | DlqSample
     | ReadySample
+    | QuerySample
     | ServiceMark
     | LogLine
     | TableRow
     | DlqRow
     | PartitionRow
+    | PartitionsSample
     | FinalRead
+    | RulesRead
     | Note
 )
-
-KINDS: dict[str, type[Record]] = {kind.__name__: kind for kind in typing.get_args(Record)}
-
-
-def encode(record: Record) -> str:
-    """One JSON line, without the newline."""
-    data: dict[str, Any] = {"record": type(record).__name__}
-    data.update(record.__dict__)
-    return _ENCODER.encode(data)
-
-
-def decode(line: str) -> Record:
-    """Read one line back; raise :class:`HistoryError` for what is no record."""
-    try:
-        data = json.loads(line)
-        kind = KINDS[data.pop("record")]
-        return kind(**{key: convert(data[key]) for key, convert in _CONVERTERS[kind.__name__] if key in data})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise HistoryError(f"not a history record ({error!r}): {line[:120]!r}") from error
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, date):
-        return value.isoformat()
-    if isinstance(value, Month):
-        return value.label
-    if isinstance(value, frozenset):
-        return sorted(value)
-    raise TypeError(f"{type(value).__name__} has no place in a history")
-
-
-_ENCODER = json.JSONEncoder(separators=(",", ":"), default=_plain, ensure_ascii=False)
-
-
-def _same(value: Any) -> Any:
-    return value
-
-
-def _converters(kind: type[Record]) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
-    hints = typing.get_type_hints(kind)
-    pairs: list[tuple[str, Callable[[Any], Any]]] = []
-    for field in dataclasses.fields(kind):
-        hint = hints[field.name]
-        if hint is date:
-            pairs.append((field.name, date.fromisoformat))
-        elif isinstance(hint, type) and not isinstance(hint, types.GenericAlias) and issubclass(hint, enum.Enum):
-            pairs.append((field.name, hint))
-        elif typing.get_origin(hint) is tuple:
-            pairs.append((field.name, tuple))
-        else:
-            pairs.append((field.name, _same))
-    return tuple(pairs)
-
-
-_CONVERTERS = {name: _converters(kind) for name, kind in KINDS.items()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Sequence
 
-from .results import RunResult
+from .results import RunResult, SuiteResult
 from .values import Verdict
 
 
@@ -30,3 +30,9 @@ def decide(runs: Sequence[RunResult]) -> Exit:
     if any(run.setup_error for run in runs):
         return Exit.USAGE
     return Exit.PASSED if verdict is Verdict.PASS else Exit.INCONCLUSIVE
+
+
+def decide_suite(suite: SuiteResult) -> Exit:
+    """Decide as :func:`decide`; a state that a full suite owes and never reached makes a pass inconclusive."""
+    exit_code = decide(suite.runs)
+    return Exit.INCONCLUSIVE if exit_code is Exit.PASSED and suite.owed else exit_code

@@ -9,14 +9,17 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 from .errors import HistoryError
-from .events import Complete, Invoke, MetricsSample, Record, decode, encode
+from .events import Complete, Invoke, MetricsSample, OpKind, Record
+from .jsonlines import decode, encode
 
 FILE_NAME = "history.jsonl"
+_REMEMBERED = 500
 
 
 class Clock:
@@ -44,10 +47,14 @@ class History:
         self.path = folder / FILE_NAME
         self.clock = clock
         self.acknowledged: set[tuple[str, date]] = set()
-        """Identities answered 201 or 202 so far: what the final reads must find."""
+        """Identities answered 201 or 202 so far, as far as they are known: what the final reads must find."""
         self.scrapes = 0
         """Successful scrapes so far."""
-        self._identities: dict[int, tuple[str, date]] = {}
+        self.created: deque[str] = deque(maxlen=_REMEMBERED)
+        """Ids of first sends answered 201 lately, which a query must find from then on."""
+        self.queued: deque[str] = deque(maxlen=_REMEMBERED)
+        """Ids of first sends answered 202 lately, which no query may find before they are stored."""
+        self._invokes: dict[int, tuple[str, date, OpKind]] = {}
         self._secrets: tuple[str, ...] = ()
         self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
 
@@ -60,11 +67,20 @@ class History:
         line = redact(encode(record), self._secrets) + "\n"
         os.write(self._descriptor, line.encode("utf-8", "surrogatepass"))
         if isinstance(record, Invoke):
-            self._identities[record.op] = (record.event_id, record.event_date)
+            self._invokes[record.op] = (record.event_id, record.event_date, record.kind)
         elif isinstance(record, Complete) and record.status in (201, 202):
-            self.acknowledged.add(self._identities[record.op])
+            self._remember(record)
         elif isinstance(record, MetricsSample) and not record.error:
             self.scrapes += 1
+
+    def _remember(self, accepted: Complete) -> None:
+        sent_id, day, kind = self._invokes[accepted.op]
+        event_id = sent_id or accepted.answered_id
+        if not event_id:
+            return
+        self.acknowledged.add((event_id, day))
+        if kind is OpKind.WRITE:
+            (self.created if accepted.status == 201 else self.queued).append(event_id)
 
     def mark(self, build: Callable[[float], Record]) -> float:
         """Append the record that ``build`` makes of the present time, and return that time."""

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from ._wait import wait_until
 from .blast import Edge, ServiceState
-from .errors import DeadlineExceeded, FaultNotConfirmed, HarnessError
+from .errors import DeadlineExceeded, FaultNotConfirmed, HarnessError, ServiceEnded
 from .events import Destroyed, FaultMark, FaultStep, ServiceMark
 from .fault import DestroyedRows, Fault, Scene, fault_to_json, radius_to_json
 from .history import History
@@ -114,6 +114,7 @@ class Nemesis:
         except Exception as error:  # noqa: BLE001  (whatever went wrong, the fault is healed and the run UNKNOWN)
             reason = _said(error) or f"no effect within {INJECT_DEADLINE_SECONDS:g} s"
             self._mark(number, FaultStep.NOT_CONFIRMED, reason)
+            self._watch_end(error)
             return False
         self._watch_service()
         self._mark(number, FaultStep.CONFIRMED, evidence)
@@ -179,6 +180,7 @@ class Nemesis:
                 scene.ledger.mark(EntryState.HEALED)
         except Exception as error:
             self._mark(number, FaultStep.HEAL_FAILED, _said(error) or f"took over {HEAL_DEADLINE_SECONDS:g} s")
+            self._watch_end(error)
             raise
         self._watch_service()
         self._mark(number, FaultStep.HEALED)
@@ -217,6 +219,14 @@ class Nemesis:
         if pid != self._pid:
             self._pid = pid
             self._history.mark(lambda t: ServiceMark(t, "restarted" if pid else "down", pid or 0))
+
+    def _watch_end(self, error: BaseException | None) -> None:
+        """Record that the service ended by itself when it was started, if that is at the bottom of the error."""
+        while error is not None:
+            if isinstance(error, ServiceEnded):
+                self._history.mark(lambda t: ServiceMark(t, "ended"))
+                return
+            error = error.__cause__
 
     def _mark(self, number: int, step: FaultStep, detail: str = "") -> float:
         name = self._faults[number].name

@@ -146,12 +146,17 @@ class Oracle:
         first = answers_for_write(state, self._limits, writers_fit=fit)
         if operation.kind is OpKind.WRITE:
             return first
+        if operation.kind is OpKind.POISON:
+            # A service that sees it without the database may refuse it everywhere.
+            return (first - {CREATED}) | {REJECTED}
         return self._answers_again(operation, state, first)
 
     def _answers_again(self, operation: Operation, state: State, first: frozenset[int]) -> frozenset[int]:
         """A second request with the identity of an earlier one answers by the present state of that event."""
         original = self._by_op.get(operation.of) if operation.of is not None else None
-        settled = original is not None and original.completed < operation.invoked
+        settled = original is not None and (
+            original.completed < operation.invoked or 0 < original.batch == operation.batch
+        )
         stored = settled and original is not None and original.status == CREATED
         if operation.kind is OpKind.RESEND:
             if stored and state.write is Write.YES:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from .checking import CheckResult, Clocks, Finding
+from .checking import REACHED_PREFIX, SOMETIMES, CheckResult, Clocks, Finding
 from .rundata import Run
 from .scenario import Scenario
 from .values import Verdict
 
-__all__ = ["NOT_BEGUN", "Clocks", "RunResult", "Skipped", "SuiteResult", "Waits"]
+__all__ = ["NOT_BEGUN", "Clocks", "Reached", "RunResult", "Skipped", "SuiteResult", "Waits"]
 
 NOT_BEGUN = "not-begun"
 """The check of a run that the suite's own bounds kept from beginning; it says why."""
@@ -85,8 +85,23 @@ class Skipped:
 
 
 @dataclass(frozen=True)
+class Reached:
+    """One state of ``SOMETIMES`` over a suite: in how many runs it was reached, of those that could see it."""
+
+    name: str
+    sentence: str
+    runs: int
+    of: int
+
+    @property
+    def missing(self) -> bool:
+        """Tell whether runs could see it and none did; a state that nobody can see is not missing."""
+        return self.of > 0 and self.runs == 0
+
+
+@dataclass(frozen=True)
 class SuiteResult:
-    """All runs of one command."""
+    """All runs of one command.  ``full``: it was every scenario of the default suite, so each state is owed."""
 
     suite: str
     folder: Path
@@ -94,8 +109,25 @@ class SuiteResult:
     seconds: float
     jobs: int
     skipped: tuple[Skipped, ...] = ()
+    full: bool = False
 
     @property
     def verdict(self) -> Verdict:
-        """Worst wins."""
-        return Verdict.worst(run.verdict for run in self.runs)
+        """Worst wins; a full suite that never reached a state proves nothing about it, which is UNKNOWN."""
+        owed = [Verdict.UNKNOWN] if self.owed else []
+        return Verdict.worst([*(run.verdict for run in self.runs), *owed])
+
+    @property
+    def reached(self) -> tuple[Reached, ...]:
+        """Every state that matters, with the runs that reached it."""
+        return tuple(self._reached(name, sentence) for name, sentence in SOMETIMES.items())
+
+    @property
+    def owed(self) -> tuple[Reached, ...]:
+        """The states that leave the suite UNKNOWN, since all of it was played and none reached them."""
+        return tuple(one for one in self.reached if one.missing) if self.full else ()
+
+    def _reached(self, name: str, sentence: str) -> Reached:
+        fact = f"{REACHED_PREFIX}{name}"
+        told = [check.facts[fact] for run in self.runs for check in run.checks if fact in check.facts]
+        return Reached(name, sentence, sum(value > 0 for value in told), len(told))

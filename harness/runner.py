@@ -16,7 +16,7 @@ import json
 import platform
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,8 +25,8 @@ from . import __version__, guard
 from ._wait import pause
 from .checking import CheckResult
 from .conductor import Conductor
-from .errors import HarnessError, ScenarioError
-from .events import Note, RunStarted, ServiceMark
+from .errors import HarnessError, ScenarioError, TargetError
+from .events import Note, RulesRead, RunStarted, ServiceMark
 from .finalread import read_everything
 from .history import Clock, History, redact
 from .ledger import FOLDER, Holder, Ledger
@@ -195,6 +195,8 @@ class _LiveRun:
                 f"{remedy(missing)}".strip()
             )
         history.add(_run_started(plan, self.clock, environment))
+        for record in watched_by(plan.target, self.clock.now()):
+            history.add(record)
         self.timings = dict(environment.timings.__dict__)
         probe = HttpProbe(environment)
         nemesis = Nemesis(environment, history, self.ledger, plan.scenario.schedule)
@@ -291,6 +293,18 @@ def redact_logs(folder: Path, secrets: tuple[str, ...]) -> None:
         hidden = redact(text, secrets)
         if hidden != text:
             path.write_text(hidden, encoding="utf-8", errors="surrogateescape")
+
+
+def watched_by(target: Target, t: float) -> Iterator[RulesRead]:
+    """Read the files by which the target is watched; raises :class:`TargetError` for one that is no text."""
+    watched = target.observability
+    for kind, paths in (("rules", watched.rules), ("dashboard", watched.dashboards)):
+        for path in paths:
+            try:
+                text = path.read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                raise TargetError(f"{target.path}: {path} cannot be read ({error}); mend it or its path.") from error
+            yield RulesRead(t, path.name, kind, text, watched.labels, watched.foreign)
 
 
 def _run_started(plan: RunPlan, clock: Clock, environment: Environment) -> RunStarted:

@@ -6,9 +6,7 @@ None of them judges, and none may end a run: what cannot be read is recorded as 
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 from ._wait import pause
 from .events import CanarySample, ConnectionSample, Note
@@ -16,6 +14,8 @@ from .history import History
 from .probes.canary import Canary
 from .probes.connections import ConnectionCounter
 from .probes.http import HttpProbe
+from .probes.process import database_sockets, read_process
+from .probes.readback import ReadBack
 from .stacks.base import Environment
 from .values import Month
 
@@ -24,6 +24,11 @@ DLQ_INTERVAL_SECONDS = 0.2
 READY_INTERVAL_SECONDS = 0.5
 CONNECTIONS_INTERVAL_SECONDS = 0.1
 CANARY_INTERVAL_SECONDS = 0.1
+PROCESS_INTERVAL_SECONDS = 1.0
+PARTITIONS_INTERVAL_SECONDS = 1.0
+_LOOKS = 5
+_BETWEEN_LOOKS_SECONDS = 0.05
+QUERY_INTERVAL_SECONDS = 1.0
 
 
 class Samplers:
@@ -37,6 +42,7 @@ class Samplers:
         self._tasks: list[asyncio.Task[None]] = []
         self._canaries: dict[Month, Canary] = {}
         self._counter = ConnectionCounter(environment.database)
+        self._catalog = ConnectionCounter(environment.database)
         self._connection_samples = 0
 
     def start(self, months: tuple[Month, ...]) -> None:
@@ -48,8 +54,14 @@ class Samplers:
         if reads.dlq:
             self._every(DLQ_INTERVAL_SECONDS, self._record(lambda: self._probe.dlq(now())))
         self._every(READY_INTERVAL_SECONDS, self._record(lambda: self._probe.ready(now())))
+        if reads.query:
+            self._every(QUERY_INTERVAL_SECONDS, ReadBack(self._environment, self._history, months).ask)
         if reads.sql:
             self._every(CONNECTIONS_INTERVAL_SECONDS, self._connections)
+            # A connection of its own: one that waits for a lock on the catalog must not keep the counts back.
+            self._every(PARTITIONS_INTERVAL_SECONDS, self._record(lambda: self._catalog.children(now())))
+        if self._environment.service.pid is not None:
+            self._every(PROCESS_INTERVAL_SECONDS, self._process)
         for month in months:
             self.watch(month)
 
@@ -67,6 +79,15 @@ class Samplers:
 
         self._every(CANARY_INTERVAL_SECONDS, sample)
 
+    async def look(self) -> None:
+        """Look at what the service holds, several times in a moment of quiet: what none of them lacks stays held."""
+        for number in range(_LOOKS):
+            if number:
+                await pause(_BETWEEN_LOOKS_SECONDS)
+            await self._process()
+            if self._environment.target.reads.metrics:
+                self._history.add(await self._probe.metrics(self._history.clock.now()))
+
     async def stop(self) -> None:
         """Stop everything and close the connections."""
         for task in self._tasks:
@@ -75,6 +96,7 @@ class Samplers:
         for canary in self._canaries.values():
             await canary.close()
         await self._counter.close()
+        await self._catalog.close()
 
     def _record(self, read: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[None]]:
         async def sample() -> None:
@@ -83,13 +105,16 @@ class Samplers:
         return sample
 
     async def _connections(self) -> None:
-        backends = await self._counter.count()
+        held = await self._counter.count()
         sockets = -1
         # Listing sockets costs the kernel milliseconds, so they are looked at every third time.
         self._connection_samples += 1
         if self._connection_samples % 3 == 0:
-            sockets = _database_sockets(self._environment.service.pid, self._environment.proxy.port)
-        self._history.mark(lambda t: ConnectionSample(t, backends, sockets))
+            sockets = database_sockets(self._environment.service.pid, self._environment.proxy.port)
+        self._history.mark(lambda t: ConnectionSample(t, held.backends, sockets, held.locking_parent))
+
+    async def _process(self) -> None:
+        self._history.mark(lambda t: read_process(t, self._environment.service.pid))
 
     def _every(self, seconds: float, sample: Callable[[], Awaitable[None]]) -> None:
         async def loop() -> None:
@@ -102,24 +127,3 @@ class Samplers:
                 await pause(seconds)
 
         self._tasks.append(asyncio.create_task(loop()))
-
-
-def _database_sockets(pid: int | None, port: int) -> int:
-    """Count the established sockets of a process to a local port by /proc; -1 where that cannot be known."""
-    if pid is None:
-        return -1
-    # Remote port and state "established" stand side by side, so most lines need no taking apart.
-    wanted = f":{port:04X} 01 "
-    try:
-        lines = Path(f"/proc/{pid}/net/tcp").read_text().splitlines()
-        inodes = {line.split()[9] for line in lines if wanted in line}
-        found = 0
-        for entry in os.scandir(f"/proc/{pid}/fd") if inodes else ():
-            try:
-                link = os.readlink(entry.path)  # noqa: PTH115  (three times a second: no Path objects)
-            except OSError:
-                continue
-            found += link.startswith("socket:[") and link[8:-1] in inodes
-    except OSError:
-        return -1
-    return found

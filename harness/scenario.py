@@ -28,6 +28,10 @@ class Load:
     other.  ``rate_per_writer`` is requests a second (0: as fast as answers come); edges are paced by
     ``edge_rate_per_writer``, since they may not outnumber what is judged strictly.  ``late_months`` join when the
     first fault has been confirmed.  ``locust_users`` above 0 has Locust's FastHttpUser drive the load instead.
+
+    The shares are of events.  Those of ``anonymous_share`` leave their id to the service, those of ``poison_share`` can
+    only be refused by the database.  ``batch_writers`` more writers send ``batch_size`` events a request, mixed of all
+    months.
     """
 
     months: tuple[Month, ...]
@@ -38,6 +42,10 @@ class Load:
     resend_share: float = 0.02
     conflict_share: float = 0.01
     invalid_share: float = 0.02
+    anonymous_share: float = 0.02
+    poison_share: float = 0.0
+    batch_writers: int = 0
+    batch_size: int = 20
     locust_users: int = 0
 
     @property

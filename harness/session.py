@@ -28,7 +28,7 @@ from .stacks import host
 from .stacks.base import Environment, Stack
 from .stacks.cache import user_cache
 from .stacks.embedded import EmbeddedOptions, EmbeddedStack
-from .suite import SuiteOptions, SuiteRunner, default_jobs, new_run_id
+from .suite import Places, SuiteOptions, SuiteRunner, default_jobs, new_run_id
 from .targets.model import Target, load_target
 
 REFERENCE_TARGET = Path(__file__).with_name("targets") / "reference.toml"
@@ -164,15 +164,26 @@ class Left:
 
 
 class Session:
-    """One command's worth of runs on one stack and one target."""
+    """One command's worth of runs on one stack and one target.
 
-    def __init__(self, options: SessionOptions, display: Display, gate: RunObserver | None = None) -> None:
+    A command with several targets gives ``places`` and ``judges`` that its sessions share.
+    """
+
+    def __init__(
+        self,
+        options: SessionOptions,
+        display: Display,
+        gate: RunObserver | None = None,
+        places: Places | None = None,
+        judges: Judges | None = None,
+    ) -> None:
         """Read the target and make the folder of reports; raises :class:`UsageError`."""
         self.options = options
         self.target: Target = load_target(options.target)
         self.seed = options.seed if options.seed is not None else random.SystemRandom().randrange(2**31)
         alone = gate is not None or _has_fixed_port(options) or self.target.external is not None
-        self.jobs = 1 if alone else options.jobs or default_jobs()
+        places = places or Places(1 if alone else options.jobs or default_jobs())
+        self.jobs = places.jobs
         try:
             options.reports.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -182,7 +193,7 @@ class Session:
             ) from error
         self._stack = _stack_of(self.target, options)
         self._reporting = _Reporting(display)
-        self._judges = Judges()
+        self._judges = judges or Judges()
         self.suite_runner = SuiteRunner(
             self._stack,
             self.target,
@@ -199,6 +210,7 @@ class Session:
             self._reporting,
             _Observer(display, gate),
             self._judge,
+            places,
         )
 
     async def _judge(self, plan: RunPlan, waits: Waits, timings: Mapping[str, float], started: float) -> RunResult:
@@ -206,6 +218,11 @@ class Session:
         result = await self._judges.judged(order)
         self._reporting.reported[result.run] = result
         return result
+
+    def begin(self) -> None:
+        """Make the interpreter ready to play; raises :class:`UsageError` while a halt file exists."""
+        refuse_when_halted(self.options.reports)
+        sys.setswitchinterval(SWITCH_SECONDS)
 
     async def prepare(self) -> None:
         """Find or build what all runs share; raises :class:`harness.errors.SetupError`."""
@@ -224,10 +241,12 @@ class Session:
                     recorded.append(name)
         return Left(tuple(judged), tuple(recorded))
 
-    async def run(self, scenarios: Sequence[Scenario]) -> SuiteResult:
-        """Run, judge and report; the suite's own files land in a folder of their own."""
-        refuse_when_halted(self.options.reports)
-        sys.setswitchinterval(SWITCH_SECONDS)
+    async def run(self, scenarios: Sequence[Scenario], *, full: bool = False) -> SuiteResult:
+        """Run, judge and report; the suite's own files land in a folder of their own.
+
+        ``full``: these are all scenarios of the default suite, which then owes the states that matter.
+        """
+        self.begin()
         if self.target.launch is None and self.target.external is None and len(scenarios) > 1:
             raise UsageError(
                 f"The target {self.target.name} is reached by its url, so it must be started anew for each scenario; "
@@ -241,7 +260,7 @@ class Session:
         if chosen:
             await self.prepare()
             runs = await self.suite_runner.run_all(chosen)
-        return self.summarize(runs, time.monotonic() - started, skipped)
+        return self.summarize(runs, time.monotonic() - started, skipped, full=full)
 
     def why_skipped(self, scenario: Scenario) -> str:
         """Say what this machine lacks for a scenario and how to get it; empty when it can be played.
@@ -250,13 +269,15 @@ class Session:
         """
         return "" if self.target.external is not None else host.lacking(scenario.needs)
 
-    def summarize(self, runs: Sequence[RunResult], seconds: float, skipped: Sequence[Skipped] = ()) -> SuiteResult:
+    def summarize(
+        self, runs: Sequence[RunResult], seconds: float, skipped: Sequence[Skipped] = (), *, full: bool = False
+    ) -> SuiteResult:
         """Write the suite's reports."""
         suite = new_run_id("suite")
         folder = self.options.reports.resolve() / suite
         folder.mkdir(parents=True)
         result = SuiteResult(
-            suite=suite, folder=folder, runs=tuple(runs), seconds=seconds, jobs=self.jobs, skipped=tuple(skipped)
+            suite, folder, tuple(runs), seconds=seconds, jobs=self.jobs, skipped=tuple(skipped), full=full
         )
         write_suite(result, folder)
         return result

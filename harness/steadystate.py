@@ -14,9 +14,10 @@ import httpx
 
 from ._wait import wait_until
 from .errors import DeadlineExceeded, SteadyStateError
-from .events import Complete, Invoke
+from .events import Invoke
 from .history import History
-from .load.closed import EVENTS_PATH, answer_fields, completion
+from .load.answers import Reply, completed
+from .load.closed import EVENTS_PATH
 from .probes.http import HttpProbe
 from .scenario import Load
 from .stacks.base import Environment
@@ -103,21 +104,22 @@ class SteadyState:
     async def _write(self, client: httpx.AsyncClient, month: Month) -> int:
         op = -next(self._numbers)
         seed = random.Random(f"{_PROBE_SEED}/{self._run}/{op}").getrandbits(32)
-        plain = Load(months=(month,), resend_share=0.0, conflict_share=0.0, invalid_share=0.0)
+        plain = Load(months=(month,), resend_share=0.0, conflict_share=0.0, invalid_share=0.0, anonymous_share=0.0)
         planned = Stream(seed, PROBE_WRITER, month, plain, self._run).next(op)
         self._history.mark(
             lambda t: Invoke(t, op, PROBE_WRITER, planned.kind, planned.event_id, planned.event_date, planned.content)
         )
-        status, body, error = 0, b"", ""
         try:
             answer = await client.post(
                 self._environment.service.base_url + EVENTS_PATH,
                 content=planned.content.encode(),
                 headers={"content-type": "application/json"},
             )
-            status, body = answer.status_code, answer.content
+            headers = answer.headers
+            reply = Reply(
+                answer.status_code, headers.get("content-type", ""), headers.get("retry-after", ""), answer.content
+            )
         except (httpx.HTTPError, OSError) as problem:
-            error = type(problem).__name__
-        outcome, partition = answer_fields(body)
-        self._history.mark(lambda t: Complete(t, op, completion(status, outcome), status, outcome, partition, error))
-        return status
+            reply = Reply(error=type(problem).__name__)
+        self._history.mark(lambda t: completed(t, op, planned, reply))
+        return reply.status

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from .checking import CheckResult
+from .checking import STOOD_STILL, CheckResult
 from .errors import HarnessError
 from .results import RunResult
 from .runner import Judge, RunObserver, RunPlan, not_begun, not_run, run_scenario
@@ -58,6 +58,24 @@ class SuiteOptions:
     time_budget_seconds: float | None = None
 
 
+class Places:
+    """What runs take turns by: how many environments may live at once, which exclusive one is next, and since when.
+
+    Runs against several targets share one, which makes one suite of them.
+    """
+
+    def __init__(self, jobs: int) -> None:
+        """Begin now, with ``jobs`` places."""
+        self.jobs = max(1, jobs)
+        self.free = asyncio.Semaphore(self.jobs)
+        self.next_exclusive = asyncio.Lock()
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin now: a time budget counts from here."""
+        self.began = time.monotonic()
+
+
 def default_jobs() -> int:
     """Three a core, since scenarios mostly wait; measured on 2 cores in docs/decisions/parallelism.md."""
     return 3 * (os.cpu_count() or 2)
@@ -69,7 +87,8 @@ def paced_seconds(scenario: Scenario, edge_seconds: float) -> float:
     steps = scenario.schedule.steps
     events = len(Phase) * scenario.min_strict_events + sum(step.after_events for step in steps)
     recovery = any(not step.fault.momentary for step in steps)
-    edges = recovery + sum(step.fault.momentary or step.after_healing > 0 for step in steps)
+    waited = (step.fault.momentary or (step.after_healing > 0 and not step.after_recovery) for step in steps)
+    edges = recovery + sum(waited)
     return events / pace + edges * edge_seconds + scenario.fault_seconds
 
 
@@ -89,19 +108,18 @@ class SuiteRunner:
         observer: SuiteObserver,
         run_observer: RunObserver,
         judge: Judge,
+        places: Places | None = None,
     ) -> None:
-        """Take what all runs share."""
+        """Take what all runs share, and the places if other suites share them as well."""
         self._judge = judge
         self._stack = stack
         self._target = target
         self._options = options
         self._observer = observer
         self._run_observer = run_observer
-        self._places = asyncio.Semaphore(max(1, options.jobs))
-        self._next_exclusive = asyncio.Lock()
+        self._places = places or Places(options.jobs)
         # What would begin early could not be left out any more, and with one place nothing can.
         self._early = options.jobs > 1 and not options.fail_fast and options.time_budget_seconds is None
-        self._began = 0.0
         self._failed = ""
 
     async def run_all(self, scenarios: Sequence[Scenario]) -> list[RunResult]:
@@ -110,7 +128,7 @@ class SuiteRunner:
         An exclusive one starts its environment while the last ones before it end, unless the suite may be cut short or
         has one place only.  Results come in the given order.
         """
-        self._began = time.monotonic()
+        self._places.restart()
         edge = self._target.limits.recovery_seconds
         shared = [scenario for scenario in scenarios if not scenario.exclusive]
         shared.sort(key=lambda scenario: paced_seconds(scenario, edge), reverse=True)
@@ -127,8 +145,8 @@ class SuiteRunner:
         """Run one scenario when its turn comes."""
         async with AsyncExitStack() as before:
             if scenario.exclusive:
-                await before.enter_async_context(self._next_exclusive)
-            async with self._places:
+                await before.enter_async_context(self._places.next_exclusive)
+            async with self._places.free:
                 return await self._run(scenario, before)
 
     async def _run(self, scenario: Scenario, before: AsyncExitStack) -> RunResult:
@@ -192,20 +210,32 @@ class SuiteRunner:
         budget = self._options.time_budget_seconds
         if self._options.fail_fast and self._failed:
             return f"Not begun: {self._failed} failed before, and --fail-fast was given."
-        if budget is not None and time.monotonic() - self._began >= budget:
+        if budget is not None and time.monotonic() - self._places.began >= budget:
             return f"Not begun: the time budget of {budget:g} s was used up."
         return ""
 
     async def _measured_twice(self, plan: RunPlan, alone: Alone) -> RunResult:
-        """Run; a latency over its bound is measured again at once, and over again it is a finding."""
+        """Run; a latency over its bound is measured again at once, and over again it is a finding.
+
+        So is whatever did not pass while the machine stood still: the first run says nothing about the service.
+        """
         first = await run_scenario(plan, self._stack, self._run_observer, self._judge, alone)
-        if not first.findings or not all(finding.comparative for finding in first.findings):
+        stood_still = first.verdict is not Verdict.PASS and _stood_still_seconds(first) > 0.0
+        comparative = bool(first.findings) and all(finding.comparative for finding in first.findings)
+        if not stood_still and not comparative:
             return first
         again = replace(plan, run=f"{plan.run}-again", folder=plan.folder.with_name(f"{plan.run}-again"))
         second = await run_scenario(again, self._stack, self._run_observer, self._judge, alone)
         await asyncio.to_thread(self._observer.scenario_judged, first)
+        if stood_still:
+            facts = {"stood_still_seconds_in_the_first_run": _stood_still_seconds(first)}
+            return replace(second, checks=(*second.checks, CheckResult(MEASURED_AGAIN, facts=facts)))
         if second.findings or second.setup_error:
             return second
         said = " ".join(finding.summary for finding in first.findings)
         unsure = f"Over the bound in {first.run}, but not when measured again: {said}"
         return replace(second, checks=(*second.checks, CheckResult(MEASURED_AGAIN, unknowns=(unsure,))))
+
+
+def _stood_still_seconds(result: RunResult) -> float:
+    return sum(check.facts.get(STOOD_STILL, 0.0) for check in result.checks)

@@ -10,8 +10,8 @@ import json
 import random
 import uuid
 from collections import deque
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
 from .events import OpKind
@@ -24,17 +24,30 @@ _CATEGORIES = ("authentication", "billing", "documents", "administration")
 _ACTIONS = ("create", "read", "update", "delete")
 _OUTCOMES = ("success", "failure", "pending")
 _RECENT = 50
+_EDGE_SHARE = 0.02
+"""So many events lie in the first or the last microsecond of their month, where an off-by-one would move them."""
+_ABROAD_SHARE = 0.05
+"""So many name their instant with the offset of another zone, whose calendar may be in another month."""
+_OFFSETS_MINUTES = (330, -480, 840, -720)
+_POISON_MARK = "a number that only the database refuses"
+_POISONS = ("1e200000", "-1e200000", "7.5e150000")
+"""Valid JSON, and beyond what jsonb's numbers hold: PostgreSQL answers 22003, value overflows numeric format."""
 
 
 @dataclass(frozen=True)
 class Planned:
-    """One request to be: what it means, the identity it carries, and the body as sent."""
+    """One request to be: what it means, the identity it carries, and the body as sent.
+
+    ``event_id`` is empty when the service is to make one.
+    """
 
     kind: OpKind
     event_id: str
     event_date: date
     content: str
     of: int | None = None
+    timestamp: str = ""
+    """``event_timestamp`` in UTC, however it was spelt."""
 
 
 @dataclass
@@ -61,7 +74,7 @@ class Stream:
         load = self.load
         if self._sent and roll < load.resend_share:
             number, earlier = self._random.choice(self._sent)
-            return Planned(OpKind.RESEND, earlier.event_id, earlier.event_date, earlier.content, number)
+            return again(number, earlier)
         roll -= load.resend_share
         if self._sent and 0 <= roll < load.conflict_share:
             number, earlier = self._random.choice(self._sent)
@@ -71,21 +84,24 @@ class Stream:
         if 0 <= roll < load.invalid_share:
             self._spoil(body)
             return self._planned(OpKind.INVALID, body)
+        roll -= load.invalid_share
+        if 0 <= roll < load.poison_share:
+            return self._poisoned(body)
+        roll -= load.poison_share
+        if 0 <= roll < load.anonymous_share:
+            del body["event_id"]
         return self._planned(OpKind.WRITE, body)
 
     def remember(self, op: int, planned: Planned) -> None:
-        """Tell that a first send was invoked."""
-        if planned.kind is OpKind.WRITE:
+        """Tell that a first send was invoked.  One without an id is another event each time, and is not repeated."""
+        if planned.kind is OpKind.WRITE and planned.event_id:
             self._sent.append((op, planned))
 
     def _event(self, op: int) -> dict[str, Any]:
         rng = self._random
-        first = datetime.combine(self.month.first_day, datetime.min.time(), UTC)
-        span = datetime.combine(self.month.end, datetime.min.time(), UTC) - first
-        moment = first + timedelta(microseconds=rng.randrange(int(span.total_seconds() * 1_000_000)))
         return {
             "event_id": str(uuid.UUID(int=rng.getrandbits(128), version=4)),
-            "event_timestamp": utc_timestamp(moment),
+            "event_timestamp": self._moment(),
             "version": rng.choice(("1.0", "1.1", "2.0")),
             "event_type": rng.choice(_TYPES),
             "event_category": rng.choice(_CATEGORIES),
@@ -100,6 +116,19 @@ class Stream:
                 "nested": {"null": None, "flag": rng.random() < 0.5},
             },
         }
+
+    def _moment(self) -> str:
+        """Spell an instant of the month, mostly in UTC."""
+        rng = self._random
+        first = datetime.combine(self.month.first_day, datetime.min.time(), UTC)
+        span = datetime.combine(self.month.end, datetime.min.time(), UTC) - first
+        last = int(span.total_seconds() * 1_000_000) - 1
+        edge = rng.random() < _EDGE_SHARE
+        moment = first + timedelta(microseconds=rng.choice((0, last)) if edge else rng.randint(0, last))
+        if rng.random() >= _ABROAD_SHARE:
+            return utc_timestamp(moment)
+        zone = timezone(timedelta(minutes=rng.choice(_OFFSETS_MINUTES)))
+        return moment.astimezone(zone).isoformat(timespec="microseconds")
 
     def _spoil(self, body: dict[str, Any]) -> None:
         """Break one rule of the contract that no state of any store can excuse."""
@@ -116,11 +145,24 @@ class Stream:
     def _contradict(self, number: int, earlier: Planned) -> Planned:
         body = json.loads(earlier.content)
         body["event_action"] = "contradicted"
-        return Planned(OpKind.CONFLICT, earlier.event_id, earlier.event_date, _compact(body), number)
+        return replace(earlier, kind=OpKind.CONFLICT, content=_compact(body), of=number)
+
+    def _poisoned(self, body: dict[str, Any]) -> Planned:
+        """Exact by text: a float would be infinite."""
+        body["event_data"]["amount"] = _POISON_MARK
+        planned = self._planned(OpKind.POISON, body)
+        number = self._random.choice(_POISONS)
+        return replace(planned, content=planned.content.replace(f'"{_POISON_MARK}"', number))
 
     def _planned(self, kind: OpKind, body: dict[str, Any]) -> Planned:
-        day = date.fromisoformat(str(body["event_timestamp"])[:10])
-        return Planned(kind, str(body["event_id"]), day, _compact(body))
+        moment = datetime.fromisoformat(str(body["event_timestamp"])).astimezone(UTC)
+        event_id = str(body.get("event_id", ""))
+        return Planned(kind, event_id, moment.date(), _compact(body), timestamp=utc_timestamp(moment))
+
+
+def again(op: int, earlier: Planned) -> Planned:
+    """The re-send of what operation ``op`` sent."""
+    return replace(earlier, kind=OpKind.RESEND, of=op)
 
 
 def _compact(body: dict[str, Any]) -> str:

@@ -6,7 +6,9 @@ Importing this package registers them all.
 from __future__ import annotations
 
 from . import (
+    answers,
     bounds,
+    capacity,
     confirmed,
     conservation,
     duplicates,
@@ -16,10 +18,16 @@ from . import (
     honest_status,
     interrupted,
     isolation,
+    leaks,
     logs,
     metrics,
+    observability,
     partition_hygiene,
+    poison,
+    reached,
+    readiness,
     reads,
+    reads_back,
     recovery,
     strictness,
 )
@@ -32,13 +40,21 @@ DEFAULT_CHECKERS: tuple[str, ...] = (
     conservation.NAME,
     duplicates.NAME,
     honest_status.NAME,
+    answers.NAME,
+    reads_back.NAME,
     isolation.NAME,
     fallback.NAME,
     recovery.NAME,
+    poison.NAME,
     metrics.NAME,
     logs.NAME,
+    observability.NAME,
+    readiness.NAME,
     bounds.NAME,
+    capacity.NAME,
+    leaks.NAME,
     partition_hygiene.NAME,
+    reached.NAME,
 )
 """What a scenario is judged by unless it says otherwise: all but ``exhaustion`` and ``interrupted``, which
 need an exhausted pool and a drain that a fault met."""

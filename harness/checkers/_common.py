@@ -17,6 +17,7 @@ from ..checking import CheckResult
 from ..oracle import Expectation, Oracle
 from ..rundata import FaultWindow, Folded, Operation, Run
 from ..values import Month
+from ._standstill import standstills
 
 CLIENT_SLACK_SECONDS = 0.25
 """What the client's own scheduling may add to a measured latency."""
@@ -122,6 +123,8 @@ class Wishes:
     """Months that the load joined only once the faults were on: they owe nothing before."""
     faults: int = 0
     """How many faults the schedule names."""
+    poison: bool = False
+    """True when the load was to send events that only the database can refuse."""
 
 
 def wishes(run: Run) -> Wishes:
@@ -135,7 +138,7 @@ def wishes(run: Run) -> Wishes:
     schedule = data.get("schedule") or []
     if isinstance(schedule, dict):
         schedule = schedule.get("faults") or []
-    phases = data.get("strict_phases")
+    phases, load = data.get("strict_phases"), data.get("load")
     return Wishes(
         judge_latency=data.get("judge_latency") is True,
         min_strict_events=int(data.get("min_strict_events", 200)),
@@ -143,6 +146,7 @@ def wishes(run: Run) -> Wishes:
         months=_all_months(data),
         late_months=frozenset(_months(data, "late_months") or ()),
         faults=len(schedule),
+        poison=isinstance(load, dict) and bool(load.get("poison_share")),
     )
 
 
@@ -169,7 +173,7 @@ class Canary:
     """The harness's own inserts: did the database itself stall?
 
     A stall opens a breaker, which then stays open for a while, so a stall excuses what follows it within the
-    recovery time as well; excused means UNKNOWN, never PASS.
+    recovery time as well; excused means UNKNOWN, never PASS.  A machine that stood still is a stall of every month.
     """
 
     def __init__(self, run: Run) -> None:
@@ -178,7 +182,8 @@ class Canary:
         self._memory = run.limits.recovery_seconds
         self._spans: dict[str, list[float]] = {}
         self._stalls: dict[str, list[tuple[float, float]]] = {}
-        self._unexplained: list[tuple[float, float]] = []
+        self._standstills = shared(run, standstills)
+        self._unexplained: list[tuple[float, float]] = [*self._standstills]
         self._missing: dict[str, list[tuple[float, float]]] = {}
         self._maintained = run.limits.partition_check_seconds + self._memory
         self._patience = run.limits.request_deadline_seconds + run.limits.recovery_seconds
@@ -199,7 +204,8 @@ class Canary:
 
     def around(self, month: Month, start: float, end: float) -> Calm:
         """Judge the month over [start, end], with 0.2 s either side."""
-        if _meets(self._stalls.get(month.label, []), start - self._memory, end + 0.2):
+        stalls = (*self._standstills, *self._stalls.get(month.label, ()))
+        if _meets(stalls, start - self._memory, end + 0.2):
             return Calm.STALLED
         # That a month is missing which no fault took away is no stall, but what the service has to see to; unless the
         # database stalled when it was to be made.

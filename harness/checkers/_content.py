@@ -58,13 +58,13 @@ def parse_content(text: str) -> Content:
     return Content(data)
 
 
-def fingerprint(text: str) -> tuple[int, str]:
-    """The digest of an event's JSON, and its correlation id ("" when it has none).
+def fingerprint(text: str, own_id: str = "") -> tuple[int, str]:
+    """The digest of an event's JSON without its own id, and its correlation id ("" when it has none).
 
     The digest has 64 bits and is equal for two contents only if :meth:`Content.differing` finds nothing (or by chance,
     once in 2**64).
-    The other way it may fail: contents of which one leaves its event id to the service have different digests.  A
-    number becomes a pair that no honest content holds; what does hold its mark is told apart as the text it is.
+    The other way it may fail: contents with another id than the event's own have digests of their own.  A number
+    becomes a pair that no honest content holds; what does hold its mark is told apart as the text it is.
     """
     try:
         data = json.loads(text, parse_float=_marked_number, parse_int=_marked_number)
@@ -77,6 +77,8 @@ def fingerprint(text: str) -> tuple[int, str]:
         value = data.get(name)
         if isinstance(value, str):
             data[name] = _instant(value) if name == "event_timestamp" else value.lower()
+    if own_id and data.get("event_id") == own_id.lower():
+        del data["event_id"]
     return hashed(_SORTED.encode(data)), data.get("correlation_id", "")
 
 

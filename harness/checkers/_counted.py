@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -19,7 +20,7 @@ _OUTCOMES = ("created", "queued", "duplicate", "rejected", "unavailable")
 
 
 @dataclass(frozen=True)
-class _Interval:
+class Interval:
     """How many answers surely lie between two scrapes, and how many may."""
 
     surely: int
@@ -27,23 +28,30 @@ class _Interval:
 
 
 @dataclass(frozen=True)
-class _Life:
+class Life:
     """The first and the last scrape of one life of the process, and what lies between them."""
 
     scraped: Scraped
     first: Scrape
     last: Scrape
 
-    def between(self, accepted: Callable[[Operation], bool]) -> _Interval:
+    def between(self, accepted: Callable[[Operation], bool]) -> Interval:
         """Count the accepted operations; the answer of a scrape describes some moment while it was under way."""
         matching = [(operation, count) for operation, count in self.scraped.run.weighed if accepted(operation)]
         begin, end = self.first.end + SCRAPE_SLACK_SECONDS, self.last.t - SCRAPE_SLACK_SECONDS
         surely = sum(count for op, count in matching if op.invoked >= begin and op.completed <= end)
-        return _Interval(surely, sum(count for op, count in matching if self._may_fall_into(op)))
+        return Interval(surely, sum(count for op, count in matching if self._may_fall_into(op)))
 
     def named(self, accepted: Callable[[Operation], bool]) -> tuple[str, ...]:
         """Ids of the accepted operations that the life may have counted."""
         return event_ids(op for op in self.scraped.run.under_way() if accepted(op) and self._may_fall_into(op))
+
+    def waited(self, accepted: Callable[[Operation], bool]) -> float:
+        """How long, in seconds, clients waited together for the accepted operations that the life may have counted."""
+        run = self.scraped.run
+        waited = math.fsum(op.seconds for op in run.operations if accepted(op) and self._may_fall_into(op))
+        groups = (one for one in run.groups if accepted(one.like) and self._may_fall_into(one.like))
+        return waited + math.fsum(group.waited_seconds for group in groups)
 
     @property
     def unanswered(self) -> int:
@@ -64,18 +72,18 @@ def compared_times(scraped: Scraped) -> Iterator[float]:
         yield from (scrapes[-1].t - SCRAPE_SLACK_SECONDS, scrapes[-1].end + SCRAPE_SLACK_SECONDS)
 
 
+def lives(scraped: Scraped) -> list[Life]:
+    """The lives of the process that two scrapes show: of one alone no growth can be told."""
+    return [Life(scraped, scrapes[0], scrapes[-1]) for scrapes in scraped.lives() if len(scrapes) > 1]
+
+
 def count_findings(scraped: Scraped) -> tuple[list[Finding], dict[str, float]]:
     """Compare the growth of each outcome, in each life of the process, with the answers; facts say what was not."""
     run = scraped.run
     probes = sum(int(note.text) for note in run.of_kind(ev.Note) if note.topic == PROBE_WRITES and note.text.isdigit())
     findings: list[Finding] = []
-    not_judged = 0
-    lives = list(scraped.lives())
-    for scrapes in lives:
-        if len(scrapes) < 2:
-            not_judged += 1
-            continue
-        life = _Life(scraped, scrapes[0], scrapes[-1])
+    judged = lives(scraped)
+    for life in judged:
         grown: dict[str, float] = {}
         for outcome in _OUTCOMES:
             end = life.last.get(EVENTS, outcome=outcome)
@@ -87,11 +95,11 @@ def count_findings(scraped: Scraped) -> tuple[list[Finding], dict[str, float]]:
             Finding(Promise.TRUTH, said, life.named(accepted), life.last.t)
             for said, accepted in _disagreements(life, grown, probes)
         ]
-    not_judged += len(scraped.boundaries) + 1 - len(lives)
+    not_judged = len(scraped.boundaries) + 1 - len(judged)
     return findings, {"events_total_not_judged": float(not_judged)} if not_judged else {}
 
 
-def _disagreements(life: _Life, grown: dict[str, float], probes: int) -> list[tuple[str, Callable[[Operation], bool]]]:
+def _disagreements(life: Life, grown: dict[str, float], probes: int) -> list[tuple[str, Callable[[Operation], bool]]]:
     """Outcomes outside their interval.
 
     A second request with an identity may be counted as created, queued or duplicate, as the service saw it, and

@@ -66,7 +66,7 @@ def grouped(found: Iterable[Deviation]) -> tuple[tuple[Finding, ...], tuple[str,
             for (promise, said), operations in findings.items()
         ),
         tuple(
-            f"{len(operations)} x {reason} (first event {operations[0].event_id})."
+            f"{len(operations)} x {reason} (first event {event_ids(operations)[0]})."
             for reason, operations in unknowns.items()
         ),
     )
@@ -123,7 +123,7 @@ class _Judge:
         honest_answers = (CREATED, QUEUED, REJECTED, CONFLICT, UNAVAILABLE)
         if expected.allowed == {NO_ANSWER} and operation.status in honest_answers:
             return "the service answered while the fault should have silenced it, so the fault did not bite"
-        queued_in_health = operation.status == QUEUED and expected.allowed <= {CREATED, CONFLICT}
+        queued_in_health = operation.status == QUEUED and expected.allowed <= {CREATED, CONFLICT, REJECTED}
         if not queued_in_health or operation.kind is ev.OpKind.INVALID:
             return ""
         calm = self._canary.around(operation.month, operation.invoked, operation.completed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from .. import events as ev
 from ..blast import Write
@@ -33,11 +33,18 @@ def healthy(scrape: Scrape, month: Month) -> bool | None:
 
 
 def noticed(scraped: Scraped, month: Month, findings: list[Finding], unknowns: list[str]) -> None:
-    """Judge the month under each fault that stops its writes, but not the whole database's."""
+    """Judge the month under each fault that stops its writes, but not the whole database's.
+
+    A fault that comes again and again, and not always for long enough, has to be seen once.
+    """
+    doubts: dict[str, list[str]] = {}
     for window in scraped.run.windows:
         narrow = window.radius.write is Write.NO and not window.radius.whole_database
         if narrow and window.confirmed is not None and reaches(window, month):
-            _under(scraped, window, month, findings, unknowns)
+            doubt: list[str] = []
+            _under(scraped, window, month, findings, doubt)
+            doubts.setdefault(window.name, []).append("".join(doubt))
+    unknowns += [said[0] for said in doubts.values() if all(said)]
 
 
 def _under(scraped: Scraped, window: FaultWindow, month: Month, findings: list[Finding], unknowns: list[str]) -> None:
@@ -46,7 +53,7 @@ def _under(scraped: Scraped, window: FaultWindow, month: Month, findings: list[F
     within = [scrape for scrape in scraped.scrapes if window.injecting <= scrape.t and scrape.end < healing]
     if not writes or (within and all(scraped.whole_database_ill(scrape.t) for scrape in within)):
         return
-    judged = [scrape for scrape in within if _due(scraped, window, writes, scrape)]
+    judged = [scrape for scrape in within if _due(scraped, window, month, scrape)]
     if not judged and window.radius.dates is None:
         said = f"No scrape shows {month} between the moment when {window.name} must have been noticed and its heal"
         unknowns.append(f"{said}, so its status under the fault was not judged.")
@@ -99,17 +106,32 @@ def noticing_times(scraped: Scraped) -> Iterator[float]:
             yield from (begin, begin + scraped.run.limits.partition_check_seconds + NOTICE_SLACK_SECONDS)
 
 
-def _due(scraped: Scraped, window: FaultWindow, writes: list[Operation], scrape: Scrape) -> bool:
-    """Tell whether the fault must show in this scrape: by an open breaker, or by what the maintenance loop saw."""
-    life = life_of(scraped.boundaries, scrape.t)
+def _requests(operations: Iterable[Operation]) -> list[Operation]:
+    """One operation a request: the events of a batch meet the fault together, as one failure."""
+    return list({operation.batch or -operation.op: operation for operation in operations}.values())
+
+
+def _due(scraped: Scraped, window: FaultWindow, month: Month, scrape: Scrape) -> bool:
+    """Tell whether the fault must show in this scrape."""
+    return not scraped.whole_database_ill(scrape.t) and scrape.t > due_at(scraped, window, month, scrape.t)
+
+
+def due_at(scraped: Scraped, window: FaultWindow, month: Month, t: float) -> float:
+    """From when on the process that lives at ``t`` must show that the month takes no write; infinite for never."""
+    key = (window.fault, month, life_of(scraped.boundaries, t))
+    if key not in scraped.due_times:
+        scraped.due_times[key] = _due_at(scraped, window, _writes(scraped, window, month, scraped.run.seen), key[2])
+    return scraped.due_times[key]
+
+
+def _due_at(scraped: Scraped, window: FaultWindow, writes: list[Operation], life: int) -> float:
+    """By an open breaker, or by what the maintenance loop saw."""
     born = scraped.boundaries[life - 1] if life else 0.0
     begin = max(window.confirmed or 0.0, born)
-    if scraped.whole_database_ill(scrape.t) or scrape.t <= begin:
-        return False
     mine = [operation for operation in writes if operation.invoked >= born]
     looked = begin + scraped.run.limits.partition_check_seconds + NOTICE_SLACK_SECONDS
     due = looked if any(op.invoked >= begin and op.completed <= looked for op in mine) else float("inf")
-    away = [operation for operation in mine if operation.status in (QUEUED, UNAVAILABLE)]
+    away = _requests(operation for operation in mine if operation.status in (QUEUED, UNAVAILABLE))
     if len(away) >= OPENING_ANSWERS and window.radius.dates is None:
         due = min(due, away[OPENING_ANSWERS - 1].completed + SHOWN_SECONDS)
-    return scrape.t > due
+    return max(due, begin)

@@ -11,15 +11,16 @@ from ..oracle import CONFLICT, CREATED, NO_ANSWER, QUEUED, REJECTED
 from ..rundata import FaultWindow, Operation, Run
 from ..values import Month, Promise
 from ._common import SCRAPE_SLACK_SECONDS, covering, event_ids, recovery_edge
-from ._noticed import STATES, STATUS, healthy, noticed, noticing_times
-from ._scraped import STALLED_WRITE_SECONDS, Scraped
+from ._counted import lives
+from ._last_write import LAST_WRITE, last_write_faults, last_write_findings
+from ._noticed import NOTICE_SLACK_SECONDS, STATES, STATUS, healthy, noticed, noticing_times
+from ._queue_series import DEPTH, DRAIN_FAILURES, DRAINED
+from ._scraped import Scraped
 from ._series import Scrape
 
 FAILURES = "datastorage_partition_write_failures_total"
-LAST_WRITE = "datastorage_partition_last_write_timestamp"
-DEPTH = "datastorage_dlq_depth"
-CLOCK_SLACK_SECONDS = 5.0
-"""How far the service's wall clock and the run's clock may have drifted apart."""
+_OF_EACH = (FAILURES, DEPTH, DRAINED, DRAIN_FAILURES)
+"""Series of each known month; its status and its last write are looked at more closely."""
 _LOOP_MAY_NOTICE = ("detach", "drop", "prevent")
 """Faults of these names the maintenance loop can see in the catalog before any live write fails."""
 
@@ -34,7 +35,7 @@ def partition_findings(scraped: Scraped) -> tuple[list[Finding], list[str]]:
         _healthy_in_peace(scraped, month, findings, unknowns)
         _recovered(scraped, month, findings, unknowns)
         findings += _failures(scraped, month)
-    findings += _depth(scraped)
+    findings += [*_one_status(scraped), *_attached(scraped), *last_write_findings(scraped), *_depth(scraped)]
     return findings, unknowns
 
 
@@ -42,17 +43,11 @@ def needs(scraped: Scraped) -> Needs:
     """What these rules need of a condensed run."""
     windows, slack = scraped.run.windows, SCRAPE_SLACK_SECONDS
     marks = [mark for one in windows for mark in (one.injecting, one.confirmed, one.healing) if mark is not None]
-    degraded = [scrape for scrape in scraped.scrapes if _shown(scrape, "degraded")]
     return Needs(
         cuts=(*marks, *noticing_times(scraped)),
         moments=tuple(scrape.t - slack for scrape in scraped.scrapes),
-        stalls=tuple((scrape.t - slack, scrape.end + slack) for scrape in degraded),
-        stall_seconds=STALLED_WRITE_SECONDS,
+        asked=tuple(scrape.end + slack for scrape in scraped.scrapes),
     )
-
-
-def _shown(scrape: Scrape, status: str) -> bool:
-    return any(value == 1 and labels.get("status") == status for labels, value in scrape.each(STATUS))
 
 
 def _series(scraped: Scraped, month: Month) -> Iterator[Finding]:
@@ -62,10 +57,11 @@ def _series(scraped: Scraped, month: Month) -> Iterator[Finding]:
         written = scraped.created_before(month, scrape.t)
         if written is None:
             continue
-        for said in (*_status_faults(scrape, month), *_last_write_faults(scraped, scrape, month, written)):
+        for said in (*_status_faults(scrape, month), *last_write_faults(scraped, scrape, month, written)):
             seen.setdefault(said, (scrape.t, written))
-        if scrape.get(FAILURES, partition=month.label) is None:
-            seen.setdefault(f"series {FAILURES} is missing for {month}", (scrape.t, written))
+        for name in _OF_EACH:
+            if scrape.get(name, partition=month.label) is None:
+                seen.setdefault(f"series {name} is missing for {month}", (scrape.t, written))
     for said, (t, written) in seen.items():
         yield Finding(Promise.TRUTH, f"{said[0].upper()}{said[1:]}.", (written.event_id,), t)
 
@@ -80,23 +76,39 @@ def _status_faults(scrape: Scrape, month: Month) -> Iterator[str]:
         yield f"not exactly one status of {month} is 1 ({shown or 'all are 0'})"
 
 
-def _last_write_faults(scraped: Scraped, scrape: Scrape, month: Month, written: Operation) -> Iterator[str]:
-    value = scrape.get(LAST_WRITE, partition=month.label)
-    if value is None:
-        yield f"series {LAST_WRITE} is missing for {month}"
-    elif value == 0:
-        yield f"{LAST_WRITE} of {month} is 0 although a write was answered 201"
-    elif scraped.epoch is not None and _clock_was_true(scraped, scrape.t):
-        earliest = scraped.epoch + written.invoked - CLOCK_SLACK_SECONDS
-        if value < earliest:
-            yield f"{LAST_WRITE} of {month} is older than a write that was answered 201"
-        elif value > scraped.epoch + scrape.t + CLOCK_SLACK_SECONDS:
-            yield f"{LAST_WRITE} of {month} lies in the future"
+def _one_status(scraped: Scraped) -> Iterator[Finding]:
+    """Of every partition that is shown, whoever writes into it, exactly one known status is 1."""
+    wrong: dict[str, tuple[float, str]] = {}
+    for scrape in scraped.scrapes:
+        shown: dict[str, list[tuple[str, float]]] = {}
+        for labels, value in scrape.each(STATUS):
+            shown.setdefault(labels.get("partition", ""), []).append((labels.get("status", ""), value))
+        for label, states in shown.items():
+            odd = sorted(value for _, value in states) != [0.0, 0.0, 1.0] or {state for state, _ in states} != {*STATES}
+            if odd and label not in {month.label for month in scraped.run.months}:
+                said = ", ".join(f"{state} {value:g}" for state, value in sorted(states))
+                wrong.setdefault(label, (scrape.t, said))
+    for label, (t, said) in wrong.items():
+        yield Finding(Promise.TRUTH, f"Not exactly one status of {label} is 1: {said}.", (), t)
 
 
-def _clock_was_true(scraped: Scraped, t: float) -> bool:
-    """Tell whether the service's clock had not been shifted by ``t``: a gauge keeps its date until the next write."""
-    return all(window.radius.true_clock or t < window.injecting for window in scraped.run.windows)
+def _attached(scraped: Scraped) -> Iterator[Finding]:
+    """The last scrape shows every partition that the catalog has, written or not: missing is not zero.
+
+    Honest: one that a fault, whose recovery is not over, has only just given back.
+    """
+    run, last = scraped.run, scraped.scrapes[-1]
+    edges = [recovery_edge(window, run) for window in run.windows]
+    looked = run.limits.partition_check_seconds + NOTICE_SLACK_SECONDS
+    if run.final is None or last.t < run.final.t or any(last.t < edge + looked for edge in edges):
+        return
+    for label in sorted({row.month for row in run.of_kind(ev.PartitionRow) if row.month}):
+        names = (*_OF_EACH, LAST_WRITE)
+        missing = [name for name in names if last.get(name, partition=label) is None]
+        missing += [STATUS] if last.get(STATUS, partition=label, status="healthy") is None else []
+        if missing:
+            said = f"At the end series are missing for {label}, whose partition is attached: {', '.join(missing)}."
+            yield Finding(Promise.TRUTH, said, (), last.t)
 
 
 def _healthy_in_peace(scraped: Scraped, month: Month, findings: list[Finding], unknowns: list[str]) -> None:
@@ -139,41 +151,40 @@ def _recovered(scraped: Scraped, month: Month, findings: list[Finding], unknowns
         findings.append(Finding(Promise.TRUTH, said, event_ids(accepted[-1:]), last.t))
 
 
-def growth(scraped: Scraped, month: Month) -> float | None:
-    """How far the write failures of a month grew over the run; None after a restart or when never shown."""
-    if scraped.restarted:
-        return None
-    values = [scrape.get(FAILURES, partition=month.label) for scrape in scraped.scrapes]
-    known = [value for value in values if value is not None]
-    if not known:
-        return None
-    return known[-1] - (values[0] or 0.0)
-
-
 def _failures(scraped: Scraped, month: Month) -> Iterator[Finding]:
-    """Write failures grow only by events that were not simply created, and grow when live writes met the fault."""
-    grown = growth(scraped, month)
-    if grown is None:
-        return
+    """Write failures grow only by events that were not simply created, and grow when live writes met the fault.
+
+    Honest: re-sends and conflicts of a covered month, which may have been tried before the queue told their state.
+    """
     run = scraped.run
     windows = covering(run, month)
-    failed = sum(count for op, count in run.weighed if op.month == month and _may_have_failed(op, bool(windows)))
-    if grown > failed:
-        where = "a month that no fault covered" if not windows else "covered months"
-        said = f"{FAILURES} of {month} grew by {grown:g}, at most {failed} can have failed ({where})."
-        named = (op for op in run.under_way(months=(month,)) if _may_have_failed(op, bool(windows)))
-        yield Finding(Promise.TRUTH, said, event_ids(named))
-    operations = [operation for operation in run.seen if operation.month == month]
-    met = [operation for window in windows[:1] for operation in _met(run, window, operations)]
-    before = scraped.scrapes[0].t < min((window.injecting for window in windows), default=0.0)
-    if grown == 0 and met and before and scraped.scrapes[-1].t > met[0].completed + SCRAPE_SLACK_SECONDS:
-        said = f"{FAILURES} of {month} did not grow although live writes met {windows[0].name}."
-        every = _met(run, windows[0], run.under_way(windows[0].injecting, months=(month,)))
-        yield Finding(Promise.TRUTH, said, event_ids(every), met[0].completed)
+    for life in lives(scraped):
+        value = life.last.get(FAILURES, partition=month.label)
+        grown = (value or 0.0) - (life.first.get(FAILURES, partition=month.label) or 0.0)
+
+        def failing(op: Operation) -> bool:
+            return op.month == month and _may_have_failed(op, bool(windows))
+
+        failed = life.between(failing)
+        if grown > failed.at_most:
+            where = "a month that no fault covered" if not windows else "covered months"
+            said = f"{FAILURES} of {month} grew by {grown:g}, at most {failed.at_most} can have failed ({where})."
+            yield Finding(Promise.TRUTH, said, life.named(failing), life.last.t)
+        if value is not None and grown == 0 and not scraped.restarted and windows:
+            yield from _unnoticed(scraped, month, windows[0])
+
+
+def _unnoticed(scraped: Scraped, month: Month, window: FaultWindow) -> Iterator[Finding]:
+    """Events that met a fault which only a failed live write can tell must have been counted."""
+    met = _met(scraped.run, window, [op for op in scraped.run.seen if op.month == month])
+    before = scraped.scrapes[0].t < window.injecting
+    if met and before and scraped.scrapes[-1].t > met[0].completed + SCRAPE_SLACK_SECONDS:
+        said = f"{FAILURES} of {month} did not grow although live writes met {window.name}."
+        yield Finding(Promise.TRUTH, said, event_ids(met), met[0].completed)
 
 
 def _may_have_failed(operation: Operation, covered: bool) -> bool:
-    if operation.kind is ev.OpKind.RESEND and covered:
+    if operation.kind in (ev.OpKind.RESEND, ev.OpKind.CONFLICT) and covered:
         return True
     return operation.status not in (CREATED, REJECTED, CONFLICT) or operation.status == NO_ANSWER
 

@@ -36,6 +36,8 @@ class Stored:
             identity = (entry.event_id.lower(), entry.event_date)
             self.queued[identity].append(entry)
             self._by_correlation.setdefault(correlation_of(entry.content), identity)
+        self.folded = run.condensed.stored if run.condensed is not None else {}
+        """By number of an operation whose row was folded: when (Unix seconds) it was stored."""
         self.destroyed_at = _destroyed(run)
         self._run = run
         self._touched = {event_id.lower() for record in run.of_kind(ev.Destroyed) for event_id in record.event_ids}
@@ -80,8 +82,15 @@ class Stored:
         began, identity = epoch(self._run), self.identity(operation)
         if began is None or identity[0] in self._touched:
             return None
-        times = [t for row in self.rows.get(identity, []) if (t := _moment(row.recorded_at)) is not None]
+        if operation.op in self.folded:
+            return self.folded[operation.op] - began - self._skew
+        times = [t for row in self.rows.get(identity, []) if (t := moment_of(row.recorded_at)) is not None]
         return min(times) - began - self._skew if times else None
+
+    def recorded_at(self, row: ev.TableRow) -> float | None:
+        """When, on the run's clock, the transaction began that stored this row; None when that is not known."""
+        began, recorded = epoch(self._run), moment_of(row.recorded_at)
+        return None if began is None or recorded is None else recorded - began - self._skew
 
     def _after_answer(self, operation: Operation) -> float | None:
         began = epoch(self._run)
@@ -89,7 +98,7 @@ class Stored:
         first_send = operation.kind is ev.OpKind.WRITE and operation.status == 201
         if began is None or not first_send or identity[0] in self._touched:
             return None
-        times = [t for row in self.rows.get(identity, []) if (t := _moment(row.recorded_at)) is not None]
+        times = [t for row in self.rows.get(identity, []) if (t := moment_of(row.recorded_at)) is not None]
         return min(times) - began - operation.completed if times else None
 
     @cached_property
@@ -98,7 +107,8 @@ class Stored:
         return max(0.0, min((t for op in self._run.operations if (t := self._after_answer(op)) is not None), default=0))
 
 
-def _moment(text: str) -> float | None:
+def moment_of(text: str) -> float | None:
+    """Unix seconds of the time that a row carries; None for none."""
     try:
         return datetime.fromisoformat(text).timestamp() if text else None
     except ValueError:

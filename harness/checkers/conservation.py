@@ -59,6 +59,11 @@ class _Account:
         """True when the workload sent this identity with different contents on purpose."""
         return any(operation.kind is ev.OpKind.CONFLICT for operation in self.operations)
 
+    @property
+    def poison(self) -> bool:
+        """True when no database can take the event."""
+        return any(operation.kind is ev.OpKind.POISON for operation in self.operations)
+
 
 def _may_be_stored(operation: Operation) -> bool:
     if operation.status in _REFUSED:
@@ -112,7 +117,7 @@ class _Books:
             self._origin(identity, rows[0].event_id, "are stored in the table")
 
     def settle_queue(self) -> None:
-        """At the end nothing may be pending, and only contested identities may be dead."""
+        """At the end nothing may be pending, and only contested identities and poison may be dead."""
         for identity, entries in self.stored.queued.items():
             event_id = entries[0].event_id
             account = self._accounts.get(identity)
@@ -120,7 +125,7 @@ class _Books:
                 if entry.state != "dead":
                     also = ", although they are stored as well" if identity in self.stored.rows else ""
                     self._pending(identity, event_id, also)
-                elif account is None or not account.contested:
+                elif account is None or not (account.contested or account.poison):
                     reason = f"dead letters ({entry.reason or 'no reason given'}) without being poison or in conflict"
                     self._blame(Promise.CONSERVATION, f"are {reason}", event_id)
             self._origin(identity, event_id, "are in the queue")
@@ -141,9 +146,15 @@ class _Books:
 
     def _missing(self, account: _Account, queued: Sequence[ev.DlqRow]) -> None:
         event_id = event_ids(account.operations)[0]
-        if any(entry.state != "dead" for entry in queued) or (queued and not account.contested):
+        if any(entry.state != "dead" for entry in queued) or (queued and not (account.contested or account.poison)):
             return  # Judged by settle_queue, which says that it is still queued, or dead for no reason.
         dead = [parse_content(entry.content) for entry in queued]
+        if account.poison and dead:
+            changed = [fields for operation in account.acknowledged if (fields := _difference(operation, dead))]
+            if changed:
+                said = f"are dead letters with other content: {', '.join(changed[0])} changed"
+                self._blame(Promise.CONSERVATION, said, event_id)
+            return
         owed = [operation for operation in account.acknowledged if _difference(operation, dead, absent=True)]
         due = [operation for operation in owed if not self.stored.destroyed(operation)]
         if not due and any(self.stored.destroyed(operation) for operation in account.operations):

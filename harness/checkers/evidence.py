@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .. import events as ev
-from ..checking import CHECKERS, CONDENSABLE, CheckResult, nothing_more
+from ..checking import CHECKERS, CONDENSABLE, STOOD_STILL, CheckResult, nothing_more
 from ..rundata import Run
 from ..values import Month
-from ._common import nothing_sent, stops_canary, unseen
+from ._common import nothing_sent, shared, stops_canary, unseen
+from ._standstill import standstills
 
 NAME = "evidence"
 BROKEN = {
@@ -30,7 +31,8 @@ def evidence(run: Run) -> CheckResult:
     unknowns = [*_notes(run), *_samples(run)]
     if run.final is None:
         unknowns.append("The run never came to its final reads: it was broken off.")
-    return CheckResult(NAME, unknowns=tuple(unknowns))
+    stood = sum(end - start for start, end in shared(run, standstills))
+    return CheckResult(NAME, unknowns=tuple(unknowns), facts={STOOD_STILL: stood} if stood else {})
 
 
 CONDENSABLE.register(NAME)(nothing_more)

@@ -9,9 +9,9 @@ from ..checking import CHECKERS, CheckResult, Finding
 from ..rundata import Run
 from ..values import Promise
 from ._common import LOG_SLACK_SECONDS, Calm, Canary, event_ids, nothing_sent, shared
+from ._pool_series import IN_USE, WAIT
 from ._scraped import Scraped
 from ._series import Scrape
-from .metrics import IN_USE, WAIT
 
 NAME = "exhaustion"
 MIN_SCRAPES = 6

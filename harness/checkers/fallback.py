@@ -9,7 +9,7 @@ from ..blast import Dlq, ServiceState, Write
 from ..checking import CHECKERS, CONDENSABLE, CheckResult, Finding, Needs
 from ..oracle import QUEUED
 from ..rundata import FaultWindow, Operation, Run
-from ..values import Month, Phase, Promise
+from ..values import Month, Promise
 from ._common import (
     CLIENT_SLACK_SECONDS,
     LATENCY_MARGIN_SECONDS,
@@ -18,7 +18,6 @@ from ._common import (
     Canary,
     event_ids,
     expectations,
-    folded_expectations,
     nothing_sent,
     quantile,
     reaches,
@@ -28,6 +27,11 @@ from ._common import (
 
 NAME = "fallback"
 MEDIAN_RATIO = 3.0
+SLOW_RATIO = 10.0
+SLOW_SECONDS = 0.5
+SLOW_SAMPLES = 50
+"""Where latency is not judged a median 202 is found slow only beyond all noise: with so many 202s, over the median 201
+by this ratio and over so many seconds.  A service without a breaker, whose every 202 waits for a time-out, is."""
 OPENING_ANSWERS = 5
 """The breaker of a month counts as open from its fifth 202 in a window on; those five may wait for time-outs."""
 
@@ -40,15 +44,17 @@ def fallback(run: Run) -> CheckResult:
         return empty
     findings, excused = _late(run)
     for window in run.windows:
-        if _queues(window):
+        if queues(window):
             findings += [found for month in run.months if (found := _first_queued(run, window, month))]
     unknowns: tuple[str, ...] = tuple(excused)
     answered = [operation.seconds for operation in run.seen if operation.status]
     facts = {"slowest_answer_seconds": max(answered, default=0.0)}
-    if wishes(run).judge_latency and any(_queues(window) for window in run.windows):
+    if wishes(run).judge_latency and any(queues(window) for window in run.windows):
         late, unsure, figures = _median(run)
         findings, unknowns = [*findings, *late], (*unknowns, *unsure)
         facts.update(figures)
+    else:
+        findings += _slow(run, facts)
     return CheckResult(NAME, tuple(findings), unknowns, facts=facts)
 
 
@@ -63,7 +69,7 @@ def _compared_times(run: Run) -> Iterator[float]:
         yield from (mark for mark in marks if mark is not None)
 
 
-def _queues(window: FaultWindow) -> bool:
+def queues(window: FaultWindow) -> bool:
     """Tell whether the fault, alone and biting, must send its months to the queue."""
     radius = window.radius
     quiet = radius.dlq is Dlq.YES and radius.service is ServiceState.UP
@@ -147,21 +153,11 @@ def _mixed(run: Run, window: FaultWindow, month: Month) -> bool:
 
 def _median(run: Run) -> tuple[list[Finding], tuple[str, ...], dict[str, float]]:
     """The median 202 with an open breaker takes at most 3 times the median healthy 201 of the same run."""
-    healthy = [
-        operation.seconds
-        for operation, expected in expectations(run)
-        if expected.phase is Phase.BEFORE and operation.status == 201 and operation.kind is ev.OpKind.WRITE
-    ]
-    for group, expected in folded_expectations(run):
-        if expected.phase is Phase.BEFORE and group.like.status == 201 and group.like.kind is ev.OpKind.WRITE:
-            healthy += group.seconds
-    queued = [operation for window in run.windows if _queues(window) for operation in _open_breaker(run, window)]
-    if len(healthy) < MIN_LATENCY_SAMPLES or len(queued) < MIN_LATENCY_SAMPLES:
-        counts = (
-            f"{len(healthy)} healthy 201 of {MIN_LATENCY_SAMPLES}, {len(queued)} queued 202 of {MIN_LATENCY_SAMPLES}"
-        )
+    healthy, median_201 = run.usual_201
+    queued = [operation for window in run.windows if queues(window) for operation in open_breaker(run, window)]
+    if healthy < MIN_LATENCY_SAMPLES or len(queued) < MIN_LATENCY_SAMPLES:
+        counts = f"{healthy} healthy 201 of {MIN_LATENCY_SAMPLES}, {len(queued)} queued 202 of {MIN_LATENCY_SAMPLES}"
         return [], (f"The latency of queueing was not judged: {counts}.",), {}
-    median_201 = quantile(healthy, 0.5)
     median_202 = quantile([operation.seconds for operation in queued], 0.5)
     facts = {"median_201_seconds": median_201, "median_202_seconds": median_202}
     bound = max(MEDIAN_RATIO * median_201, median_201 + LATENCY_MARGIN_SECONDS)
@@ -176,11 +172,38 @@ def _median(run: Run) -> tuple[list[Finding], tuple[str, ...], dict[str, float]]
     return [finding], (), facts
 
 
+def _slow(run: Run, facts: dict[str, float]) -> list[Finding]:
+    """Beside other runs a machine is too noisy for a ratio of 3, and yet a 202 does not wait for a time-out."""
+    healthy, median_201 = run.usual_201
+    findings: list[Finding] = []
+    canary = shared(run, Canary)
+    for window in run.windows:
+        queued = open_breaker(run, window) if queues(window) else []
+        if len(queued) < SLOW_SAMPLES or healthy < SLOW_SAMPLES:
+            continue
+        median_202 = quantile([op.seconds for op in queued], 0.5)
+        facts[f"median_202_{window.fault}_{window.name}_seconds"] = median_202
+        bound = max(SLOW_RATIO * median_201, SLOW_SECONDS)
+        begin, end = queued[0].invoked, max(op.completed for op in queued)
+        months = [month for month in run.months if not _reached(run, month)]
+        if median_202 <= bound or any(canary.around(month, begin, end) is Calm.STALLED for month in months):
+            continue
+        said = f"While {window.name} was on the median 202 takes {median_202:.2f} s, the median healthy 201"
+        summary = f"{said} {median_201:.3f} s: each seems to wait for a time-out before it is queued."
+        findings.append(Finding(Promise.FALLBACK, summary, event_ids(op for op in queued if op.seconds > bound), begin))
+    return findings
+
+
+def _alone(operation: Operation) -> bool:
+    """Tell whether it is a first send with a request of its own: a batch takes the time of all its items."""
+    return operation.kind is ev.OpKind.WRITE and not operation.batch
+
+
 def _reached(run: Run, month: Month) -> bool:
     return any(reaches(window, month) for window in run.windows)
 
 
-def _open_breaker(run: Run, window: FaultWindow) -> list[Operation]:
+def open_breaker(run: Run, window: FaultWindow) -> list[Operation]:
     """Writes answered 202 that were invoked after their month's first five in the window, and before its heal."""
     healing = window.healing if window.healing is not None else run.end
     found: list[Operation] = []
@@ -188,8 +211,10 @@ def _open_breaker(run: Run, window: FaultWindow) -> list[Operation]:
         answers = sorted(
             (
                 operation
-                for operation in run.under_way(window.injecting, healing, months=(month,), statuses=(QUEUED,))
-                if operation.kind is ev.OpKind.WRITE
+                for operation in run.seen
+                if operation.month == month
+                and operation.status == QUEUED
+                and _alone(operation)
                 and window.radius.covers(operation.event_date)
                 and window.injecting <= operation.completed < healing
             ),

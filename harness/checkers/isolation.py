@@ -5,10 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Iterator, Sequence
 
-from .. import events as ev
 from ..checking import CHECKERS, CONDENSABLE, CheckResult, Finding, Needs
 from ..oracle import CREATED, Oracle
-from ..rundata import FaultWindow, Operation, Run
+from ..rundata import FaultWindow, Operation, Run, is_created
 from ..values import Month, Promise
 from ._common import (
     LATENCY_MARGIN_SECONDS,
@@ -120,10 +119,10 @@ def _latency(run: Run) -> tuple[tuple[Finding, ...], tuple[str, ...], dict[str, 
 def _latencies(run: Run) -> Iterator[tuple[Operation, Sequence[float]]]:
     """Latencies (seconds) of direct writes that no radius covers, each with an operation that stands for them."""
     for operation, expected in expectations(run):
-        if not expected.covered and operation.kind is ev.OpKind.WRITE and operation.status == CREATED:
+        if not expected.covered and is_created(operation) and not operation.batch:
             yield operation, (operation.seconds,)
     for group, expected in folded_expectations(run):
-        if not expected.covered and group.like.kind is ev.OpKind.WRITE and group.like.status == CREATED:
+        if not expected.covered and is_created(group.like) and not group.like.batch:
             yield group.like, group.seconds
 
 
@@ -133,7 +132,8 @@ def _judged_during(run: Run, months: Collection[Month]) -> list[Operation]:
     return [
         operation
         for operation in run.under_way(months=months, statuses=(CREATED,))
-        if operation.kind is ev.OpKind.WRITE
+        if is_created(operation)
+        and not operation.batch
         and all(_settled(window, run, operation) for window in run.windows)
         and not oracle.expect(operation).covered
     ]

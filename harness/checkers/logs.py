@@ -22,13 +22,11 @@ from ._common import (
     restarts,
     shared,
 )
+from ._lines import ACTIVATED_LINE, ENDED_LINE, FAILED_LINE, FLUSH_SECONDS, REPEAT_SECONDS, line_findings
 from ._partition_series import FAILURES
 from ._scraped import Scraped
 
 NAME = "logs"
-_ACTIVATED = "DLQ fallback activated for partition "
-FLUSH_SECONDS = 2.0
-"""Within this the closing line of a storm, with its suppressed count, must have come."""
 
 
 @CHECKERS.register(NAME)
@@ -48,10 +46,14 @@ def logs(run: Run) -> CheckResult:
     facts: dict[str, float] = {}
     for month in run.months:
         findings += [*_activated(book, month), *_ended(book, month), *_unfounded(book, month)]
-        findings += _counted(book, month)
+        findings += [*_counted(book, month), *_pairs(book, month)]
         failed = sum(1 + line.suppressed for line in book.failed(month))
         if failed:
             facts[f"failed_writes_logged_{month}"] = float(failed)
+    findings += line_findings(book.scraped)
+    not_json = sum(line.level == "RAW" for line in run.of_kind(ev.LogLine))
+    if not_json:
+        facts["lines_not_json"] = float(not_json)
     return CheckResult(NAME, tuple(findings), tuple(unknowns), facts=facts)
 
 
@@ -67,11 +69,11 @@ class _Book:
             self._lines.setdefault(line.message, []).append(line)
 
     def activated(self, month: Month) -> list[ev.LogLine]:
-        return self._lines.get(f"{_ACTIVATED}{month}", [])
+        return self._lines.get(f"{ACTIVATED_LINE}{month}", [])
 
     def last_activations(self) -> Iterator[ev.LogLine]:
         """The last line of each month that tells of a fallback."""
-        yield from (lines[-1] for message, lines in self._lines.items() if message.startswith(_ACTIVATED))
+        yield from (lines[-1] for message, lines in self._lines.items() if message.startswith(ACTIVATED_LINE))
 
     def place(self, month: Month, t: float) -> str:
         """Say where away from every edge a line lies; empty at an edge, and where writes may succeed now and then."""
@@ -91,10 +93,10 @@ class _Book:
         return f"while {near[0].name} (fault {near[0].fault}) was on"
 
     def ended(self, month: Month) -> list[ev.LogLine]:
-        return self._lines.get(f"DLQ fallback ended for partition {month}", [])
+        return self._lines.get(f"{ENDED_LINE}{month}", [])
 
     def failed(self, month: Month) -> list[ev.LogLine]:
-        return self._lines.get(f"Failed to write to partition audit_events_{month}", [])
+        return self._lines.get(f"{FAILED_LINE}{month}", [])
 
     def queued(self, month: Month) -> list[Operation]:
         """Operations of the month that were answered 202, by completion."""
@@ -135,11 +137,13 @@ def _activated(book: _Book, month: Month) -> Iterator[Finding]:
         queued = [op for op in book.queued(month) if window.injecting <= op.invoked and op.completed <= healing]
         if not queued or any(_already_queueing(book, window, other, month) for other in book.run.windows):
             continue
-        start, end = window.injecting - LOG_SLACK_SECONDS, healing + FLUSH_SECONDS
+        # The episode begins with its first queued event, and the line with the episode.
+        start, end = window.injecting - LOG_SLACK_SECONDS, queued[0].completed + FLUSH_SECONDS + LOG_SLACK_SECONDS
         if not any(start <= line.t <= end for line in lines):
-            said = f"No line 'DLQ fallback activated for partition {month}' although {window.name} had events queued."
-            named = book.named(month, window.injecting, healing)
-            yield Finding(Promise.TRUTH, said, named, window.injected)
+            late = [line.t for line in lines if line.t > end]
+            when = f" before {late[0]:.1f} s" if late else ""
+            said = f"No line '{ACTIVATED_LINE}{month}'{when} although {window.name} had events queued"
+            yield Finding(Promise.TRUTH, f"{said} from {queued[0].completed:.1f} s on.", event_ids(queued), end)
     yield from _too_often(book, month)
 
 
@@ -183,9 +187,36 @@ def _ended(book: _Book, month: Month) -> Iterator[Finding]:
         and operation.completed <= book.run.end - FLUSH_SECONDS
     ]
     same_life = life_of(book.boundaries, opened) == life_of(book.boundaries, book.run.end)
-    if written and same_life and not any(line.t >= opened - LOG_SLACK_SECONDS for line in book.ended(month)):
-        said = f"No line 'DLQ fallback ended for partition {month}' although direct writes had resumed."
-        yield Finding(Promise.TRUTH, said, event_ids(written[:1]), written[0].completed)
+    if not written or not same_life:
+        return
+    ended = [line.t for line in book.ended(month) if line.t >= opened - LOG_SLACK_SECONDS]
+    resumed = min(operation.completed for operation in written)
+    if not ended:
+        said = f"No line '{ENDED_LINE}{month}' although direct writes had resumed."
+        yield Finding(Promise.TRUTH, said, event_ids(written[:1]), resumed)
+    elif min(ended) > resumed + FLUSH_SECONDS + LOG_SLACK_SECONDS:
+        late = min(ended) - resumed
+        said = f"The line '{ENDED_LINE}{month}' came {late:.1f} s after direct writes had resumed."
+        yield Finding(Promise.TRUTH, said, event_ids(written[:1]), resumed)
+
+
+def _pairs(book: _Book, month: Month) -> Iterator[Finding]:
+    """As many fallbacks end as were activated, but for the one that goes on; none ends that had not begun.
+
+    Honest: an episode that a killed process began and the next one ends, or never tells of again; lines of a storm that
+    the log still kept back when it was read.
+    """
+    activated, ended = book.activated(month), book.ended(month)
+    begun, over = (sum(1 + line.suppressed for line in lines) for lines in (activated, ended))
+    early = bool(ended and activated) and ended[0].t < activated[0].t - LOG_SLACK_SECONDS
+    if over > begun + len(book.boundaries) or (early and not book.boundaries):
+        said = f"'{ENDED_LINE}{month}' came {over} times, but only {begun} fallbacks had been activated."
+        yield Finding(Promise.TRUTH, said, (), ended[0].t)
+    last = max((line.t for line in (*activated, *ended)), default=0.0)
+    goes_on = bool(activated) and (not ended or ended[-1].t - activated[-1].t < REPEAT_SECONDS)
+    if begun > over + goes_on and not book.boundaries and last + FLUSH_SECONDS < book.run.end:
+        said = f"'{ACTIVATED_LINE}{month}' came {begun} times, but {over} fallbacks ended."
+        yield Finding(Promise.TRUTH, said, (), activated[-1].t)
 
 
 def _unfounded(book: _Book, month: Month) -> Iterator[Finding]:

@@ -13,15 +13,14 @@ from ..values import Promise
 from ._common import in_flight, nothing_sent, recovery_edge, shared, unseen
 from ._counted import compared_times, count_findings
 from ._partition_series import needs, partition_findings
+from ._pool_series import ERRORS, IDLE, IN_USE, MAX_OPEN, OPEN, WAIT, pool_findings, sizes
+from ._queue_series import AGE, CAPACITY, queue_findings
 from ._scraped import Scraped
-from ._series import Scrape
+from ._secrets import secret_findings
+from ._series import Scrape, histogram_faults
+from ._served import served_findings
 
 NAME = "metrics"
-OPEN = "datastorage_db_connections_open"
-IN_USE = "datastorage_db_connections_in_use"
-IDLE = "datastorage_db_connections_idle"
-MAX_OPEN = "datastorage_db_max_open_connections"
-WAIT = "datastorage_db_connection_wait_duration_seconds"
 _COUNTER_ENDINGS = ("_total", "_count", "_sum", "_bucket")
 
 Rule = Callable[[Scraped, Scrape], Iterator[tuple[Promise, str]]]
@@ -40,7 +39,7 @@ def metrics(run: Run) -> CheckResult:
     if not scraped.scrapes:
         said = f"None of {scraped.asked} scrapes succeeded, so no number was judged." if scraped.asked else blind
         return CheckResult(NAME, unknowns=(said,))
-    findings = [*_each(scraped, _present), *_each(scraped, _pool), *_falling(scraped)]
+    findings = [*_each(scraped, _present), *_each(scraped, sizes), *_falling(scraped)]
     partition, unsure = partition_findings(scraped)
     counted, count_facts = count_findings(scraped)
     unknowns = [*([blind] if blind else []), *_never_scraped(scraped), *unsure]
@@ -49,7 +48,9 @@ def metrics(run: Run) -> CheckResult:
         "scrapes_failed": float(scraped.asked - len(scraped.scrapes)),
         "max_in_use": max((scrape.get(IN_USE) or 0.0 for scrape in scraped.scrapes), default=0.0),
     }
-    return CheckResult(NAME, (*findings, *partition, *counted), tuple(unknowns), facts=facts | count_facts)
+    findings += [*partition, *counted, *queue_findings(scraped), *served_findings(scraped), *pool_findings(scraped)]
+    findings += secret_findings(scraped)
+    return CheckResult(NAME, tuple(findings), tuple(unknowns), facts=facts | count_facts)
 
 
 @CONDENSABLE.register(NAME)
@@ -88,32 +89,15 @@ def _each(scraped: Scraped, rule: Rule) -> list[Finding]:
 
 
 def _present(_: Scraped, scrape: Scrape) -> Iterator[tuple[Promise, str]]:
-    """The pool's series exist from the start; a missing one is not zero."""
-    for name in (OPEN, IN_USE, IDLE, MAX_OPEN, f"{WAIT}_count", f"{WAIT}_sum"):
+    """Series without a partition exist from the start; a missing one is not zero."""
+    for name in (OPEN, IN_USE, IDLE, MAX_OPEN, ERRORS, AGE, CAPACITY):
         if scrape.get(name) is None:
             yield Promise.TRUTH, f"series {name} is missing"
-    last = scrape.get(f"{WAIT}_bucket", le="+Inf")
-    if last is None:
-        yield Promise.TRUTH, f"series {WAIT}_bucket has no +Inf bucket"
-    elif last != scrape.get(f"{WAIT}_count"):
-        yield Promise.TRUTH, f"{WAIT}: the +Inf bucket differs from the count"
-    buckets = sorted((float(labels.get("le", "inf")), value) for labels, value in scrape.each(f"{WAIT}_bucket"))
-    if [value for _, value in buckets] != sorted(value for _, value in buckets):
-        yield Promise.TRUTH, f"{WAIT}: a wider bucket counts less than a narrower one"
-
-
-def _pool(scraped: Scraped, scrape: Scrape) -> Iterator[tuple[Promise, str]]:
-    """Open is in use plus idle, and never more than the maximum that the target declares."""
-    limit = scraped.run.limits.db_pool_max
-    is_open, in_use, idle, most = (scrape.get(name) for name in (OPEN, IN_USE, IDLE, MAX_OPEN))
-    if most is not None and most != limit:
-        promise = Promise.BOUNDS if most > limit else Promise.TRUTH
-        yield promise, f"{MAX_OPEN} is {most:g}, but the pool's maximum is {limit}"
-    if is_open is not None and in_use is not None and idle is not None and is_open != in_use + idle:
-        yield Promise.TRUTH, f"open connections {is_open:g} are not in use {in_use:g} plus idle {idle:g}"
-    for name, value in ((OPEN, is_open), (IN_USE, in_use)):
-        if value is not None and value > limit:
-            yield Promise.BOUNDS, f"{name} is {value:g}, more than the maximum of {limit}"
+    for part in ("count", "sum"):
+        if scrape.get(f"{WAIT}_{part}") is None:
+            yield Promise.TRUTH, f"series {WAIT}_{part} is missing"
+    for said in histogram_faults(scrape, WAIT):
+        yield Promise.TRUTH, said
 
 
 def _falling(scraped: Scraped) -> Iterator[Finding]:

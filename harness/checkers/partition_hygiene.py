@@ -1,4 +1,4 @@
-"""Promises 1 and 3: one child a month with exactly that month's bounds, and no default that swallows the rest."""
+"""Promises 1, 3 and 4: one child a month with that month's bounds, no default, none made anew, new ones in time."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from ..checking import CHECKERS, CONDENSABLE, CheckResult, Finding, nothing_more
 from ..errors import UsageError
 from ..rundata import Run
 from ..values import Month, Promise
+from ._attached import attached_findings
 
 NAME = "partition-hygiene"
 _DATES = re.compile(r"FROM \('(\d{4}-\d{2}-\d{2})[^']*'\) TO \('(\d{4}-\d{2}-\d{2})[^']*'\)")
@@ -17,15 +18,17 @@ _DATES = re.compile(r"FROM \('(\d{4}-\d{2}-\d{2})[^']*'\) TO \('(\d{4}-\d{2}-\d{
 
 @CHECKERS.register(NAME)
 def partition_hygiene(run: Run) -> CheckResult:
-    """Judge the catalog as it was read at the end."""
+    """Judge the catalog as it was seen while the run went on, and as it was read at the end."""
     if not run.reads.sql:
         return CheckResult(NAME, not_checked="sql")
+    meanwhile = tuple(attached_findings(run))
+    looks = {"catalog_looks": float(len(run.of_kind(ev.PartitionsSample)))}
     if run.final is None or not run.final.table:
-        return CheckResult(NAME, unknowns=("The catalog was not read at the end, so partitions were not judged.",))
+        return CheckResult(NAME, meanwhile, ("The catalog was not read at the end, so partitions were not judged.",))
     partitions = run.of_kind(ev.PartitionRow)
     if not partitions:
-        return CheckResult(NAME, unknowns=("The final read lists no partition, so nothing was judged.",))
-    findings: list[Finding] = []
+        return CheckResult(NAME, meanwhile, ("The final read lists no partition, so nothing was judged.",))
+    findings: list[Finding] = [*meanwhile]
     by_month: dict[str, list[str]] = defaultdict(list)
     for partition in partitions:
         if not partition.month:
@@ -40,7 +43,7 @@ def partition_hygiene(run: Run) -> CheckResult:
         if len(names) > 1:
             said = f"{month} has more than one partition: {', '.join(sorted(names))}."
             findings.append(Finding(Promise.ISOLATION, said, run.rows_in(month)))
-    return CheckResult(NAME, tuple(findings), facts={"partitions": float(len(partitions))})
+    return CheckResult(NAME, tuple(findings), facts={"partitions": float(len(partitions)), **looks})
 
 
 CONDENSABLE.register(NAME)(nothing_more)

@@ -11,6 +11,7 @@ _WITHOUT = {
     "dlq": "events still queued or dead, whether an event answered 202 is kept",
     "metrics": "every series, the failed writes counted",
     "logs": "every line",
+    "query": "whether stored events can be read back through the service",
 }
 
 

@@ -1,8 +1,9 @@
-"""Promise 5: after the repair direct writes resume and the queue drains, with no operator step."""
+"""Promise 5: after the repair direct writes resume and the queue drains, with no operator step; live writes go on."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from .. import events as ev
 from ..checking import CHECKERS, CONDENSABLE, CheckResult, Finding, Needs
@@ -11,6 +12,7 @@ from ..rundata import FaultWindow, Run
 from ..values import Month, Promise
 from ._common import event_ids, nothing_sent, reaches
 from ._deviations import Owner, deviations, grouped
+from ._draining import drain_findings, drain_needs, ended_at_start, not_back
 from .clocks import clocks, measured_times
 
 NAME = Owner.RECOVERY.value
@@ -21,13 +23,16 @@ NOT_RECOVERED = "recovery"
 
 @CHECKERS.register(NAME)
 def recovery(run: Run) -> CheckResult:
-    """Judge the first 201 of each covered month, late 202s, and the emptying of the queue."""
+    """Judge the first 201 of each covered month, late 202s, begin, end and emptying of the drain, and who waited."""
     empty = nothing_sent(NAME, run)
     if empty is not None:
         return empty
     found, unsure = grouped(deviations(run, Owner.RECOVERY))
-    findings, unknowns = list(found), list(unsure)
+    findings, unknowns = [*found, *ended_at_start(run)], list(unsure)
     for window in run.windows:
+        if window.probed is None and (gone := not_back(run, window)) is not None:
+            findings.append(gone)
+            continue
         if window.probed is None:
             problem = window.problem or "no probe after its heal succeeded"
             unknowns.append(f"Recovery from {window.name} was not judged: {problem}.")
@@ -36,6 +41,8 @@ def recovery(run: Run) -> CheckResult:
             if reaches(window, month):
                 _resumed(run, window, month, findings, unknowns)
     _drained(run, findings, unknowns)
+    beside, figures = drain_findings(run)
+    findings += beside
     if all(window.probed is not None for window in run.windows):
         for note in run.of_kind(ev.Note):
             if note.topic == NOT_RECOVERED:
@@ -46,14 +53,15 @@ def recovery(run: Run) -> CheckResult:
         for window, each in zip(run.windows, clocks(run), strict=True)
         for clock in ("recover", "drain")
         if (value := getattr(each, f"{clock}_seconds")) is not None
-    }
+    } | figures
     return CheckResult(NAME, tuple(findings), tuple(unknowns), facts=facts)
 
 
 @CONDENSABLE.register(NAME)
 def _needs(run: Run) -> Needs:
     bounds = [one.probed + run.limits.recovery_seconds + SLACK_SECONDS for one in run.windows if one.probed is not None]
-    return Needs(cuts=(*measured_times(run), *bounds))
+    found = drain_needs(run)
+    return replace(found, cuts=(*found.cuts, *measured_times(run), *bounds))
 
 
 def _last_answered(run: Run) -> tuple[str, ...]:

@@ -27,16 +27,17 @@ from ..checkers._common import epoch, wishes
 from ..checkers._content import correlation_of, hashed
 from ..checkers._stored import LATE_SECONDS
 from ..checking import CONDENSABLE, Needs
+from ..jsonlines import decode
 from ..oracle import Oracle, cut_times
 from ..rundata import Condensed, Folded, Operation, Run, build_run
 from ..values import Month
+from .archive import StoredArchive
 from .convert import ANSWERS, Class, identity_hash, month_number, month_of
+from .steps import stepped
 from .store import Store
 
 _ROUNDING_SECONDS = 0.001
 """More than two ways of adding the same times can differ by."""
-_OPENING_ANSWERS = 5
-"""Rules about breakers ask for the fifth 202 of a month."""
 
 
 def condense(store: Store, names: Iterable[str]) -> Run:
@@ -44,7 +45,8 @@ def condense(store: Store, names: Iterable[str]) -> Run:
     bare = build_run(store.rest_records())
     last = store.one("SELECT max(greatest(invoked, if(isinf(completed), invoked, completed))) FROM ops")[0]
     end = max(bare.end, last if last is not None else bare.end)
-    bare = dataclasses.replace(bare, condensed=Condensed(end=end))
+    writers, began = _writers(store)
+    bare = dataclasses.replace(bare, condensed=Condensed(end=end, writers=writers, began=began))
     needs = _needs(bare, names)
     slots = _slots((*cut_times(bare), *(cut for need in needs for cut in need.cuts)))
     folding = _Folding(store, bare, slots)
@@ -52,6 +54,23 @@ def condense(store: Store, names: Iterable[str]) -> Run:
     folding.suspect_identities()
     folding.suspect_relatives()
     return _Result(folding, needs).run()
+
+
+def _writers(store: Store) -> tuple[dict[Month, int], dict[int, float]]:
+    """See ``writers`` and ``began`` of :class:`harness.rundata.Run`."""
+    at_once = store.all(_AT_ONCE)
+    began = store.all("SELECT writer, min(invoked) FROM ops GROUP BY writer ORDER BY writer")
+    return {month_of(month): int(most) for month, most in at_once}, dict(began)
+
+
+_AT_ONCE = """
+    SELECT month, sum(most) FROM (
+        SELECT month, writer, max(items) AS most FROM (
+            SELECT month, writer, if(batch = 0, 1, count(*)) AS items FROM ops WHERE writer >= 0
+            GROUP BY month, writer, batch
+        ) GROUP BY month, writer
+    ) GROUP BY month
+"""
 
 
 def _needs(bare: Run, names: Iterable[str]) -> list[Needs]:
@@ -123,23 +142,56 @@ class _Folding:
     def suspect_identities(self) -> None:
         """Step 2: identities of which the operations and rows are not what one stored write leaves."""
         self._touched()
-        query = _VERDICT.format(late="late_from")
         began = epoch(self.bare)
-        late_from = math.inf if began is None else began + LATE_SECONDS - _ROUNDING_SECONDS
-        unclean, late, earliest, earliest_ident = self.store.one(query.replace("late_from", repr_sql(late_from)))
-        skew = earliest - began if began is not None and earliest is not None else -math.inf
-        if skew > 0:
-            # The database's clock is ahead of every answer: what is late is late beyond that, and the operations
-            # that say how far it is ahead are kept, for the checker works it out again.
-            bound = repr_sql(late_from + skew)
-            unclean, late, _, _ = self.store.one(query.replace("late_from", bound))
-            nearest = _NEAREST.format(bound=repr_sql((began or 0.0) + skew + _ROUNDING_SECONDS / 100))
-            self._into_suspects(f"SELECT ident FROM ({nearest})")
-        for idents in (unclean, late, [earliest_ident] if earliest_ident is not None else []):
-            self._into_suspects("SELECT unnest(?::BIGINT[])", [idents or []])
+        self.store.connection.execute(_PAIRS, [began])
+        suspects = "SELECT ident FROM pairs WHERE NOT clean"
+        skew = self.store.one("SELECT min(after) FROM pairs WHERE clean")[0]
+        if skew is not None:
+            # Where the database's clock is ahead of every answer, what is late is late beyond that; and the operations
+            # that say how far it is ahead are kept, for the checkers work it out again.
+            nearest, late = skew + _ROUNDING_SECONDS / 100, max(0.0, skew) + LATE_SECONDS - _ROUNDING_SECONDS
+            suspects += f" OR after > {repr_sql(late)}"
+            if skew > 0:
+                suspects += f" OR after <= {repr_sql(nearest)}"
+            else:
+                self._into_suspects("SELECT arg_min(ident, after) FROM pairs WHERE clean AND after IS NOT NULL")
+        self._into_suspects(suspects)
         self._into_suspects(
             "SELECT ident FROM ops WHERE corr IN (SELECT corr FROM ops GROUP BY corr HAVING min(ident) <> max(ident))"
         )
+        self._into_suspects(
+            "SELECT ident FROM ops WHERE id_hash IN (SELECT id_hash FROM ops "
+            "WHERE id_hash IN (SELECT id_hash FROM ops WHERE anonymous) "
+            "GROUP BY id_hash HAVING min(ident) <> max(ident))"
+        )
+        flawed = [end.batch for end in self.bare.of_kind(ev.BatchEnd) if end.flaw]
+        if flawed:
+            self._into_suspects("SELECT ident FROM ops WHERE batch IN (SELECT unnest(?::BIGINT[]))", [flawed])
+        self._suspect_queried(0.0 if skew is None else max(0.0, skew))
+
+    def _suspect_queried(self, skew: float) -> None:
+        """Events that a query asked for, and events that one showed earlier than they can have been stored."""
+        samples = self.bare.of_kind(ev.QuerySample)
+        asked = sorted({hashed(sample.event_id.lower()) for sample in samples if sample.event_id})
+        if asked:
+            self._into_suspects("SELECT ident FROM ops WHERE id_hash IN (SELECT unnest(?::BIGINT[]))", [asked])
+        shown: dict[str, float] = {}
+        for sample in samples:
+            for event_id in sample.found:
+                shown.setdefault(event_id, sample.t + sample.seconds)
+        began = epoch(self.bare)
+        if shown and began is not None:
+            self._into_suspects(
+                "SELECT ident FROM stored "
+                "JOIN (SELECT unnest(?::BIGINT[]) AS id_hash, unnest(?::DOUBLE[]) AS answered) "
+                "USING (id_hash) WHERE (recorded - ?) - answered > ?",
+                [
+                    [hashed(event_id) for event_id in shown],
+                    list(shown.values()),
+                    began,
+                    skew + LATE_SECONDS - _ROUNDING_SECONDS,
+                ],
+            )
 
     def _touched(self) -> None:
         """Identities that a fault destroyed or the queue holds."""
@@ -183,7 +235,7 @@ class _Folding:
 
 
 _PAIRS = """
-    SELECT ident,
+    CREATE TEMP TABLE pairs AS SELECT ident,
         CASE WHEN ident IN (SELECT ident FROM touched) THEN false
              WHEN sum(weight) = 0 THEN true
              ELSE sum(weight) >> 16 = 65537 AND min(mark) = max(mark) END AS clean,
@@ -196,19 +248,13 @@ _PAIRS = """
             NULL::DOUBLE AS recorded
         FROM ops
         UNION ALL
-        SELECT ident, 4294967296, mark, NULL, recorded FROM stored
+        SELECT ident, 4294967296, mark, NULL, recorded - ?::DOUBLE FROM stored
     )
     GROUP BY ident
 """
-"""Identities, whether each is what one stored write leaves, and how long after its 201 it was stored (Unix seconds
-less seconds of the run).  Weights add up to a number that only one row and one write have, with any re-sends."""
+"""Identities, whether each is what one stored write leaves, and how long after its 201 it was stored (seconds).
 
-_VERDICT = f"""
-    SELECT list(ident) FILTER (NOT clean), list(ident) FILTER (clean AND after > {{late}}),
-        min(after) FILTER (clean), arg_min(ident, after) FILTER (clean)
-    FROM ({_PAIRS})
-"""
-_NEAREST = f"SELECT ident FROM ({_PAIRS}) WHERE clean AND after <= {{bound}}"
+Weights add up to a number that only one row and one write have, with any re-sends."""
 
 
 def repr_sql(number: float) -> str:
@@ -228,6 +274,7 @@ class _Group:
 
     first: int
     count: int
+    waited_seconds: float
     seconds: tuple[float, ...]
 
 
@@ -246,28 +293,42 @@ class _Result:
     def run(self) -> Run:
         """Fetch all that is kept, and index it."""
         begun, lines = self._kept_lines()
-        kept = ((seq, ev.decode(line)) for seq, line in lines)
+        kept = ((seq, decode(line)) for seq, line in lines)
         run = build_run([record for _, record in sorted([*self._store.rest, *kept], key=lambda pair: pair[0])])
         groups = self._groups()
         self._moments()
         self._stalls()
+        self._queued()
         witnesses = self._witnesses()
         seen = sorted([*zip(begun, run.operations, strict=True), *witnesses.items()], key=lambda pair: pair[0])
         folded = tuple(
-            Folded(like=witnesses[group.first], count=group.count, seconds=group.seconds) for group in groups
+            Folded(like=witnesses[one.first], count=one.count, seconds=one.seconds, waited_seconds=one.waited_seconds)
+            for one in groups
         )
-        writers = self._store.all(
-            "SELECT month, count(DISTINCT writer) FROM ops WHERE writer >= 0 GROUP BY month ORDER BY month"
-        )
+        bare = self._folding.bare
         condensed = Condensed(
             groups=folded,
             seen=tuple(operation for _, operation in seen),
-            writers={month_of(month): count for month, count in writers},
+            stored=self._stored(),
+            writers=bare.writers,
+            began=bare.began,
             rows=sum(group.count for group in folded if group.like.kind is ev.OpKind.WRITE),
-            end=self._folding.bare.end,
-            archive=self._store,
+            end=bare.end,
+            archive=StoredArchive(self._store),
         )
         return dataclasses.replace(run, condensed=condensed)
+
+    def _queued(self) -> None:
+        """Every 202 with all other requests of its event, and every 409: many rules look at each."""
+        queued = f"SELECT ident FROM clean WHERE class = {int(Class.QUEUED)}"
+        self._seen.update(self._store.column(f"SELECT seq FROM ops WHERE ident IN ({queued})"))
+        self._seen.update(self._store.column(f"SELECT seq FROM clean WHERE class = {int(Class.CONTRADICTED)}"))
+
+    def _stored(self) -> dict[int, float]:
+        query = (
+            f"SELECT clean.op, stored.recorded FROM clean JOIN stored USING (ident) WHERE class = {int(Class.QUEUED)}"
+        )
+        return {op: math.nan if recorded is None else recorded for op, recorded in self._store.all(query)}
 
     def _kept_lines(self) -> tuple[list[int], list[tuple[int, str]]]:
         """Numbers of the kept invocations' lines, and the lines of all that is kept but the rest."""
@@ -281,27 +342,32 @@ class _Result:
         judged = wishes(self._folding.bare).judge_latency
         seconds = "list(completed - invoked) FILTER (class = 1)" if judged else "NULL"
         query = (
-            f"SELECT count(*), min(seq), max(seq), arg_min(seq, invoked), arg_max(seq, invoked), "
-            f"arg_min(seq, completed), arg_max(seq, completed), arg_max(seq, completed - invoked), "
-            f"arg_min(seq, completed, {_OPENING_ANSWERS}) FILTER (class = {int(Class.QUEUED)}), {seconds} "
-            f"FROM clean WHERE invoked > ? AND completed < ? GROUP BY {self._folding.key} ORDER BY min(seq)"
+            f"SELECT count(*), sum(completed - invoked), {seconds}, min(seq), max(seq), arg_min(seq, invoked), "
+            "arg_max(seq, invoked), arg_min(seq, completed), arg_max(seq, completed), "
+            "arg_max(seq, completed - invoked) FROM clean WHERE invoked > ? AND completed < ? "
+            f"GROUP BY {self._folding.key}, batch > 0, anonymous ORDER BY min(seq)"
         )
         groups: list[_Group] = []
         for begin, end in self._folding.slots:
-            for count, first, *others, opening, latencies in self._store.all(query, [begin, end]):
-                self._seen.update((first, *others, *(opening or ())))
-                groups.append(_Group(first, count, tuple(sorted(latencies or ()))))
+            for count, waited, latencies, first, *others in self._store.all(query, [begin, end]):
+                self._seen.update((first, *others))
+                groups.append(_Group(first, count, waited, tuple(sorted(latencies or ()))))
         return groups
 
     def _moments(self) -> None:
-        """The last direct write of each month before each moment, in the slot of both; all that ended at once."""
-        moments = sorted({moment for need in self._needs for moment in need.moments})
-        if not moments:
-            return
-        for begin, end in self._folding.slots:
-            inside = [moment for moment in moments if begin < moment <= end]
-            asked = [*inside, end if end != math.inf else max(moments[-1], begin) + 1e9]
-            self._seen.update(self._store.column(_LAST_BEFORE, [begin, end, asked]))
+        """The last direct write of each month before each moment, and the last 201 of those sent by then."""
+        for times, column, inclusive, classes in (
+            (sorted({t for need in self._needs for t in need.moments}), "completed", False, (Class.CREATED,)),
+            (sorted({t for need in self._needs for t in need.asked}), "invoked", True, (Class.CREATED, Class.RESENT)),
+        ):
+            if not times:
+                continue
+            among = ", ".join(str(int(one)) for one in classes)
+            source = f"(SELECT seq, month, invoked, completed FROM clean WHERE class IN ({among}))"
+            steps = stepped(self._store.connection, source, column, times, inclusive=inclusive)
+            last = f"SELECT month, max(completed) AS completed FROM ({steps}) GROUP BY month, step"
+            query = f"SELECT seq FROM {source} SEMI JOIN ({last}) USING (month, completed)"
+            self._seen.update(self._store.column(query))
 
     def _stalls(self) -> None:
         for need in self._needs:
@@ -318,19 +384,6 @@ class _Result:
             "CREATE TEMP TABLE seen AS SELECT unnest(?::BIGINT[]) AS seq", [list(self._seen)]
         )
         return dict(self._store.narrow("seq IN (SELECT seq FROM seen)"))
-
-
-_LAST_BEFORE = f"""
-    WITH created AS (
-        SELECT seq, month, completed FROM clean WHERE invoked > $1 AND completed < $2 AND class = {int(Class.CREATED)}
-    ), asked AS (
-        SELECT month, moment FROM (SELECT DISTINCT month FROM created), (SELECT unnest($3::DOUBLE[]) AS moment)
-    ), last AS (
-        SELECT DISTINCT created.month, created.completed
-        FROM asked ASOF JOIN created ON asked.month = created.month AND asked.moment > created.completed
-    )
-    SELECT seq FROM created SEMI JOIN last USING (month, completed)
-"""
 
 
 def _merged(spans: Iterable[tuple[float, float]]) -> Iterator[tuple[float, float]]:

@@ -21,11 +21,12 @@ from .. import events as ev
 from ..checkers._content import fingerprint, hashed
 from ..errors import HistoryError, UsageError
 from ..history import FILE_NAME
+from ..jsonlines import decode
 from ..values import Month
 from . import FOLDER
 from .parts import Parts
 
-FORMAT = 1
+FORMAT = 2
 _META = "columns.json"
 _PROGRESS_LINES = 1_000_000
 
@@ -51,8 +52,8 @@ _CLASSES = {
 ANSWERS = {found: (kind, status) for (kind, status, _), found in _CLASSES.items()}
 """Kind and status of each class but OTHER."""
 _OUTCOMES = {Class.CREATED: "created", Class.QUEUED: "queued", Class.RESENT: "created"}
-_KNOWN_OF_INVOKE = frozenset({"t", "op", "writer", "kind", "event_id", "event_date", "content", "of"})
-_KNOWN_OF_COMPLETE = frozenset({"t", "op", "type", "status", "outcome", "partition", "error"})
+_KNOWN_OF_INVOKE = frozenset({"t", "op", "writer", "kind", "event_id", "event_date", "content", "of", "batch"})
+_KNOWN_OF_COMPLETE = frozenset({"t", "op", "type", "status", "outcome", "partition", "error", "answered_id"})
 
 
 def _others(kind: type[ev.Invoke] | type[ev.Complete], known: frozenset[str]) -> tuple[tuple[str, object], ...]:
@@ -110,7 +111,7 @@ def columns_of(folder: Path, progress: Callable[[str], None] = lambda said: None
 
 def identity_hash(event_id: str, day: date) -> int:
     """64 bits for an event's identity; two that collide are only looked at more closely."""
-    return hashed(f"{event_id.lower()}\n{day.isoformat()}")
+    return hash((hashed(event_id.lower()), day.toordinal()))
 
 
 def month_number(month: Month) -> int:
@@ -147,7 +148,7 @@ class _Converter:
 
     def add(self, seq: int, line: str) -> None:
         """Take one line; raises :class:`HistoryError` for what is no record."""
-        record = ev.decode(line)
+        record = decode(line)
         self._add.get(type(record), self._rest)(seq, line, record)
 
     def close(self) -> None:
@@ -162,7 +163,7 @@ class _Converter:
         if earlier is not None:  # A number given twice: its completion belongs to both.
             self._parts.odd(record.op)
             self._operation(earlier, -1, None)
-        content, correlation = fingerprint(record.content)
+        content, correlation = fingerprint(record.content, record.event_id)
         self._under_way[record.op] = _Sent(seq, record, correlation, content)
         self._parts.line(seq, line)
 
@@ -179,7 +180,9 @@ class _Converter:
     def _operation(self, sent: _Sent, end_seq: int, end: ev.Complete | None) -> None:
         invoke = sent.invoke
         month = month_number(Month.of(invoke.event_date))
-        own_id = invoke.event_id or f"operation {invoke.op}/{sent.seq}"
+        anonymous = not invoke.event_id
+        event_id = end.answered_id if anonymous and end is not None else invoke.event_id
+        id_hash, day = hashed(event_id.lower() or f"operation {invoke.op}/{sent.seq}"), invoke.event_date.toordinal()
         correlation = hashed(sent.correlation)
         self._parts.operation(
             (
@@ -189,11 +192,14 @@ class _Converter:
                 invoke.of,
                 invoke.kind.value,
                 invoke.writer,
-                invoke.event_id,
-                invoke.event_date.toordinal(),
+                invoke.batch,
+                anonymous,
+                event_id,
+                id_hash,
+                day,
                 month,
                 int(_class_of(sent, end)),
-                identity_hash(own_id, invoke.event_date),
+                hash((id_hash, day)),
                 correlation,
                 sent.content,
                 _mark(sent.content, correlation, month),
@@ -209,15 +215,17 @@ class _Converter:
 
     def _row(self, seq: int, line: str, record: ev.Record) -> None:
         assert isinstance(record, ev.TableRow)
-        content, _ = fingerprint(record.content)
-        correlation = hashed(record.correlation_id)
+        content, _ = fingerprint(record.content, record.event_id)
+        correlation, id_hash = hashed(record.correlation_id), hashed(record.event_id.lower())
+        day = record.event_date.toordinal()
         self._parts.row(
             (
                 seq,
                 record.event_id,
-                record.event_date.toordinal(),
+                id_hash,
+                day,
                 record.month,
-                identity_hash(record.event_id, record.event_date),
+                hash((id_hash, day)),
                 correlation,
                 content,
                 _mark(content, correlation, _labelled(record.month)),
@@ -233,7 +241,13 @@ class _Converter:
 def _class_of(sent: _Sent, end: ev.Complete | None) -> Class:
     """The class of an operation, OTHER also for one with a field that nobody here knows."""
     invoke = sent.invoke
-    if end is None or not invoke.event_id or invoke.writer < 0 or not sent.correlation or not invoke.t <= end.t:
+    if (
+        end is None
+        or not (invoke.event_id or end.answered_id)
+        or invoke.writer < 0
+        or not sent.correlation
+        or not invoke.t <= end.t
+    ):
         return Class.OTHER
     if end.error or end.partition not in ("", Month.of(invoke.event_date).label):
         return Class.OTHER

@@ -45,7 +45,10 @@ OPERATIONS = Table(
         ("of_op", "BIGINT"),
         ("kind", "VARCHAR"),
         ("writer", "INTEGER"),
+        ("batch", "INTEGER"),
+        ("anonymous", "BOOLEAN"),
         ("event_id", "VARCHAR"),
+        ("id_hash", "BIGINT"),
         ("day", "INTEGER"),
         ("month", "INTEGER"),
         ("class", "TINYINT"),
@@ -69,6 +72,7 @@ ROWS = Table(
     (
         ("seq", "BIGINT"),
         ("event_id", "VARCHAR"),
+        ("id_hash", "BIGINT"),
         ("day", "INTEGER"),
         ("month", "VARCHAR"),
         ("ident", "BIGINT"),

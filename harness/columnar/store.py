@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import events as ev
+from ..checkers._content import hashed
+from ..jsonlines import decode
 from ..rundata import Operation, operations_of
 from ..values import Month
 from .convert import month_number
@@ -22,7 +24,10 @@ from .parts import LINES, ODD, OPERATIONS, REST, ROWS, connect, quoted, source
 if TYPE_CHECKING:
     import duckdb
 
-NARROW = "seq, op, kind, writer, event_id, day, invoked, completed, type, status, outcome, partition, error, of_op"
+NARROW = (
+    "seq, op, kind, writer, event_id, day, invoked, completed, type, status, outcome, partition, error, of_op, batch, "
+    "anonymous"
+)
 """What an operation without its content is made of."""
 _GAP = 8_192
 """Lines that lie closer together than this are read in one piece."""
@@ -65,7 +70,7 @@ class Store:
     @cached_property
     def rest(self) -> tuple[tuple[int, ev.Record], ...]:
         """All records but invocations, completions and rows, each with the number of its line."""
-        return tuple((seq, ev.decode(line)) for seq, line in self.all("SELECT seq, line FROM rest ORDER BY seq"))
+        return tuple((seq, decode(line)) for seq, line in self.all("SELECT seq, line FROM rest ORDER BY seq"))
 
     def rest_records(self) -> list[ev.Record]:
         """The same without their numbers."""
@@ -75,7 +80,7 @@ class Store:
         """The whole history, whatever memory that takes."""
         lines = self.all(f"SELECT seq, line FROM {source(LINES, self._folder)}")
         rest = self.all("SELECT seq, line FROM rest")
-        return [ev.decode(line) for _, line in sorted([*lines, *rest])]
+        return [decode(line) for _, line in sorted([*lines, *rest])]
 
     def lines(self, numbers: Iterable[int]) -> list[tuple[int, str]]:
         """The lines of these numbers, in their order."""
@@ -101,7 +106,7 @@ class Store:
     def narrow(self, where: str, values: Sequence[object] = ()) -> list[tuple[int, Operation]]:
         """Operations without their contents, with the numbers of their lines, in the order of the history."""
         rows = self.all(f"SELECT {NARROW} FROM ops WHERE {where} ORDER BY seq", values)
-        return [(row[0], _operation(row)) for row in rows]
+        return [(row[0], operation_of(row)) for row in rows]
 
     def operations(
         self, months: Collection[Month] | None, statuses: Collection[int] | None, since: float, until: float
@@ -115,7 +120,7 @@ class Store:
         plain = self.narrow(f"{' AND '.join(where)} AND op NOT IN (SELECT op FROM odd)", values)
         odd = [
             (seq, operation)
-            for seq, operation in self._odd_operations
+            for seq, operation in self.odd_operations
             if operation.invoked <= until
             and operation.completed >= since
             and (months is None or operation.month in months)
@@ -124,12 +129,12 @@ class Store:
         return tuple(operation for _, operation in sorted([*plain, *odd], key=lambda pair: pair[0]))
 
     @cached_property
-    def _odd_operations(self) -> list[tuple[int, Operation]]:
+    def odd_operations(self) -> list[tuple[int, Operation]]:
         """Operations whose numbers were given twice, or completed twice, joined from the records themselves."""
         pairs = self.all("SELECT seq, end_seq FROM ops WHERE op IN (SELECT op FROM odd) ORDER BY seq")
         if not pairs:
             return []
-        kept = [(seq, ev.decode(line)) for seq, line in self.lines({each for pair in pairs for each in pair} - {-1})]
+        kept = [(seq, decode(line)) for seq, line in self.lines({each for pair in pairs for each in pair} - {-1})]
         strays = [(seq, record) for seq, record in self.rest if isinstance(record, ev.Complete)]
         joined = operations_of([record for _, record in sorted([*kept, *strays], key=lambda pair: pair[0])])
         return list(zip((seq for seq, _ in pairs), joined, strict=True))
@@ -140,11 +145,12 @@ class Store:
 
     def records_of(self, event_ids: Collection[str]) -> Sequence[ev.Record]:
         """See :class:`harness.rundata.Archive`."""
-        ids = [list(event_ids)]
-        numbers: set[int] = set(self.column("SELECT seq FROM stored WHERE event_id IN (SELECT unnest(?))", ids))
-        for pair in self.all("SELECT seq, end_seq FROM ops WHERE event_id IN (SELECT unnest(?))", ids):
+        hashes = [[hashed(event_id) for event_id in event_ids]]
+        among = "id_hash IN (SELECT unnest(?::BIGINT[]))"
+        numbers: set[int] = set(self.column(f"SELECT seq FROM stored WHERE {among}", hashes))
+        for pair in self.all(f"SELECT seq, end_seq FROM ops WHERE {among}", hashes):
             numbers.update(number for number in pair if number >= 0)
-        return [ev.decode(line) for _, line in self.lines(numbers)]
+        return [decode(line) for _, line in self.lines(numbers)]
 
 
 def _let_go(connection: duckdb.DuckDBPyConnection, spill: Path) -> None:
@@ -169,8 +175,9 @@ def _pieces(wanted: list[int]) -> list[tuple[int, int]]:
     return pieces
 
 
-def _operation(row: tuple[Any, ...]) -> Operation:
-    _, op, kind, writer, event_id, day, invoked, completed, ended, status, outcome, partition, error, of = row
+def operation_of(row: tuple[Any, ...]) -> Operation:
+    """Make an operation of the columns of :data:`NARROW`."""
+    _, op, kind, writer, event_id, day, invoked, completed, ended, status, outcome, partition, error, of, batch, _ = row
     return Operation(
         op,
         ev.OpKind(kind),
@@ -186,4 +193,6 @@ def _operation(row: tuple[Any, ...]) -> Operation:
         partition,
         error,
         of,
+        batch,
+        anonymous=row[-1],
     )

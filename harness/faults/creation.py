@@ -3,7 +3,8 @@
 Services make the partitions of coming months themselves, and that can fail for months without anybody noticing,
 until the first day of a month comes.  The service is expected to answer 202 for the events of the missing month and
 201 for all others, to go on trying, and to drain what it queued once it can make the partition.  A missing month
-alone is no fault: the service makes it sooner than anything can be proved, so the making is prevented.
+alone is no fault: the service makes it sooner than anything can be proved, so the making is prevented; or it is not,
+and what a service does to the other months while it makes one is what is looked at.
 """
 
 from __future__ import annotations
@@ -16,17 +17,19 @@ from typing import ClassVar
 import psycopg
 from psycopg import AsyncConnection, sql
 
-from ..blast import BlastRadius
+from ..blast import BlastRadius, Edge, Write
 from ..errors import FaultError, FaultNotConfirmed, HealFailed, UsageError
 from ..fault import FAULTS, Scene
 from ..probes.postgres import TABLE, failure_of, open_probe
 from ..stacks.base import Capability, Environment
 from ..values import Month
-from ._sql import PARENT, admin, attached, confirm_refused, failing_as, healthy, in_transaction, radius_of
+from . import _holder
+from ._sql import PARENT, Child, admin, attached, confirm_refused, failing_as, healthy, in_transaction, radius_of
 
 REVOKE_CREATE = "revoke-create"
 NAME_TAKEN = "name-taken"
 _REFUSAL = {REVOKE_CREATE: "42501", NAME_TAKEN: "42P07"}
+READING = "AccessShareLock"
 _SQUATTER = "harness: takes the name of a partition"
 
 _SCHEMA_OF_TABLE = """
@@ -157,6 +160,65 @@ class PreventPartitionCreation:
         except (psycopg.Error, OSError):
             return False
         return await healthy(scene, (self.month,)) if made else not await self._try_to_make(scene)
+
+
+@FAULTS.register("unmade-month")
+@dataclass(frozen=True, kw_only=True)
+class UnmadeMonth:
+    """Has nobody have made ``month`` when it is asked for, while a report reads the whole table for long.
+
+    The report is a transaction that holds ACCESS SHARE on the table and all its partitions, as any SELECT does, from a
+    connection of its own.  A table that is made by itself and then attached passes it; CREATE TABLE … PARTITION OF
+    waits behind it, and every write of every month behind that.  Effect: 23514 until the service makes the month, which
+    nothing prevents.  Versions: 15 to 18.  Radius: write partial for the month, 202 before and 201 after; nobody else.
+    """
+
+    name: ClassVar[str] = "unmade-month"
+    needs: ClassVar[frozenset[Capability]] = frozenset({Capability.SQL})
+    momentary: ClassVar[bool] = False
+    month: Month
+
+    def radius(self, environment: Environment) -> BlastRadius:
+        """Declare the month, whose making is the service's part; readers stop nobody."""
+        return BlastRadius(months=frozenset({self.month}), write=Write.PARTIAL, edge=Edge.MONTHS)
+
+    async def inject(self, scene: Scene) -> None:
+        """See that the month is not there, save the backend that will read, then have it begin."""
+        with failing_as(FaultError, f"read the whole table before {self.month} is made"):
+            async with admin(scene) as connection:
+                if self.month in await attached(connection):
+                    raise FaultError(
+                        f"{self.month} already has a partition, so nobody will have to make it; name a month beyond "
+                        "those that the service makes ahead of time."
+                    )
+            await _holder.take(scene, (), _read_everything)
+
+    async def confirm(self, scene: Scene) -> str:
+        """An insert into the month finds no partition, and the report still reads."""
+        seen = await confirm_refused(scene, (self.month,), frozenset({"23514"}))
+        with failing_as(FaultNotConfirmed, "ask for the report's locks"):
+            held = await _holder.locks_held(scene, READING)
+        if not held:
+            raise FaultNotConfirmed("The report holds no lock; if its backend is gone, see the PostgreSQL log.")
+        return f"{seen}; a report reads {held} tables and indexes"
+
+    async def heal(self, scene: Scene) -> None:
+        """End the report; the month is the service's."""
+        with failing_as(HealFailed, "end the report"):
+            await _holder.release(scene)
+
+    async def probe(self, scene: Scene) -> bool:
+        """The month takes inserts if the service has made it; nothing is in its way if not."""
+        try:
+            async with admin(scene) as connection:
+                made = self.month in await attached(connection)
+        except (psycopg.Error, OSError):
+            return False
+        return await healthy(scene, (self.month,)) if made else True
+
+
+async def _read_everything(connection: AsyncConnection, _: Sequence[Child]) -> None:
+    await connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(PARENT))
 
 
 def _grantee(name: str) -> sql.Composable:

@@ -1,4 +1,4 @@
-"""Closed loop: writers that send one request after the other, each to its own month.
+"""Closed loop: writers that send one request after the other, each to its own month or in batches to all of them.
 
 aiohttp, since one httpx client collapses at 50 tasks.  The client never retries, and closes idle connections
 before the usual server does, so that a broken connection is always the service's doing.
@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import aiohttp
 
 from .._wait import pause
-from ..events import Complete, Completion, Invoke, OpKind
+from ..events import Complete, Invoke, OpKind
 from ..history import History
 from ..scenario import Load
 from ..values import Month
 from ..workload import Planned, Stream
+from .answers import Reply, batch_completed, completed
+from .batches import BATCH_PATH, BatchStream
 from .tally import Tally
 
 EVENTS_PATH = "/api/v1/audit/events"
@@ -62,6 +63,7 @@ class ClosedLoop:
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = asyncio.Event()
         self._session: aiohttp.ClientSession | None = None
+        self._batches: list[BatchStream] = []
 
     async def start(self) -> None:
         """Open the client and start the writers of the months that are there from the beginning."""
@@ -70,10 +72,20 @@ class ClosedLoop:
             connector=connector, timeout=aiohttp.ClientTimeout(total=self.client_timeout_seconds)
         )
         for month in self.load.months:
-            self.join(month)
+            self._start_writers(month)
+        for _ in range(self.load.batch_writers):
+            writer = next(self._writers)
+            stream = BatchStream(self.seed, writer, self.load, self.run)
+            self._batches.append(stream)
+            self._tasks.append(asyncio.create_task(self._write_batches(writer, stream)))
 
     def join(self, month: Month) -> None:
-        """Add the writers of one month."""
+        """Add the writers of one month, and the month to the batches."""
+        self._start_writers(month)
+        for stream in self._batches:
+            stream.join(month)
+
+    def _start_writers(self, month: Month) -> None:
         for _ in range(self.load.writers_per_month):
             self._tasks.append(asyncio.create_task(self._write(next(self._writers), month)))
 
@@ -102,6 +114,21 @@ class ClosedLoop:
 
     async def _write(self, writer: int, month: Month) -> None:
         stream = Stream(self.seed, writer, month, self.load, self.run)
+
+        async def send() -> int:
+            op = next(self._ops)
+            planned = stream.next(op)
+            status = await self._send(op, writer, planned)
+            stream.remember(op, planned)
+            return status
+
+        await self._paced(writer, send)
+
+    async def _write_batches(self, writer: int, stream: BatchStream) -> None:
+        await self._paced(writer, lambda: self._send_batch(writer, stream))
+
+    async def _paced(self, writer: int, send: Callable[[], Awaitable[int]]) -> None:
+        """Send again and again at the load's pace until the end; ``send`` returns the answer's status."""
         clock = self.history.clock
         # Writers start spread over one interval, so that a paced load has no bursts.
         due = clock.now() + self.pace.interval_seconds * (writer % 8) / 8
@@ -113,55 +140,48 @@ class ClosedLoop:
             # Back on its own beat after a hang: writers released together would go on as one burst.
             interval = self.pace.interval_seconds
             due = due + interval * max(1, math.ceil((now - due) / interval)) if interval else now
-            op = next(self._ops)
-            planned = stream.next(op)
-            status = await self._send(op, writer, planned)
-            stream.remember(op, planned)
-            if status == 0:
+            if await send() == 0:
                 await pause(_REFUSED_PAUSE_SECONDS)
 
     async def _send(self, op: int, writer: int, planned: Planned) -> int:
-        assert self._session is not None
         history = self.history
         invoked = history.mark(
             lambda t: Invoke(
                 t, op, writer, planned.kind, planned.event_id, planned.event_date, planned.content, planned.of
             )
         )
-        status, body, error = 0, b"", ""
-        try:
-            async with self._session.post(
-                self.base_url() + EVENTS_PATH,
-                data=planned.content.encode(),
-                headers={"content-type": "application/json"},
-            ) as answer:
-                body = await answer.read()
-                status = answer.status
-        except (aiohttp.ClientError, TimeoutError, OSError) as problem:
-            error = type(problem).__name__
-        outcome, partition = answer_fields(body)
-        history.mark(lambda t: Complete(t, op, completion(status, outcome), status, outcome, partition, error))
+        reply = await self._post(EVENTS_PATH, planned.content.encode())
+        history.mark(lambda t: completed(t, op, planned, reply))
+        self._count(planned, invoked, reply.status)
+        return reply.status
+
+    async def _send_batch(self, writer: int, stream: BatchStream) -> int:
+        history = self.history
+        batch = stream.next(self._ops)
+        invoked = history.clock.now()
+        for invoke in batch.invokes(invoked, writer):
+            history.add(invoke)
+        reply = await self._post(BATCH_PATH, batch.body)
+        planned = dict(batch.items)
+        for record in batch_completed(history.clock.now(), batch.number, batch.items, reply):
+            history.add(record)
+            if isinstance(record, Complete):
+                self._count(planned[record.op], invoked, record.status)
+        return reply.status
+
+    def _count(self, planned: Planned, invoked: float, status: int) -> None:
         if planned.kind is OpKind.WRITE:
             self.tally.count(Month.of(planned.event_date), invoked, created=status == 201)
-        return status
 
-
-def completion(status: int, outcome: str) -> Completion:
-    """Jepsen's three ends: accepted is ok, refused is fail, and no or an unsure answer is info."""
-    if status in (201, 202):
-        return Completion.OK
-    if status in (400, 401, 404, 405, 409, 413, 415, 422):
-        return Completion.FAIL
-    return Completion.FAIL if status == 503 and outcome == "not_stored" else Completion.INFO
-
-
-def answer_fields(body: bytes) -> tuple[str, str]:
-    """Return (status or outcome, partition) of an answer's body; empty strings for what is not there."""
-    try:
-        data = json.loads(body) if body else {}
-    except ValueError:
-        return "", ""
-    if not isinstance(data, dict):
-        return "", ""
-    outcome = data.get("outcome", data.get("status", ""))
-    return (outcome if isinstance(outcome, str) else "", str(data.get("partition", "")))
+    async def _post(self, path: str, body: bytes) -> Reply:
+        """Send one request; an answer that did not come whole is none."""
+        assert self._session is not None
+        try:
+            async with self._session.post(
+                self.base_url() + path, data=body, headers={"content-type": "application/json"}
+            ) as answer:
+                content = await answer.read()
+                headers = answer.headers
+                return Reply(answer.status, headers.get("content-type", ""), headers.get("retry-after", ""), content)
+        except (aiohttp.ClientError, TimeoutError, OSError) as problem:
+            return Reply(error=type(problem).__name__)

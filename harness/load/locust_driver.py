@@ -14,8 +14,9 @@ from pathlib import Path
 
 from .._wait import pause, wait_until
 from ..errors import SetupError
-from ..events import Complete, Invoke, Note, OpKind, decode
+from ..events import Complete, Invoke, Note, OpKind
 from ..history import History
+from ..jsonlines import decode
 from ..scenario import Load
 from ..values import Month
 from .tally import Tally

@@ -16,8 +16,10 @@ from typing import Any
 from locust import FastHttpUser, events, task
 from locust.exception import StopUser
 
-from harness.events import Complete, Invoke, OpKind, Record, encode
-from harness.load.closed import EVENTS_PATH, answer_fields, completion
+from harness.events import Invoke, OpKind, Record
+from harness.jsonlines import encode
+from harness.load.answers import Reply, completed
+from harness.load.closed import EVENTS_PATH
 from harness.scenario import Load
 from harness.values import Month
 from harness.workload import Planned, Stream
@@ -45,6 +47,16 @@ def _now() -> float:
 
 def _add(record: Record) -> None:
     os.write(_OUT, (encode(record) + "\n").encode())
+
+
+def _reply(answer: Any) -> Reply:
+    """What Locust's client heard.  It also hands over an answer that was cut in flight, which is none."""
+    status, headers, body = int(answer.status_code or 0), answer.headers or {}, answer.content or b""
+    if status == 0:
+        return Reply(error=type(answer.error).__name__ if answer.error else "")
+    if not headers.get("content-encoding") and len(body) < int(headers.get("content-length") or 0):
+        return Reply(error="CutInFlight")
+    return Reply(status, headers.get("content-type") or "", headers.get("retry-after") or "", body)
 
 
 class Writer(FastHttpUser):
@@ -77,8 +89,6 @@ class Writer(FastHttpUser):
             headers={"content-type": "application/json"},
             catch_response=True,
         ) as answer:
-            status = int(answer.status_code or 0)
-            outcome, partition = answer_fields(answer.content or b"")
-            error = type(answer.error).__name__ if status == 0 and answer.error else ""
+            reply = _reply(answer)
             answer.success()
-        _add(Complete(_now(), op, completion(status, outcome), status, outcome, partition, error))
+        _add(completed(_now(), op, planned, reply))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date
 from typing import Any
 
@@ -20,7 +20,8 @@ from ..events import DlqRow, DlqSample, MetricsSample, ReadySample
 from ..stacks.base import Environment
 
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=2.0, sock_read=2.0)
-_NO_ANSWER = (aiohttp.ClientError, TimeoutError, OSError)
+NO_ANSWER = (aiohttp.ClientError, TimeoutError, OSError)
+"""What a client raises when no whole answer came."""
 _PAGE = 1000
 _SKIPPED_PREFIXES = ("#", "python_", "process_")
 
@@ -42,21 +43,25 @@ class HttpProbe:
 
     async def ready(self, t: float) -> ReadySample:
         """``GET /health/ready``; status 0 when nobody answered."""
+        started = time.monotonic()
         try:
             status, body = await self._get(f"{self._environment.service.base_url}/health/ready")
             degraded = _object(body).get("degraded") or []
-            return ReadySample(t, status, tuple(str(item) for item in degraded))
-        except (*_NO_ANSWER, TypeError):
-            return ReadySample(t, 0)
+            return ReadySample(t, status, tuple(str(item) for item in degraded), time.monotonic() - started)
+        except (*NO_ANSWER, TypeError):
+            return ReadySample(t, 0, (), time.monotonic() - started)
 
     async def dlq(self, t: float) -> DlqSample:
         """``GET /api/v1/dlq``; depth -1 when it cannot be known."""
+        started = time.monotonic()
         try:
             _, body = await self._get(f"{self._environment.service.base_url}/api/v1/dlq", self._admin)
             data = _object(body)
             partitions = {str(key): int(value) for key, value in dict(data["partitions"]).items()}
-            return DlqSample(t, int(data["depth"]), int(data["dead_letters"]), partitions)
-        except (*_NO_ANSWER, KeyError, TypeError, ValueError):
+            capacity = int(data.get("capacity", -1))
+            depth, dead = int(data["depth"]), int(data["dead_letters"])
+            return DlqSample(t, depth, dead, partitions, capacity, time.monotonic() - started)
+        except (*NO_ANSWER, KeyError, TypeError, ValueError):
             return DlqSample(t, -1)
 
     async def metrics(self, t: float) -> MetricsSample:
@@ -68,7 +73,7 @@ class HttpProbe:
         started = time.monotonic()
         try:
             status, body = await self._get(self._environment.service.metrics_url, self._metrics)
-        except _NO_ANSWER as error:
+        except NO_ANSWER as error:
             return MetricsSample(t, {}, type(error).__name__, time.monotonic() - started)
         seconds = time.monotonic() - started
         if status != 200:
@@ -85,23 +90,23 @@ class HttpProbe:
                 if page is None:
                     return None
                 try:
-                    rows += [_dlq_row(item) for item in page["events"]]
+                    found, cursor = parse_dlq_page(page)
                 except (KeyError, TypeError, ValueError, AttributeError):
                     return None
-                cursor = page.get("next_cursor")
+                rows += found
                 if not cursor:
                     break
         return rows
 
-    async def _dlq_page(self, state: str, cursor: str | None) -> dict[str, Any] | None:
+    async def _dlq_page(self, state: str, cursor: str | None) -> bytes | None:
         query = {"state": state, "limit": str(_PAGE), "include": "event"}
         if cursor:
             query["cursor"] = cursor
         try:
             url = f"{self._environment.service.base_url}/api/v1/dlq/events"
             status, body = await self._get(url, self._admin, query)
-            return _object(body) if status == 200 else None
-        except _NO_ANSWER:
+            return body if status == 200 else None
+        except NO_ANSWER:
             return None
 
     async def _get(
@@ -112,23 +117,66 @@ class HttpProbe:
             return answer.status, await answer.read()
 
 
-def _object(body: bytes) -> dict[str, Any]:
+class _Spelt(str):
+    """A number with a fraction or an exponent, as it was spelt: some of what a queue keeps no float can hold."""
+
+    __slots__ = ()
+
+
+def _object(body: bytes, parse_float: Callable[[str], object] = float) -> dict[str, Any]:
     try:
-        data = json.loads(body)
+        data = json.loads(body, parse_float=parse_float)
     except ValueError:
         return {}
     return data if isinstance(data, dict) else {}
 
 
+def parse_object(body: bytes) -> dict[str, Any]:
+    """The JSON object of a body, empty when it is none; :func:`spelt` writes its numbers as they were."""
+    return _object(body, parse_float=_Spelt)
+
+
+def spelt(value: Any) -> str:
+    """JSON of a parsed value, its numbers as they were spelt."""
+    if isinstance(value, _Spelt):
+        return str(value)
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{spelt(str(key))}:{spelt(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(spelt(item) for item in value) + "]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def parse_dlq_page(body: bytes) -> tuple[list[DlqRow], str | None]:
+    """The events of a page of ``GET /api/v1/dlq/events``, and the cursor of the next; raises for what is no page."""
+    page = parse_object(body)
+    return [_dlq_row(item) for item in page["events"]], page.get("next_cursor")
+
+
 def _dlq_row(item: dict[str, Any]) -> DlqRow:
     error = item.get("last_error") or {}
+    state, sqlstate, message = str(item["state"]), error.get("sqlstate") or "", error.get("message") or ""
     return DlqRow(
         event_id=str(item["event_id"]),
         event_date=date.fromisoformat(str(item["event_date"])),
-        state=str(item["state"]),
-        reason=str(item.get("reason") or error.get("sqlstate") or error.get("message") or ""),
-        content=json.dumps(item.get("event"), ensure_ascii=False, separators=(",", ":")),
+        state=state,
+        reason=str(item.get("reason") or _reason(state, str(sqlstate))),
+        content=spelt(item.get("event")),
+        error=f"{sqlstate} {message}".strip(),
     )
+
+
+def _reason(state: str, sqlstate: str) -> str:
+    """Why an event is dead, which the page tells only by its last error.
+
+    One that PostgreSQL had nothing against, or whose key was taken, lost its identity to another content; class 22 is
+    an error of the values.
+    """
+    if state != "dead":
+        return sqlstate
+    if sqlstate in ("", "23505"):
+        return "conflict"
+    return "poison" if sqlstate.startswith("22") else sqlstate
 
 
 def parse_exposition(text: str) -> dict[str, float]:

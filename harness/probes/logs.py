@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from ..events import LogLine
 from ..history import Clock
 
 _DAY_SECONDS = 86400.0
+FIELDS_MAX_CHARACTERS = 1000
+"""What is kept of a line's other fields: enough to see whether an event or a credential is among them."""
+NO_SQLSTATE = "-"
+"""What is recorded as the SQLSTATE of a line without that field."""
+_RECORDED = {"timestamp", "level", "message", "suppressed", "sqlstate"}
 
 
 def read_log(path: Path, clock: Clock) -> Iterator[LogLine]:
@@ -26,9 +32,9 @@ def read_log(path: Path, clock: Clock) -> Iterator[LogLine]:
             if line.strip():
                 yield LogLine(last, "RAW", line)
             continue
-        moment, level, message, suppressed = record
+        moment, data = record
         last = _set_right(clock.at_wall(moment))
-        yield LogLine(last, level, message, suppressed)
+        yield _structured(last, data)
 
 
 def _set_right(t: float) -> float:
@@ -36,10 +42,20 @@ def _set_right(t: float) -> float:
     return t - _DAY_SECONDS * round(t / _DAY_SECONDS)
 
 
-def _parse(line: str) -> tuple[datetime, str, str, int] | None:
+def _parse(line: str) -> tuple[datetime, dict[str, Any]] | None:
     try:
         data = json.loads(line)
         moment = datetime.fromisoformat(str(data["timestamp"]).replace("Z", "+00:00"))
-        return moment, str(data["level"]), str(data["message"]), int(data.get("suppressed", 0) or 0)
+        _structured(0.0, data)
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC), data
     except (ValueError, KeyError, TypeError):
         return None
+
+
+def _structured(t: float, data: dict[str, Any]) -> LogLine:
+    suppressed = int(data.get("suppressed", 0) or 0)
+    sqlstate = data.get("sqlstate", NO_SQLSTATE)
+    others = {key: value for key, value in data.items() if key not in _RECORDED}
+    fields = json.dumps(others, ensure_ascii=False)[:FIELDS_MAX_CHARACTERS] if others else ""
+    said = sqlstate if isinstance(sqlstate, str) else json.dumps(sqlstate)
+    return LogLine(t, str(data["level"]), str(data["message"]), suppressed, said, fields)

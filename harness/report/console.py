@@ -119,6 +119,10 @@ class Console:
         width = self._rich.width if self._rich is not None else 0
         self._print(suite_lines(suite, self._cores, width))
 
+    def show(self, lines: Iterable[Line]) -> None:
+        """Print lines that somebody else made."""
+        self._print(lines)
+
     def _print(self, lines: Iterable[Line]) -> None:
         if self._rich is None:
             for line in lines:
@@ -227,6 +231,7 @@ def detail_lines(result: RunResult) -> Iterable[Line]:
             yield Line(f"    {finding.summary}")
             if finding.event_ids:
                 yield Line(f"      events: {text.ids_text(finding.event_ids, IDS_SHOWN, report)}")
+                yield Line(f"      explain: {text.explain_command(result.folder, finding.event_ids[0])}")
             for event_id in [each for each in finding.event_ids if each in changed][:CHANGES_SHOWN]:
                 yield Line(f"      {event_id}: {'; '.join(changed[event_id])}")
     for reason in reasons:
@@ -250,6 +255,8 @@ def _total_lines(suite: SuiteResult, cores: int) -> Iterable[Line]:
         yield Line(f"  {skipped} check{plural} not made: {why}")
     for skip in suite.skipped:
         yield Line(f"  skipped: {skip.scenario.name} {skip.reason}", "", "unknown")
+    for said, owed in text.reached_lines(suite):
+        yield Line("  unknown: " if owed else "  not reached: ", said, "unknown" if owed else "dim")
     waits = text.irreducible_seconds(suite.runs, cores)
     ratio = f", {suite.seconds / waits:.2f} times the waits" if waits > 0 else ""
     yield Line(

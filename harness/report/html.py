@@ -121,10 +121,10 @@ def _findings(result: RunResult, run: Run | None) -> Iterable[Markup]:
     for promise, findings in text.by_promise(result.findings):
         yield tag("h3", text.promise_title(promise).capitalize())
         for finding in findings:
-            yield tag("div", joined(_finding(finding, stories)), class_="finding")
+            yield tag("div", joined(_finding(finding, stories, result.folder)), class_="finding")
 
 
-def _finding(finding: Finding, stories: text.Stories | None) -> Iterable[Markup]:
+def _finding(finding: Finding, stories: text.Stories | None, folder: Path) -> Iterable[Markup]:
     when = f" (at {finding.t:.3f} s)" if finding.t is not None else ""
     yield tag("p", tag("strong", finding.summary + when))
     count = len(finding.event_ids)
@@ -132,12 +132,14 @@ def _finding(finding: Finding, stories: text.Stories | None) -> Iterable[Markup]
         return
     title = f"{'All ' if count > 1 else ''}{count} event id{'s' if count != 1 else ''}"
     yield folded(title, tag("pre", "\n".join(finding.event_ids), tabindex="0"), is_open=count <= 3)
+    command = tag("code", text.explain_command(folder, finding.event_ids[0]))
+    yield tag("p", joined(["The whole story of the first: ", command]))
     if stories is None:
         return
     told = [_story(stories.of(event_id)) for event_id in finding.event_ids[: text.STORIES_SHOWN]]
     rest = count - len(told)
     if rest > 0:
-        more = f"{rest} more: look for their ids in history.jsonl beside this page."
+        more = f"{rest} more: harness explain tells the story of each."
         told.append(tag("p", more, class_="muted"))
     yield folded("What happened to them", joined(told), is_open=count <= 3)
 

@@ -41,6 +41,10 @@ def suite_page(suite: SuiteResult, folder: Path) -> str:
             tag("h1", f"Suite {suite.suite}"),
             tag("p", f"{counts} · took {text.seconds_text(suite.seconds)}, {suite.jobs} at a time", class_="muted"),
             table(titles, [_row(result, folder) for result in suite.runs], numbers),
+            *(
+                tag("p", f"{'Unknown' if owed else 'Not reached'}: {said}", class_="muted")
+                for said, owed in text.reached_lines(suite)
+            ),
             *(tag("p", f"Skipped: {one.scenario.name} {one.reason}", class_="muted") for one in suite.skipped),
         ]
     )

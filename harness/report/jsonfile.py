@@ -8,13 +8,15 @@ from __future__ import annotations
 import json
 import math
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..checking import CheckResult, Finding
-from ..gate import decide
+from ..gate import decide_suite
 from ..results import Clocks, RunResult, SuiteResult
 from ..rundata import FaultWindow, Run
+from ..values import Promise
 from .base import REPORTERS, SUITE_REPORTERS, write_text
 from .summary import (
     CLOCK_NAMES,
@@ -33,6 +35,14 @@ FORMAT = 1
 """Version of both files; it grows when a field changes its meaning or goes."""
 
 _SECRET_WORDS = ("url", "token", "password", "secret", "key")
+
+
+@dataclass(frozen=True)
+class NamedFinding:
+    """A finding of a stored verdict, and the checker that made it."""
+
+    checker: str
+    finding: Finding
 
 
 class JsonReporter:
@@ -89,10 +99,12 @@ def suite_to_json(suite: SuiteResult) -> dict[str, Any]:
         "format": FORMAT,
         "suite": suite.suite,
         "verdict": verdict_headline(suite.verdict).word,
-        "exit_code": int(decide(suite.runs)),
+        "exit_code": int(decide_suite(suite)),
         "seconds": suite.seconds,
         "jobs": suite.jobs,
         "skipped": [{"scenario": one.scenario.name, "reason": one.reason} for one in suite.skipped],
+        "full": suite.full,
+        "reached": [{**one.__dict__, "owed": one in suite.owed} for one in suite.reached],
         "irreducible_seconds": irreducible_seconds(suite.runs, os.cpu_count() or 1),
         "runs": [
             {
@@ -179,6 +191,25 @@ def changes_in(folder: Path) -> dict[str, list[str]]:
         return {event_id: list(lines) for finding in findings for event_id, lines in finding["changes"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
+
+
+def findings_in(folder: Path) -> tuple[NamedFinding, ...] | None:
+    """Read the findings of a run's ``result.json``; None when there is no such file, or none that can be read."""
+    try:
+        data = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        return tuple(
+            NamedFinding(str(check["checker"]), _stored_finding(finding))
+            for check in data["checks"]
+            for finding in check["findings"]
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _stored_finding(data: dict[str, Any]) -> Finding:
+    t = data["t"]
+    ids = tuple(str(event_id) for event_id in data["event_ids"])
+    return Finding(Promise(data["promise"]), str(data["summary"]), ids, None if t is None else float(t))
 
 
 def _window(window: FaultWindow) -> dict[str, Any]:

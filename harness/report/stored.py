@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ..errors import HistoryError, UsageError
-from ..events import RunStarted, decode
+from ..events import RunStarted
 from ..history import FILE_NAME
+from ..jsonlines import decode
 from .summary import moment_text
 
 LAST = "last"

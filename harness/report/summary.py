@@ -8,14 +8,16 @@ from __future__ import annotations
 import enum
 import math
 import re
+import shlex
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from itertools import groupby
 from pathlib import Path
 
 from .. import events as ev
+from ..checkers._stored import Stored
 from ..checking import Finding
 from ..results import Clocks, RunResult, SuiteResult
 from ..rundata import Archive, Operation, Run, operations_of
@@ -29,6 +31,7 @@ UNFINISHED = "unfinished"
 """Stands for the duration of a run that nobody saw end."""
 
 _OWN = re.compile(r"ph-\w+|\b[0-9a-f]{6,}\b|[0-9]+")
+_NUMBERED = re.compile(r"operation \d+\Z")
 _PASSWORD_IN_URL = re.compile(r"(://[^/\s:@]*:)[^@\s/]+@")
 _PASSWORD_WORD = re.compile(r"(?i)\b(password|passwd|token|secret)(\s*[=:]\s*)([^\s'\",;]+)")
 
@@ -65,6 +68,16 @@ def suite_headline(suite: SuiteResult) -> Headline:
     if suite.verdict is Verdict.UNKNOWN and any(run.setup_error for run in suite.runs):
         return SETUP
     return _HEADLINES[suite.verdict]
+
+
+def reached_lines(suite: SuiteResult) -> Sequence[tuple[str, bool]]:
+    """Say which states no run reached, and whether the suite owes them; nothing to say where all were."""
+    owed = suite.owed
+    return [
+        (f"none of {one.of} runs reached {one.name}: {one.sentence}", one in owed)
+        for one in suite.reached
+        if one.missing
+    ]
 
 
 class Answer(enum.StrEnum):
@@ -213,6 +226,12 @@ def shown_path(path: Path) -> str:
         return str(path)
 
 
+def explain_command(folder: Path, event_id: str) -> str:
+    """Return the command that tells the whole story of one event, ready for a shell."""
+    known = event_id if _NUMBERED.match(event_id) else shlex.quote(event_id)
+    return f"harness explain {shlex.quote(shown_path(folder))} {known}"
+
+
 def masked(text: str) -> str:
     """Hide passwords of URLs and ``password=…`` in free text that did not pass through the history."""
     return _PASSWORD_WORD.sub(r"\1\2***", _PASSWORD_IN_URL.sub(r"\1***@", text))
@@ -254,13 +273,20 @@ class Story:
     changes: tuple[Change, ...] = ()
     """How the stored content differs from the sent one; empty when it is equal or nothing was stored."""
 
+    @property
+    def dates(self) -> tuple[date, ...]:
+        """Every date that the id was sent or is stored for: each is another event."""
+        sent = {operation.event_date for operation in self.operations}
+        kept = {row.event_date for row in self.rows} | {entry.event_date for entry in self.queued}
+        return tuple(sorted(sent | kept))
+
 
 STORIES_SHOWN = 20
 """Events of one finding whose story is told; all ids are listed."""
 
 
 class Stories:
-    """Index of a run by event id, built once and asked for each concerned event."""
+    """Index of a run by event id, built once and asked for each concerned event; ids in any case are the same."""
 
     def __init__(self, run: Run) -> None:
         """Index operations, final rows and destroyed rows."""
@@ -270,24 +296,39 @@ class Stories:
         self._rows: dict[str, list[ev.TableRow]] = defaultdict(list)
         self._queued: dict[str, list[ev.DlqRow]] = defaultdict(list)
         self._destroyed: dict[str, list[ev.Destroyed]] = defaultdict(list)
+        self._numbered: dict[str, str] = {}
+        stored = Stored(run)
         for operation in run.operations:
-            self._operations[operation.event_id].append(operation)
+            key = stored.identity(operation)[0]
+            self._operations[key].append(operation)
+            self._numbered[f"operation {operation.op}"] = key
         for row in run.of_kind(ev.TableRow):
-            self._rows[row.event_id].append(row)
+            self._rows[row.event_id.lower()].append(row)
         for entry in run.of_kind(ev.DlqRow):
-            self._queued[entry.event_id].append(entry)
+            self._queued[entry.event_id.lower()].append(entry)
         for destroyed in run.of_kind(ev.Destroyed):
             for event_id in destroyed.event_ids:
-                self._destroyed[event_id].append(destroyed)
+                self._destroyed[event_id.lower()].append(destroyed)
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """Every id that the run knows of; an event whose id nobody ever saw is ``operation 12``."""
+        return frozenset().union(self._operations, self._rows, self._queued, self._destroyed)
+
+    def key_of(self, event_id: str) -> str:
+        """Return the id under which an event is known: in lower case, and for ``operation 12`` that of its event."""
+        asked = event_id.lower()
+        return self._numbered.get(asked, asked)
 
     def of(self, event_id: str) -> Story:
         """Tell the story of one event; an unknown id has an empty one."""
-        if self._archive is not None and not self._operations.get(event_id):
-            self._look_up(event_id, self._archive)
-        rows = tuple(self._rows.get(event_id, ()))
-        queued = tuple(self._queued.get(event_id, ()))
-        destroyed = tuple(self._destroyed.get(event_id, ()))
-        operations = tuple(self._operations.get(event_id, ()))
+        key = self.key_of(event_id)
+        if self._archive is not None and not self._operations.get(key):
+            self._look_up(key, self._archive)
+        rows = tuple(self._rows.get(key, ()))
+        queued = tuple(self._queued.get(key, ()))
+        destroyed = tuple(self._destroyed.get(key, ()))
+        operations = tuple(self._operations.get(key, ()))
         return Story(
             event_id=event_id,
             operations=operations,
@@ -295,12 +336,11 @@ class Stories:
             queued=queued,
             destroyed=destroyed,
             ending=self._ending(rows, queued, destroyed),
-            changes=_changes_of(operations, rows),
+            changes=changes_of(operations, rows),
         )
 
     def _look_up(self, event_id: str, archive: Archive) -> None:
-        """Index a folded event, which a finding names for what happened beside it."""
-        records = archive.records_of((event_id,))
+        records = archive.records_of((event_id,))  # A folded event, which a finding names for what happened beside it.
         self._operations[event_id] = list(operations_of(records))
         self._rows[event_id] = [record for record in records if isinstance(record, ev.TableRow)]
 
@@ -315,7 +355,7 @@ class Stories:
         return "; ".join(parts)
 
 
-def _changes_of(operations: Sequence[Operation], rows: Sequence[ev.TableRow]) -> tuple[Change, ...]:
+def changes_of(operations: Sequence[Operation], rows: Sequence[ev.TableRow | ev.DlqRow]) -> tuple[Change, ...]:
     """Compare each stored row with the request it owes its content to: one answered 201, else any not refused."""
     created = [operation for operation in operations if operation.status == 201]
     owners = created or [operation for operation in operations if answer_of(operation) not in _REFUSED]
@@ -351,7 +391,10 @@ def operation_text(operation: Operation) -> str:
     answer = f"{operation.status} {operation.outcome}".strip() if operation.status else "no answer"
     error = f" ({operation.error})" if operation.error else ""
     of = f" of op {operation.of}" if operation.of is not None else ""
+    anonymous = " without an id" if operation.anonymous else ""
+    batch = f" in batch {operation.batch}" if operation.batch else ""
+    flaw = f" [{operation.flaw}]" if operation.flaw else ""
     return (
-        f"{operation.invoked:.3f} s · op {operation.op} · writer {operation.writer} · {operation.kind}{of} → "
-        f"{answer}{error} after {latency_text(operation.seconds)}"
+        f"{operation.invoked:.3f} s · op {operation.op} · writer {operation.writer} · "
+        f"{operation.kind}{anonymous}{of}{batch} → {answer}{flaw}{error} after {latency_text(operation.seconds)}"
     )

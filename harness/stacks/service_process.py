@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from .._wait import wait_until
-from ..errors import DeadlineExceeded, SetupError
+from ..errors import DeadlineExceeded, ServiceEnded, SetupError
 from ..targets.model import Launch, Target
 from . import reaper
 from .children import Child, tail
@@ -114,7 +114,8 @@ class LaunchedService:
     async def start(self) -> None:
         """Start it (again) and wait until it listens; harmless when running.
 
-        Raises :class:`harness.errors.SetupError` quoting its last lines when it ends or stays silent instead.
+        Raises :class:`harness.errors.ServiceEnded` quoting its last lines when it ends instead, and
+        :class:`harness.errors.SetupError` when it stays silent.
         """
         if self.pid is not None:
             return
@@ -170,7 +171,7 @@ class LaunchedService:
         async def living() -> bool:
             code = child.exit_code() if child else 0
             if code is not None:
-                raise SetupError(
+                raise ServiceEnded(
                     f"The service ({self._command_line()}) ended with {code} while it started. Its last "
                     f"lines: {tail(self._log_path)} Start it by hand with the environment of the target "
                     "file to see more."

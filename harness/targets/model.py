@@ -22,7 +22,7 @@ from ..values import Month
 
 S = TypeVar("S")
 _WORDS = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
-_KEYS = {"name", "url", "months", "launch", "limits", "reads", "tokens", "allow_faults", "external"}
+_KEYS = {"name", "url", "months", "launch", "limits", "reads", "tokens", "allow_faults", "external", "observability"}
 PLACEHOLDERS = ("python", "root", "database_url", "workdir", "port_file")
 
 
@@ -72,6 +72,7 @@ class Reads:
     dlq: bool = True
     metrics: bool = True
     logs: bool = True
+    query: bool = True
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,20 @@ class External:
 
 
 @dataclass(frozen=True)
+class Observability:
+    """Files by which the target is watched, which the checker ``observability`` compares with what it exports.
+
+    ``labels`` are those that its scrape adds besides job and instance; series whose names begin with one of ``foreign``
+    are exported by others.
+    """
+
+    rules: tuple[Path, ...] = ()
+    dashboards: tuple[Path, ...] = ()
+    labels: tuple[str, ...] = ()
+    foreign: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Target:
     """One service under test.  ``url`` is empty when the harness launches it.
 
@@ -122,6 +137,7 @@ class Target:
     months: tuple[Month, ...] = ()
     allow_faults: bool = False
     external: External | None = None
+    observability: Observability = Observability()
 
     @property
     def root(self) -> Path:
@@ -180,7 +196,25 @@ def _target(path: Path, raw: dict[str, Any]) -> Target:
         months=tuple(_month(path, label) for label in months),
         allow_faults=_flag(path, "allow_faults", raw.get("allow_faults", False)),
         external=_external(path, raw["external"], url) if "external" in raw else None,
+        observability=_observability(path, raw.get("observability", {})),
     )
+
+
+def _observability(path: Path, raw: Any) -> Observability:
+    table = _table(path, "observability", raw)
+    _known(path, "observability.", table, {f.name for f in fields(Observability)})
+    for key, value in table.items():
+        if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+            raise TargetError(f"{path}: observability.{key} must be a list of strings.")
+    files: dict[str, tuple[Path, ...]] = {}
+    for key in ("rules", "dashboards"):
+        named = [path.parent / name.replace("{root}", str(path.parent)) for name in table.get(key, [])]
+        for file in named:
+            if not file.is_file():
+                raise TargetError(f"{path}: observability.{key} names {file}, which is no file; mend the path.")
+        files[key] = tuple(named)
+    labels, foreign = (tuple(table.get(key, ())) for key in ("labels", "foreign"))
+    return Observability(files["rules"], files["dashboards"], labels, foreign)
 
 
 def _external(path: Path, raw: Any, url: str) -> External:

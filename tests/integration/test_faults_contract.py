@@ -11,7 +11,7 @@ from collections.abc import Coroutine
 import pytest
 
 from harness.fault import FAULTS, Fault, fault_from_json, fault_to_json
-from harness.faults.creation import NAME_TAKEN, PreventPartitionCreation
+from harness.faults.creation import NAME_TAKEN, PreventPartitionCreation, UnmadeMonth
 from harness.faults.database import KillDatabase, StopDatabase
 from harness.faults.network import Bandwidth, Blackhole, DisableProxy, Latency, ResetConnections
 from harness.faults.noop import NoopDetach
@@ -50,6 +50,7 @@ FAULT_CASES: tuple[Fault, ...] = (
     LockPartition(),
     PreventPartitionCreation(month=MISSING),
     PreventPartitionCreation(month=MISSING, how=NAME_TAKEN),
+    UnmadeMonth(month=MISSING),
     CorruptHeap(months=(DECEMBER,)),
     CorruptHeap(),
     CorruptHeap(months=(DECEMBER,), pages="last"),

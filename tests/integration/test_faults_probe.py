@@ -12,7 +12,7 @@ import pytest
 from harness.errors import HarnessError
 from harness.faults.network import Blackhole
 from harness.faults.partition import LockPartition
-from harness.probes.connections import ConnectionCounter
+from harness.probes.connections import ConnectionCounter, Held
 from harness.probes.postgres import (
     cut_after,
     insert_canary,
@@ -89,10 +89,30 @@ def test_connections_of_the_services_role_are_counted(lab: Lab) -> None:
         database = lab.environment.database
         assert isinstance(database, EmbeddedPostgres)
         counter = ConnectionCounter(database)
-        before = await counter.count()
-        async with await psycopg.AsyncConnection.connect(database.service_url(database.port)):
-            assert await counter.count() == before + 1
+        before = (await counter.count()).backends
+        async with await psycopg.AsyncConnection.connect(database.service_url(database.port)) as service:
+            assert await counter.count() == Held(before + 1)
+            await service.execute("LOCK TABLE ONLY audit_events IN SHARE UPDATE EXCLUSIVE MODE")
+            assert not (await counter.count()).locking_parent
+            await service.execute("LOCK TABLE ONLY audit_events IN ACCESS EXCLUSIVE MODE")
+            assert (await counter.count()).locking_parent
         await counter.close()
+
+    lab.run(play())
+
+
+def test_children_are_listed_while_one_of_them_is_locked(lab: Lab) -> None:
+    async def play() -> None:
+        fault, scene = LockPartition(months=(DECEMBER,)), lab.scene()
+        counter = ConnectionCounter(lab.environment.database)
+        await fault.inject(scene)
+        try:
+            sample = await counter.children(1.0)
+        finally:
+            await fault.heal(scene)
+            await counter.close()
+        assert (sample.t, sample.error) == (1.0, "")
+        assert DECEMBER.label in {child.month for child in sample.children}
 
     lab.run(play())
 

@@ -16,15 +16,17 @@ LAYERS = (
             "checking",
             "ledger",
             "history",
+            "jsonlines",
             "results",
             "gate",
+            "operations",
             "oracle",
             "rundata",
             "workload",
             "stacks.base",
         ]
     ),
-    ("stacks", "faults", "probes", "load", "checkers"),
+    ("stacks", "faults", "probes", "load", "lint", "checkers"),
     (
         "runner",
         "conductor",
@@ -50,9 +52,12 @@ LAYERS = (
         "discovery",
         "doctor",
         "ending",
+        "explaining",
+        "linting",
         "undoing",
         "dryrun",
         "faultfacts",
+        "selftest",
     ),
 )
 LOCUST_PROCESS = "harness.load.locustfile"
@@ -102,7 +107,7 @@ def test_scenarios_import_each_other_only_relatively(source: Source) -> None:
     assert "import scenarios" not in source.text
 
 
-@pytest.mark.parametrize("source", sources("harness/checkers"), ids=lambda source: source.module)
+@pytest.mark.parametrize("source", sources("harness/checkers", "harness/lint"), ids=lambda source: source.module)
 def test_checkers_import_no_io(source: Source) -> None:
     assert not [name for name in source.imports() if name.split(".")[0] in IO_MODULES]
 

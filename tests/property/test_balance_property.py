@@ -14,6 +14,7 @@ from harness.checkers.conservation import conservation
 from harness.columnar.conservation import Balance, in_duckdb, in_sets
 from harness.columnar.convert import convert
 from harness.columnar.store import Store
+from harness.jsonlines import encode
 
 from ..unit.histories import DECEMBER, History, event_id
 
@@ -42,7 +43,7 @@ def test_sql_sets_and_the_checker_find_what_was_planted(plan: list[str]) -> None
     history = planted(plan)
     folder = Path(tempfile.mkdtemp(prefix="balance-"))
     try:
-        convert((f"{ev.encode(record)}\n" for record in history.records), folder / "columns")
+        convert((f"{encode(record)}\n" for record in history.records), folder / "columns")
         store = Store(folder / "columns")
         by_sql, by_sets = in_duckdb(store), in_sets(store)
         store.close()

@@ -1,154 +1,97 @@
-"""The harness's own proof: each planted defect is caught, with the promise and the events; the control is not.
+"""The harness's own proof in small: each quick defect is caught by the checker meant for it; the control is not.
 
-The runs here share one loop and start in parallel; ``test_exclusive_defects.py`` has those that are alone, as in any
-suite.
+What is played, and how it is judged, is what `harness selftest --quick` does.  The runs here share one loop and start
+in parallel; ``test_exclusive_defects.py`` has those that are alone, as in any suite.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-import harness.faults  # noqa: F401  (fills the registry)
+import harness.checkers
+import harness.faults  # noqa: F401  (both fill registries)
 from harness.discovery import load_scenarios
 from harness.results import RunResult
-from harness.session import Session, SessionOptions, SilentDisplay
+from harness.selftest.catalogue import DEFAULT_CATALOGUE, load_catalogue
+from harness.selftest.matrix import Sight, build_matrix
+from harness.selftest.plan import Selection, make_plan
+from harness.selftest.play import PlayOptions, play
+from harness.selftest.records import Record, Task, record_of
 from harness.stacks import host
-from harness.values import Promise, Verdict
-
-from .defects import queueing, writing  # noqa: F401  (fill the registry)
-from .defects.registry import DEFECTS
+from harness.values import Verdict
 
 ROOT = Path(__file__).parents[2]
 # The other two workers have environments of their own meanwhile.
 PARALLEL = 3
-
-
-@dataclass(frozen=True)
-class Case:
-    """Which scenario must catch a defect, by which checkers, as which promise, and whether events are to name."""
-
-    defect: str
-    scenario: str
-    checkers: frozenset[str]
-    promises: frozenset[Promise]
-    names_events: bool = True
-
-
-def case(defect: str, scenario: str, checkers: str, *promises: Promise, names_events: bool = True) -> Case:
-    return Case(defect, scenario, frozenset(checkers.split()), frozenset(promises), names_events)
-
-
-CASES = (
-    case("drainer-off", "december-detached", "recovery conservation", Promise.RECOVERY, Promise.CONSERVATION),
-    case("acknowledged-before-stored", "service-killed-while-queueing", "conservation", Promise.CONSERVATION),
-    case("drain-deletes-on-failure", "december-detached", "conservation", Promise.CONSERVATION),
-    case("drain-drops-a-field", "december-detached", "conservation", Promise.CONSERVATION),
-    case("no-partition-is-400", "december-detached", "honest-status", Promise.HONEST_STATUS),
-    case("one-bad-month-queues-all", "argument-one-partition", "isolation", Promise.ISOLATION),
-    case("no-breaker-no-bulkhead", "december-locked", "isolation fallback", Promise.ISOLATION, Promise.FALLBACK),
-    case("acknowledged-before-commit", "database-killed", "conservation", Promise.CONSERVATION),
-    case(
-        "default-partition-present", "december-detached", "partition-hygiene", Promise.CONSERVATION, names_events=False
-    ),
-    case("reinsert-without-idempotence", "december-detached", "duplicates", Promise.NO_DUPLICATES),
-    case("pool-of-30", "pool-exhausted", "bounds metrics exhaustion", Promise.BOUNDS, names_events=False),
-    case("full-queue-is-never-drained", "dlq-full-in-outage", "recovery conservation", Promise.RECOVERY),
-    case("months-ahead-of-the-start-only", "month-end-under-load", "isolation", Promise.ISOLATION),
-    case("status-stuck", "december-detached", "metrics", Promise.TRUTH, names_events=False),
-)
+CATALOGUE = load_catalogue(ROOT / DEFAULT_CATALOGUE)
+SCENARIOS = load_scenarios(CATALOGUE.scenarios)
+TASKS = make_plan(CATALOGUE, SCENARIOS, Selection(quick=True, control=0)).tasks
+SHARED_TASKS = tuple(task for task in TASKS if not SCENARIOS.get(task.scenario).exclusive)
+EXCLUSIVE_TASKS = tuple(task for task in TASKS if SCENARIOS.get(task.scenario).exclusive)
 PASSING = (
-    ("control", "december-detached"),
-    ("control", "service-killed-while-queueing"),
+    Task("control", "december-detached", 1),
+    Task("control", "service-killed-while-queueing", 1),
     # The assessment argued that one failing partition is a subset of an outage.  This defect passes the outage and
     # fails the partition (above), which refutes it.
-    ("one-bad-month-queues-all", "argument-whole-database"),
+    Task("one-bad-month-queues-all", "argument-whole-database"),
 )
 
 
-def target_file(folder: Path, defect: str) -> Path:
-    """A target.toml that starts the reference service with one behaviour broken."""
-    reference = (ROOT / "harness/targets/reference.toml").read_text(encoding="utf-8")
-    text = (
-        reference.replace('name = "reference"', f'name = "{defect}"')
-        .replace('["{python}", "-m", "service"]', json.dumps(["{python}", "-m", "tests.selftest.defects", defect]))
-        .replace("{root}/../..", str(ROOT))
-    )
-    assert f'"{defect}"]' in text
-    path = folder / f"{defect}.toml"
-    path.write_text(text, encoding="utf-8")
-    return path
+def lacking(task: Task) -> str:
+    """Say what this machine lacks for a run, and how to get it."""
+    return host.lacking(SCENARIOS.get(task.scenario).needs)
 
 
-SCENARIOS = load_scenarios(ROOT / "scenarios")
-SHARED_CASES = tuple(c for c in CASES if not SCENARIOS.get(c.scenario).exclusive)
-EXCLUSIVE_CASES = tuple(c for c in CASES if SCENARIOS.get(c.scenario).exclusive)
+def records_of(tasks: Sequence[Task], folder: Path) -> dict[Task, Record]:
+    """Play these runs as a selftest does."""
+    records: dict[Task, Record] = {}
+
+    def heard(task: Task, result: RunResult) -> None:
+        records[task] = record_of(task, result, datetime.now(UTC).isoformat())
+
+    options = PlayOptions(runs=folder / "runs", targets=folder, seed=7, jobs=PARALLEL)
+    asyncio.run(play(CATALOGUE, SCENARIOS, tasks, options, heard))
+    return records
 
 
-async def run(defect: str, scenario: str, folder: Path) -> RunResult:
-    """Run one scenario against the reference service with one behaviour broken."""
-    options = SessionOptions(target=target_file(folder, defect), reports=folder / "reports", seed=7)
-    return await Session(options, SilentDisplay()).suite_runner.run(SCENARIOS.get(scenario))
-
-
-def lacking(wanted: Case) -> str:
-    """Say what this machine lacks for the case's scenario, and how to get it."""
-    return host.lacking(SCENARIOS.get(wanted.scenario).needs)
+def assert_caught(record: Record) -> None:
+    """The matrix calls it caught: by a checker meant for it, about its promise, with event ids or a number."""
+    defect = CATALOGUE.get(record.task.defect)
+    (row,) = build_matrix((defect,), CATALOGUE.control, (record.task,), (record,), {}).rows
+    assert row.sight is Sight.CAUGHT, (record.verdict, record.caught, record.unknowns)
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], RunResult]:
-    """Run every defect against its scenario, and what must pass beside them."""
-    folder = tmp_path_factory.mktemp("selftest")
-    wanted = [(c.defect, c.scenario) for c in SHARED_CASES if not lacking(c)] + list(PASSING)
-
-    async def run_in_place(pair: tuple[str, str], places: asyncio.Semaphore) -> RunResult:
-        async with places:
-            return await run(*pair, folder)
-
-    async def run_all() -> dict[tuple[str, str], RunResult]:
-        places = asyncio.Semaphore(PARALLEL)
-        return dict(zip(wanted, await asyncio.gather(*(run_in_place(pair, places) for pair in wanted)), strict=True))
-
-    return asyncio.run(run_all())
+def records(tmp_path_factory: pytest.TempPathFactory) -> dict[Task, Record]:
+    """Play every defect in its cheapest scenario, and what must pass beside them."""
+    wanted = [task for task in SHARED_TASKS if not lacking(task)]
+    return records_of([*wanted, *PASSING], tmp_path_factory.mktemp("selftest"))
 
 
-def test_every_planted_defect_has_a_case() -> None:
-    assert set(DEFECTS) - {"control"} == {c.defect for c in CASES}
-    assert len(CASES) >= 12
+def test_the_proof_in_small_has_a_dozen_defects_and_every_defect_and_scenario_of_the_catalogue_is_known() -> None:
+    assert len(TASKS) >= 12
+    assert len({CATALOGUE.get(task.defect).promise for task in TASKS}) >= 7
+    everything = make_plan(CATALOGUE, SCENARIOS, Selection())
+    assert everything.defects == CATALOGUE.defects
 
 
 def test_what_runs_beside_others_is_not_exclusive() -> None:
-    assert not [name for _, name in PASSING if SCENARIOS.get(name).exclusive]
+    assert not [task for task in PASSING if SCENARIOS.get(task.scenario).exclusive]
 
 
-@pytest.mark.parametrize("expected", SHARED_CASES, ids=lambda c: c.defect)
-def test_a_planted_defect_is_caught(expected: Case, results: dict[tuple[str, str], RunResult]) -> None:
-    if reason := lacking(expected):
+@pytest.mark.parametrize("task", SHARED_TASKS, ids=lambda task: task.defect)
+def test_a_planted_defect_is_caught(task: Task, records: dict[Task, Record]) -> None:
+    if reason := lacking(task):
         pytest.skip(reason)
-    assert_caught(expected, results[expected.defect, expected.scenario])
+    assert_caught(records[task])
 
 
-def assert_caught(expected: Case, result: RunResult) -> None:
-    assert not result.setup_error
-    assert result.verdict is Verdict.FAIL, [check for check in result.checks if check.unknowns]
-    caught = [
-        finding
-        for check in result.checks
-        if check.checker in expected.checkers
-        for finding in check.findings
-        if finding.promise in expected.promises
-    ]
-    assert caught, result.findings
-    if expected.names_events:
-        assert any(finding.event_ids for finding in caught)
-
-
-@pytest.mark.parametrize(("defect", "scenario"), PASSING, ids=lambda value: str(value))
-def test_what_is_sound_passes(defect: str, scenario: str, results: dict[tuple[str, str], RunResult]) -> None:
-    result = results[defect, scenario]
-    assert result.verdict is Verdict.PASS, (result.setup_error, result.findings, [c.unknowns for c in result.checks])
+@pytest.mark.parametrize("task", PASSING, ids=str)
+def test_what_is_sound_passes(task: Task, records: dict[Task, Record]) -> None:
+    record = records[task]
+    assert record.verdict is Verdict.PASS, (record.caught, record.unknowns)

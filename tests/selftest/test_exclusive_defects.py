@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import pytest
 
-from .test_defects import EXCLUSIVE_CASES, Case, assert_caught, run
+from harness.selftest.records import Task
+
+from .test_defects import EXCLUSIVE_TASKS, assert_caught, records_of
 
 
 @pytest.mark.alone
-@pytest.mark.parametrize("expected", EXCLUSIVE_CASES, ids=lambda c: c.defect)
-def test_a_planted_defect_is_caught_alone(expected: Case, tmp_path: Path) -> None:
-    assert_caught(expected, asyncio.run(run(expected.defect, expected.scenario, tmp_path)))
+@pytest.mark.parametrize("task", EXCLUSIVE_TASKS, ids=lambda task: task.defect)
+def test_a_planted_defect_is_caught_alone(task: Task, tmp_path: Path) -> None:
+    assert_caught(records_of([task], tmp_path)[task])

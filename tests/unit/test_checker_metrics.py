@@ -16,6 +16,7 @@ from tests.unit.histories import (
     JANUARY,
     PROBED,
     RADIUS,
+    REQUESTS,
     WAIT,
     History,
     check,
@@ -93,9 +94,9 @@ def test_a_counter_that_falls_is_a_finding_unless_the_process_restarted() -> Non
     history = good()
     gauge(history, lambda t, text, old: 0.0 if t == 18.0 and text == f"{WAIT}_sum" else old)
     assert promises("metrics", history) == {Promise.TRUTH}
-    gauge(history, lambda t, text, old: old if t < 18.0 or not text.startswith(WAIT) else 0.0)
-    history.add(ev.ServiceMark(17.8, "started", 8))
-    assert promises("metrics", history) == set()
+    begun_anew = _restarted(18.0)
+    gauge(begun_anew, lambda t, text, old: 0.0 if t == 18.5 and text == f"{WAIT}_sum" else old)
+    assert promises("metrics", begun_anew) == set()
 
 
 def _status(history: History, label: str, start: float, end: float, status: str) -> None:
@@ -293,7 +294,7 @@ def _restarted(t: float) -> History:
     shown = max((r for r in history.records if isinstance(r, ev.MetricsSample) and r.t <= t), key=lambda r: r.t).series
 
     def anew(at: float, text: str, old: float) -> float:
-        counts = text.startswith(("datastorage_events_total", WAIT))
+        counts = text.startswith(("datastorage_events_total", WAIT, REQUESTS))
         return old - shown[text] if at > t and counts else old
 
     gauge(history, anew)
@@ -334,3 +335,13 @@ def test_a_broken_histogram_is_told_by_what_is_broken(bucket: str, value: float 
     history = good()
     gauge(history, lambda t, text, old: value if text == f'{WAIT}_bucket{{le="{bucket}"}}' and t == 15.0 else old)
     assert any(said in finding.summary for finding in check("metrics", history).findings)
+
+
+def test_a_fault_that_comes_again_has_to_be_seen_in_the_status_once() -> None:
+    history = good()
+    for t in (27.02, 27.04):
+        history.row(history.op(t, DECEMBER, 202))
+    history.fault(number=1, injecting=27, injected=27, confirmed=27, healing=27.1, healed=27.1, probed=27.2)
+    assert not [said for said in check("metrics", history).unknowns if "No scrape shows" in said]
+    history.edit(ev.FaultMark, lambda mark: mark.fault == 1, name="another")
+    assert [said for said in check("metrics", history).unknowns if "No scrape shows" in said]

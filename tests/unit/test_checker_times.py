@@ -171,3 +171,18 @@ def test_a_late_answer_beside_a_canary_that_stalled_without_a_fault_is_unknown()
     covered.edit(ev.Complete, lambda r: r.op == late, t=18.0)
     covered.add(ev.CanarySample(13.0, DECEMBER.label, 2.0))
     assert check("fallback", covered).verdict is Verdict.FAIL, "the fault stopped that canary by design"
+
+
+@pytest.mark.parametrize(("seconds", "slow"), [(0.55, True), (0.45, False)])
+def test_202s_that_each_wait_for_a_timeout_are_found_where_latency_is_not_judged(seconds: float, slow: bool) -> None:
+    history = good()
+    answers = {r.op: r.status for r in history.records if isinstance(r, ev.Complete)}
+    for number in history.ops(DECEMBER, 10, 20):
+        if answers[number] == 202:
+            begun = history.invoke(number).t
+            history.edit(ev.Complete, lambda record, wanted=number: record.op == wanted, t=begun + seconds)  # type: ignore[misc]
+    found = [finding.summary for finding in check("fallback", history).findings]
+    assert bool(found) == slow
+    assert not slow or "the median 202 takes 0.55 s" in found[0]
+    history.edit(ev.CanarySample, lambda sample: sample.month == JANUARY.label and 14 < sample.t < 15, seconds=1.5)
+    assert promises("fallback", history) == set(), "the machine itself may have stalled"

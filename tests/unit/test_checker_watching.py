@@ -80,29 +80,33 @@ def test_a_missing_line_is_a_finding(message: str) -> None:
 def test_more_activations_than_episodes_are_a_finding() -> None:
     history = good()
     line = f"DLQ fallback activated for partition {DECEMBER}"
-    history.add(ev.LogLine(12.0, "INFO", line))
+    ended = line.replace("activated", "ended")
+    history.add(ev.LogLine(11.9, "INFO", ended), ev.LogLine(12.0, "INFO", line))
     assert check("logs", history).verdict is Verdict.PASS
-    history.add(ev.LogLine(13.0, "INFO", line))
+    history.add(ev.LogLine(12.9, "INFO", ended), ev.LogLine(13.0, "INFO", line))
     assert promises("logs", history) == {Promise.TRUTH}
 
 
 def test_each_fault_has_its_own_episode_and_statements_of_another_months_fault_may_cause_one() -> None:
     history = good()
     history.fault(number=1, injecting=26, injected=26.1, confirmed=26.2, healing=28, healed=28.1, probed=28.2)
-    history.drop(ev.LogLine, lambda r: "activated" in r.message)
-    for t in (10.3, 26.3):
-        history.add(ev.LogLine(t, "INFO", f"DLQ fallback activated for partition {DECEMBER}"))
-        history.add(ev.LogLine(t + 2.1, "INFO", f"DLQ fallback ended for partition {DECEMBER}"))
+    history.drop(ev.LogLine, lambda r: "fallback" in r.message)
+    history.answer(history.ops(DECEMBER, 26.2, 26.3)[0], 202)
+    for begun, over in ((10.3, 20.5), (26.3, 28.4)):
+        history.add(ev.LogLine(begun, "INFO", f"DLQ fallback activated for partition {DECEMBER}"))
+        history.add(ev.LogLine(over, "INFO", f"DLQ fallback ended for partition {DECEMBER}"))
     for t in (10.1, 20.05):
         number = history.ops(JANUARY, t, t + 0.1)[0]
         history.answer(number, 202)
         history.add(ev.LogLine(t, "INFO", f"DLQ fallback activated for partition {JANUARY}"))
+        history.add(ev.LogLine(t + 0.2, "INFO", f"DLQ fallback ended for partition {JANUARY}"))
     assert check("logs", history).findings == ()
 
 
 def test_a_fallback_that_comes_and_goes_at_the_edges_is_honest() -> None:
     history = good()
-    for t in (10.05, 10.1, 10.15, 20.5, 21.0, 22.0):
+    for t in (10.05, 21.5, 22.5, 23.5):
+        history.answer(history.ops(DECEMBER, t - 0.1, t)[0], 202)
         history.add(ev.LogLine(t, "INFO", f"DLQ fallback activated for partition {DECEMBER}"))
         history.add(ev.LogLine(t + 0.01, "INFO", f"DLQ fallback ended for partition {DECEMBER}"))
     assert check("logs", history).verdict is Verdict.PASS

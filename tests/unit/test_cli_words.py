@@ -22,6 +22,7 @@ from harness.discovery import load_scenarios, select
 from harness.ending import complete
 from harness.errors import ScenarioError, TargetError, UsageError
 from harness.history import FILE_NAME
+from harness.jsonlines import encode
 from harness.report.stored import find_run, stored_runs
 from harness.session import Left, Session, SessionOptions, SilentDisplay, load_began, replay_of
 from harness.stacks.toxiproxy_binary import find_go
@@ -54,7 +55,7 @@ def store(reports: Path, name: str, *records: ev.Record, started_at: str = "2025
     (first,) = samples.started().records
     assert isinstance(first, ev.RunStarted)
     begun = dataclasses.replace(first, run=name, started_at=started_at)
-    (folder / FILE_NAME).write_text("".join(f"{ev.encode(record)}\n" for record in (begun, *records)))
+    (folder / FILE_NAME).write_text("".join(f"{encode(record)}\n" for record in (begun, *records)))
     return folder
 
 

@@ -17,7 +17,7 @@ from harness import events as ev
 from harness._wait import pause
 from harness.blast import BlastRadius, Write
 from harness.conductor import Conductor
-from harness.errors import UsageError
+from harness.errors import DeadlineExceeded, UsageError
 from harness.fault import radius_to_json
 from harness.faults.partition import DetachPartition, LockPartition
 from harness.faults.process import CrashService
@@ -32,11 +32,14 @@ from tests.unit.histories import DECEMBER, JANUARY, STARTED_AT, check, event_id,
 DETACH, LOCK = DetachPartition(months=(DECEMBER,)), LockPartition(months=(DECEMBER,))
 EDGE_SECONDS = 0.05
 STRUCK = Schedule((Step(DETACH), Step(LOCK, after_events=5, after_healing=1)))
+CYCLES = Schedule.cycles(DETACH, times=3, after_events=5)
 
 
 def test_a_schedule_comes_back_from_json_and_an_older_one_is_still_read() -> None:
-    assert Schedule.from_json(STRUCK.to_json()) == STRUCK
-    older = [{key: value for key, value in step.items() if key != "after_healing"} for step in STRUCK.to_json()]
+    for schedule in (STRUCK, CYCLES):
+        assert Schedule.from_json(schedule.to_json()) == schedule
+    new = ("after_healing", "after_recovery")
+    older = [{key: value for key, value in step.items() if key not in new} for step in STRUCK.to_json()]
     assert [step.after_healing for step in Schedule.from_json(older).steps] == [0, 0]
 
 
@@ -61,6 +64,7 @@ class Stage:
 
     depths: list[int]
     heals: bool = True
+    recovers: bool = True
     healed_after: int = 0
     injected_after: int = 0
     locks: bool = False
@@ -72,7 +76,7 @@ class Stage:
     @property
     def deeds(self) -> list[str]:
         """What it was told to do, without the looks and the counts."""
-        return [told for told in self.told if told.startswith(("inject", "heal"))]
+        return [told for told in self.told if told.startswith(("inject", "heal", "recovered", "see"))]
 
     async def inject(self, number: int) -> bool:
         self.told.append(f"inject {number}")
@@ -90,6 +94,17 @@ class Stage:
     async def backlog(self) -> int:
         self.told.append("look")
         return self.depths.pop(0) if len(self.depths) > 1 else self.depths[0]
+
+    async def look(self) -> None:
+        self.told.append("see")
+
+    async def wait(self, months: object, deadline_seconds: float) -> None:
+        self.told.append("recovered")
+        if not self.recovers:
+            raise DeadlineExceeded("not well in time")
+
+    async def describe(self, months: object) -> str:
+        return "the DLQ's depth is 9"
 
     async def step(self, number: int, text: str) -> None:
         """Pause nowhere."""
@@ -240,3 +255,25 @@ def test_the_edge_of_a_heal_is_outlasted_before_a_later_step_counts_its_events(t
     assert stage.deeds == ["inject 0", "heal 1", "inject 1", "inject 2"]
     since = [float(told.split()[1]) for told in stage.told if told.startswith("stable")]
     assert since[1] >= EDGE_SECONDS, "the heal was probed at 0"
+
+
+def test_a_cycle_waits_for_the_recovery_and_looks_before_the_next_begins(tmp_path: Path) -> None:
+    stage = Stage([9])
+    assert directed(tmp_path, stage, schedule=CYCLES) == (True, [])
+    again = ["heal 1", "recovered", "see", "inject"]
+    assert [told if told == "heal 1" else told.split()[0] for told in stage.deeds] == ["see", "inject", *again, *again]
+    assert stage.edge_seconds == 0.0, "no recovery edge is waited for between cycles"
+    assert not [step for step in STRUCK.steps if step.after_recovery]
+
+
+def test_a_cycle_that_does_not_recover_is_noted_and_the_next_begins_nevertheless(tmp_path: Path) -> None:
+    stage = Stage([9], recovers=False)
+    confirmed, notes = directed(tmp_path, stage, schedule=CYCLES)
+    assert confirmed
+    assert notes == ["recovery", "recovery"]
+    assert stage.deeds.count("see") == 3
+
+
+def test_nothing_can_be_recovered_from_that_was_not_healed() -> None:
+    with pytest.raises(UsageError, match="nothing healed before it"):
+        Schedule((Step(DETACH), Step(LOCK, after_recovery=True)))

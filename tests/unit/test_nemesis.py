@@ -16,7 +16,7 @@ import pytest
 from harness import events as ev
 from harness import nemesis as nemesis_module
 from harness.blast import BlastRadius, Edge, Write
-from harness.errors import FaultNotConfirmed, HealFailed
+from harness.errors import FaultNotConfirmed, HealFailed, ServiceEnded, SetupError
 from harness.events import FaultMark, FaultStep
 from harness.fault import FAULTS, Scene
 from harness.history import Clock, History, read_history
@@ -289,3 +289,36 @@ def test_only_ddl_on_some_months_locks_others(
     with closing(History(tmp_path, Clock())) as history:
         nemesis = Nemesis(environment, history, Ledger(tmp_path / FOLDER), Schedule.of(HEAP))
         assert nemesis.locks_others(0) is locks
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stillborn(Knot):
+    """Restarts a service that ends by itself at its start, or that cannot be started for another reason."""
+
+    name: ClassVar[str] = "stillborn"
+    ended: bool = True
+
+    async def inject(self, scene: Scene) -> None:
+        raise ServiceEnded("ended with 1") if self.ended else SetupError("no port was free")
+
+    async def heal(self, scene: Scene) -> None:
+        try:
+            await self.inject(scene)
+        except SetupError as error:
+            raise HealFailed("the service did not start again") from error
+
+
+@pytest.mark.parametrize(("ended", "marks"), [(True, 2), (False, 0)])
+def test_a_service_that_ended_by_itself_at_its_start_is_marked(tmp_path: Path, ended: bool, marks: int) -> None:
+    environment = cast("Environment", SimpleNamespace(service=SimpleNamespace(pid=7)))
+
+    async def strike(history: History) -> None:
+        schedule = Schedule.of(Stillborn(thing="a", ended=ended))
+        nemesis = Nemesis(environment, history, Ledger(tmp_path / FOLDER), schedule)
+        assert not await nemesis.inject(0)
+        assert await nemesis.heal_all() is None
+
+    with closing(History(tmp_path, Clock())) as history:
+        asyncio.run(strike(history))
+    found = [record.what for record in read_history(tmp_path) if isinstance(record, ev.ServiceMark)]
+    assert found == ["ended"] * marks

@@ -34,10 +34,11 @@ def test_a_failed_scenario_shows_promise_ids_and_the_command_that_repeats_it() -
     lines = lines_of(samples.result_of(samples.lost(count=12), samples.UNDECIDED))
     ids = ", ".join(f"00000000-0000-4000-8000-{number:012d}" for number in range(302, 312))
     begin = lines.index("✗ FAIL  december-detached")
-    assert lines[begin + 1 : begin + 7] == [
+    assert lines[begin + 1 : begin + 8] == [
         "  promise 1 (conservation)",
         "    12 events were answered 202 and are nowhere ",
         f"      events: {ids} (+2 more, all in reports/run-1/report.html)",
+        "      explain: harness explain reports/run-1 00000000-0000-4000-8000-000000000302",
         "  unknown: fallback: only 120 of 200 events were judged strictly in 2025_12",
         "  report: reports/run-1/report.html",
         "  repeat: harness replay reports/run-1",

@@ -76,7 +76,8 @@ def test_the_page_begins_with_the_verdict_and_tells_each_concerned_event(failed:
         assert f"00000000-0000-4000-8000-{number:012d}" in text
     assert "op 302 · writer 2 · write → 202 queued" in text
     assert "At the end: not in the table; not in the DLQ" in text
-    assert "10 more: look for their ids in history.jsonl" in text
+    assert "10 more: harness explain tells the story of each" in text
+    assert "The whole story of the first: harness explain " in text
     assert "only 120 of 200 events were judged strictly" in text
     assert "needs metrics" in text
     assert "23514 no partition found" in text

@@ -124,6 +124,19 @@ def test_a_story_names_what_changed_between_sent_and_stored() -> None:
     ]
 
 
+def test_a_story_tells_of_batches_of_events_without_an_id_and_of_flaws() -> None:
+    sample = samples.started()
+    sample.write(1.0, samples.DECEMBER, 202, 0.02)
+    asked, answered = sample.records[1:3]
+    assert isinstance(asked, ev.Invoke)
+    assert isinstance(answered, ev.Complete)
+    sample.records[1] = dataclasses.replace(asked, event_id="", batch=7)
+    sample.records[2] = dataclasses.replace(answered, answered_id=asked.event_id, flaw="partition is missing")
+    (operation,) = summary.Stories(build_run(sample.records)).of(asked.event_id).operations
+    assert "write without an id in batch 7 → 202" in summary.operation_text(operation)
+    assert "[partition is missing]" in summary.operation_text(operation)
+
+
 def test_what_is_no_event_is_compared_as_the_text_it_is() -> None:
     assert [str(change) for change in changes('{"a": 1}', "x" * 200)] == [f'content: {{"a": 1}} → {"x" * 100}…']
     assert changes('{"a": 1}', '{"version": "1.0", "a": 1.0}') == ()

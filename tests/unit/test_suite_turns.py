@@ -236,3 +236,5 @@ def test_a_load_takes_its_pace_and_each_edge_and_what_its_fault_waits_for() -> N
         plain, schedule=Schedule((Step(StopDatabase()), Step(KillDatabase(), after_events=50, after_healing=1)))
     )
     assert paced_seconds(struck, 5.0) == pytest.approx(650 / 100 + 10.0)
+    cycles = replace(plain, schedule=Schedule.cycles(StopDatabase(), times=3, after_events=50))
+    assert paced_seconds(cycles, 5.0) == pytest.approx(700 / 100 + 5.0), "no edge is waited for between cycles"

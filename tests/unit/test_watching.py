@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -10,6 +11,7 @@ import pytest
 
 from harness import samplers
 from harness.errors import FaultError
+from harness.events import MetricsSample, ProcessSample, Record
 from harness.fault import Scene
 from harness.faults.clock import PassMonthEnd
 from harness.samplers import Samplers
@@ -53,6 +55,27 @@ def test_a_month_has_one_canary_and_none_where_the_table_may_not_be_looked_at(
 
     asyncio.run(play())
     assert Made.months == watched
+
+
+@pytest.mark.parametrize("metrics", [True, False])
+def test_a_look_sees_several_times_what_the_service_holds(monkeypatch: pytest.MonkeyPatch, metrics: bool) -> None:
+    monkeypatch.setattr(samplers, "ConnectionCounter", lambda _: Made(None, DECEMBER))
+    Made.months = []
+    target = SimpleNamespace(reads=Reads(metrics=metrics))
+    environment: Any = SimpleNamespace(target=target, database=None, service=SimpleNamespace(pid=os.getpid()))
+    seen: list[Record] = []
+    history: Any = SimpleNamespace(
+        clock=SimpleNamespace(now=lambda: 1.0), add=seen.append, mark=lambda build: seen.append(build(1.0))
+    )
+
+    async def scrape(t: float) -> MetricsSample:
+        return MetricsSample(t, {})
+
+    asyncio.run(Samplers(environment, history, cast("Any", SimpleNamespace(metrics=scrape))).look())
+    looks = [record for record in seen if isinstance(record, ProcessSample)]
+    assert len(looks) > 1
+    assert {look.pid for look in looks} == {os.getpid()}
+    assert len(seen) - len(looks) == len(looks) * metrics
 
 
 def test_passing_a_month_end_refuses_a_service_that_looks_at_its_months_too_seldom() -> None:

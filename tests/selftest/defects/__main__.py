@@ -1,13 +1,11 @@
-"""`python -m tests.selftest.defects NAME`: the service with that defect; `--list` names them all."""
+"""`python -m tests.selftest.defects NAME`: the service with that defect; `--list` names them all, also as `--json`."""
 
+import json
 import sys
 
 from service.app import main as run_service
 
-from . import queueing, writing
-from .registry import DEFECTS
-
-_PLANTED = (queueing, writing)
+from . import DEFECTS
 
 
 def main(arguments: list[str]) -> int:
@@ -15,6 +13,9 @@ def main(arguments: list[str]) -> int:
     if arguments == ["--list"]:
         for one in DEFECTS.values():
             print(f"{one.name}\tpromise {one.promise}\t{one.description}")
+        return 0
+    if arguments == ["--json"]:
+        print(json.dumps([one.to_json() for one in DEFECTS.values()], indent=2))
         return 0
     if len(arguments) != 1 or arguments[0] not in DEFECTS:
         print(f"usage: python -m tests.selftest.defects NAME, one of: {', '.join(sorted(DEFECTS))}", file=sys.stderr)

@@ -1,34 +1,37 @@
-"""Defects of the dead letter queue and of the way back from it."""
+"""Defects of the dead letter queue itself: what it keeps, what it acknowledges, how much it takes."""
 
 import asyncio
+import math
+import sqlite3
+import time
 from collections.abc import Sequence
+from decimal import Decimal
+from functools import partial
 from typing import Any
 
-from service import database, partitions, writer
+from service import dlq
 from service.database import Fault
-from service.dlq import DlqError, Entry, SqliteQueue
-from service.drainer import Drainer
-from service.models import Event, Outcome, Status, canonical, parse_json
-from service.partitions import Month
-from service.writer import CREATED, Results
+from service.dlq import DlqError, SqliteQueue, Work
+from service.models import Event, Outcome, Status
+from service.writer import Writer
 
+from .planting import drain_as, edited
 from .registry import defect
 
 # Long enough that a SIGKILL at any moment under load finds answers without a commit.
 LATE_SECONDS = 1.0
+COMMIT_SECONDS = 3.0
+LOOK_SECONDS = 3.0
+QUEUED = Outcome(Status.QUEUED)
 
 
-@defect("drainer-off", promise=5)
-def drainer_off() -> None:
-    """The drainer is never started: queued events stay queued after the repair."""
-
-    async def never(self: Drainer) -> None:
-        await asyncio.Event().wait()
-
-    Drainer.run_drain = never  # type: ignore[method-assign]
-
-
-@defect("acknowledged-before-stored", promise=2)
+@defect(
+    "acknowledged-before-stored",
+    promise=1,
+    scenarios=("service-killed-while-queueing",),
+    checkers=("conservation",),
+    quick=True,
+)
 def acknowledged_before_stored() -> None:
     """202 is answered before the queue has committed: a SIGKILL loses what was acknowledged."""
     enqueue = SqliteQueue.enqueue
@@ -41,80 +44,194 @@ def acknowledged_before_stored() -> None:
             task.add_done_callback(tasks.discard)
 
         asyncio.get_running_loop().call_later(LATE_SECONDS, store)
-        return [Outcome(Status.QUEUED)] * len(failed)
+        return [QUEUED] * len(failed)
 
     SqliteQueue.enqueue = early  # type: ignore[method-assign]
 
 
-@defect("drain-deletes-on-failure", promise=1)
-def drain_deletes_on_failure() -> None:
-    """The drain deletes a batch from the queue although its write failed."""
-    insert_batch = Drainer.insert_batch
+class _Lazy(sqlite3.Connection):
+    """Commits at most every few seconds; until then its own reader sees what no file has."""
 
-    async def careless(self: Drainer, month: Month, entries: list[Entry]) -> Results:
-        results = await insert_batch(self, month, entries)
-        return {event: CREATED if isinstance(result, Fault) else result for event, result in results.items()}
+    keeps_tail = True
+    _committed_at = 0.0
 
-    Drainer.insert_batch = careless  # type: ignore[method-assign]
+    def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+        if sql.startswith("BEGIN") and self.in_transaction:
+            return super().execute("SELECT 1")
+        if sql == "COMMIT":
+            if time.monotonic() - self._committed_at < COMMIT_SECONDS:
+                return super().execute("SELECT 1")
+            self._committed_at = time.monotonic()
+        return super().execute(sql, *parameters)
 
-    async def always(self: Drainer, month: Month) -> None:
-        while await self._move(month):
-            pass
-
-    Drainer._drain = always  # type: ignore[method-assign]
-
-
-@defect("drain-drops-a-field", promise=1)
-def drain_drops_a_field() -> None:
-    """The drain writes events without the last key of their event_data."""
-    insert_batch = Drainer.insert_batch
-
-    def shortened(event: Event) -> Event:
-        head, key, data = event[:-1].partition(',"event_data":')
-        value: Any = parse_json(data)
-        for last in sorted(value)[-1:]:
-            del value[last]
-        return Event(f"{head}{key}{canonical(value)}}}")
-
-    async def lossy(self: Drainer, month: Month, entries: list[Entry]) -> Results:
-        short = [entry._replace(event=shortened(entry.event)) for entry in entries]
-        results = await insert_batch(self, month, short)
-        return {entry.event: results[other.event] for entry, other in zip(entries, short, strict=True)}
-
-    Drainer.insert_batch = lossy  # type: ignore[method-assign]
+    def close(self) -> None:
+        if self.keeps_tail and self.in_transaction:
+            self.commit()
+        super().close()
 
 
-@defect("reinsert-without-idempotence", promise=6)
-def reinsert_without_idempotence() -> None:
-    """The table has no primary key, inserts no ON CONFLICT, and a batch whose removal failed is drained again."""
-    named = database.sql
-
-    def without_identity(name: str) -> str:
-        text = named(name).replace("ON CONFLICT (event_id, event_date) DO NOTHING\n", "")
-        return text.replace(" DEFAULT now(),\n    PRIMARY KEY (event_id, event_date)", " DEFAULT now()")
-
-    for module in (partitions, writer):
-        vars(module)["sql"] = without_identity
-    remove = SqliteQueue.remove
-    failed_once: set[int] = set()
-
-    async def forgetful(self: SqliteQueue, entries: Sequence[Entry]) -> int:
-        fresh = {entry.seq for entry in entries} - failed_once
-        failed_once.update(fresh)
-        if fresh:
-            raise DlqError("the removal was lost", "unknown")
-        return await remove(self, entries)
-
-    SqliteQueue.remove = forgetful  # type: ignore[method-assign]
+class _Careless(_Lazy):
+    keeps_tail = False
 
 
-@defect("full-queue-is-never-drained", promise=5)
-def full_queue_is_never_drained() -> None:
-    """Once the queue is full nothing is taken out of it any more."""
-    drain = Drainer._drain
+@defect(
+    "queue-commits-now-and-then", promise=1, scenarios=("service-killed-while-queueing",), checkers=("conservation",)
+)
+def queue_commits_now_and_then() -> None:
+    """The queue commits every three seconds and at its end, for speed: only a SIGKILL loses what came since."""
+    vars(dlq)["sqlite3"].connect = partial(sqlite3.connect, factory=_Lazy)
 
-    async def only_with_room(self: Drainer, month: Month) -> None:
-        if not self.parts.queue.full:
-            await drain(self, month)
 
-    Drainer._drain = only_with_room  # type: ignore[method-assign]
+@defect("queue-tail-lost-at-the-end", promise=1, scenarios=("service-terminated",), checkers=("conservation",))
+def queue_tail_lost_at_the_end() -> None:
+    """The queue commits every three seconds, and forgets the last ones in an orderly end (SIGTERM)."""
+    vars(dlq)["sqlite3"].connect = partial(sqlite3.connect, factory=_Careless)
+
+
+@defect("queue-trimmed-at-capacity", promise=1, scenarios=("dlq-full",), checkers=("conservation",))
+def queue_trimmed_at_capacity() -> None:
+    """A full queue makes room by dropping its oldest event, which was acknowledged."""
+    insert = SqliteQueue._insert
+
+    def trimming(self: SqliteQueue, db: sqlite3.Connection, event: Event, fault: Fault) -> Outcome:
+        outcome = insert(self, db, event, fault)
+        if outcome.status is not Status.UNAVAILABLE:
+            return outcome
+        db.execute("DELETE FROM events WHERE seq = (SELECT min(seq) FROM events)")
+        return insert(self, db, event, fault)
+
+    SqliteQueue._insert = trimming  # type: ignore[method-assign]
+
+
+@defect("queue-takes-one-too-many", promise=9, scenarios=("dlq-full",), checkers=("capacity",), names_events=False)
+def queue_takes_one_too_many() -> None:
+    """The queue is full one event later than DLQ_MAX_EVENTS says."""
+    _with_room(1)
+
+
+@defect("queue-without-bound", promise=9, scenarios=("dlq-full",), checkers=("capacity",), names_events=False)
+def queue_without_bound() -> None:
+    """DLQ_MAX_EVENTS is told to everybody and heeded by nobody."""
+    _with_room(10**9)
+
+
+def _with_room(more: int) -> None:
+    """Let inserts, and nothing else, believe in a larger capacity."""
+    insert = SqliteQueue._insert
+
+    def roomy(self: SqliteQueue, db: sqlite3.Connection, event: Event, fault: Fault) -> Outcome:
+        said, self.capacity = self.capacity, self.capacity + more
+        try:
+            return insert(self, db, event, fault)
+        finally:
+            self.capacity = said
+
+    SqliteQueue._insert = roomy  # type: ignore[method-assign]
+
+
+@defect("queue-error-acknowledged", promise=1, scenarios=("dlq-locked",), checkers=("conservation",))
+def queue_error_acknowledged() -> None:
+    """202 is answered although the queue could not be written: the error is logged and forgotten."""
+    _acknowledge_after("")
+
+
+@defect("full-disk-acknowledged", promise=1, scenarios=("dlq-disk-full",), checkers=("conservation",))
+def full_disk_acknowledged() -> None:
+    """A disk that is full is not looked at: what SQLite refuses for it is acknowledged."""
+    _acknowledge_after("full")
+
+
+def _acknowledge_after(words: str) -> None:
+    enqueue = SqliteQueue.enqueue
+
+    async def sure(self: SqliteQueue, failed: Sequence[tuple[Event, Fault]], timeout_seconds: float) -> list[Outcome]:
+        try:
+            return await enqueue(self, failed, timeout_seconds)
+        except DlqError as error:
+            if words not in str(error):
+                raise
+            return [QUEUED] * len(failed)
+
+    SqliteQueue.enqueue = sure  # type: ignore[method-assign]
+
+
+@defect("deleted-queue-noticed-late", promise=1, scenarios=("dlq-deleted",), checkers=("conservation",))
+def deleted_queue_noticed_late() -> None:
+    """Whether the queue's file still has its name is looked at every few seconds: until then it goes into nothing."""
+    names = SqliteQueue._names
+    looked = [0.0]
+    seen: list[int] = []
+
+    def now_and_then(self: SqliteQueue) -> list[int]:
+        if self._db is None or time.monotonic() - looked[0] > LOOK_SECONDS:
+            looked[0], seen[:] = time.monotonic(), names(self)
+        return list(seen)
+
+    SqliteQueue._names = now_and_then  # type: ignore[method-assign]
+
+
+@defect("queue-given-up-for-good", promise=5, scenarios=("dlq-locked",), checkers=("recovery",))
+def queue_given_up_for_good() -> None:
+    """A queue that once failed is not used again until a restart."""
+    failed, transact = SqliteQueue._failed, SqliteQueue._transact
+    given_up: list[bool] = []
+
+    def give_up(self: SqliteQueue, error: Exception, outcome: str) -> DlqError:
+        given_up.append(True)
+        return failed(self, error, outcome)
+
+    def refuse(self: SqliteQueue, jobs: list[tuple[Work[object], bool]]) -> list[object]:
+        if not given_up:
+            return transact(self, jobs)
+        return [DlqError("the queue was given up")] * len(jobs)
+
+    SqliteQueue._failed, SqliteQueue._transact = give_up, refuse  # type: ignore[method-assign]
+
+
+@defect(
+    "conflict-replaces-the-queued", promise=1, scenarios=("all-partitions-unavailable",), checkers=("conservation",)
+)
+def conflict_replaces_the_queued() -> None:
+    """The queue keeps the last content sent under an identity, where 409 is due: the first one is gone."""
+    insert, held = SqliteQueue._insert, Writer._held
+
+    def upsert(self: SqliteQueue, db: sqlite3.Connection, event: Event, fault: Fault) -> Outcome:
+        outcome = insert(self, db, event, fault)
+        if outcome.status is not Status.CONFLICT:
+            return outcome
+        db.execute("UPDATE events SET event = ? WHERE event = ?", [event, self._held(db, event)])
+        return QUEUED
+
+    async def equal_ones(self: Writer, events: list[Event]) -> dict[tuple[str, str], Event]:
+        found = await held(self, events)
+        return {event.identity: event for event in events if found.get(event.identity) == event}
+
+    SqliteQueue._insert, Writer._held = upsert, equal_ones  # type: ignore[method-assign]
+
+
+@defect("queue-forgets-the-version", promise=1, scenarios=("december-detached",), checkers=("conservation",))
+def queue_forgets_the_version() -> None:
+    """The queue has no column for an event's version, so that a drained one has the default."""
+    drain_as(lambda event: edited(event, lambda value: value.update(version="1.0")))
+
+
+@defect("queue-keeps-five-fields", promise=1, scenarios=("december-detached",), checkers=("conservation",))
+def queue_keeps_five_fields() -> None:
+    """A retry is made from the few fields that the queue's record has; the others are blank."""
+    blank = {"event_category": "unknown", "event_action": "unknown", "event_data": {}}
+    drain_as(lambda event: edited(event, lambda value: value.update(blank)))
+
+
+@defect("queue-rounds-numbers", promise=1, scenarios=("december-detached",), checkers=("conservation",))
+def queue_rounds_numbers() -> None:
+    """Numbers go through floating point on their way out of the queue: long ones come back rounded."""
+    drain_as(lambda event: edited(event, lambda value: value.update(event_data=_rounded(value["event_data"]))))
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
+    # A number beyond what floating point holds stays as it is.
+    return Decimal(float(value)) if isinstance(value, Decimal) and math.isfinite(float(value)) else value

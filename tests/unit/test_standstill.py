@@ -1,0 +1,114 @@
+"""A machine that stood still: what ran out meanwhile is nobody's fault, and the run is played again."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import harness.suite
+from harness import events as ev
+from harness.checkers._standstill import standstills
+from harness.checking import STOOD_STILL, CheckResult, Finding
+from harness.results import RunResult
+from harness.runner import RunObserver, RunPlan
+from harness.scenario import Load, Scenario
+from harness.session import REFERENCE_TARGET, SilentDisplay
+from harness.stacks.embedded import EmbeddedOptions, EmbeddedStack
+from harness.suite import Places, SuiteOptions, SuiteRunner
+from harness.targets.model import load_target
+from harness.values import Month, Promise, Verdict
+from tests.unit.histories import JANUARY, History, check, good
+
+SAMPLES = ev.CanarySample | ev.ConnectionSample | ev.MetricsSample | ev.DlqSample | ev.ReadySample
+STILL, AGAIN = 0.6, 3.3
+"""In the control phase of a good run, and longer than half its smallest time-out."""
+
+
+def stood_still(history: History) -> History:
+    """Take away whatever the harness did meanwhile; what was sent just before waited until it went on."""
+    within = {r.op for r in history.records if isinstance(r, ev.Invoke) and STILL < r.t < AGAIN}
+    history.records = [
+        record
+        for record in history.records
+        if not (
+            (isinstance(record, ev.Invoke | ev.Complete) and record.op in within)
+            or (isinstance(record, SAMPLES) and STILL < record.t < AGAIN)
+        )
+    ]
+    return history
+
+
+def test_a_run_whose_samplers_never_stop_did_not_stand_still() -> None:
+    assert standstills(good().run()) == ()
+
+
+def test_a_gap_in_everything_is_a_standstill_and_a_short_one_is_none() -> None:
+    ((start, end),) = standstills(stood_still(good()).run())
+    assert start <= STILL + 0.1
+    assert end >= AGAIN - 0.1
+    assert check("evidence", stood_still(good())).facts[STOOD_STILL] == pytest.approx(end - start)
+
+
+def test_an_event_queued_in_health_is_a_finding_unless_the_machine_stood_still() -> None:
+    alone = good()
+    alone.op(STILL - 0.01, JANUARY, 202, took=0.5)
+    assert check("honest-status", alone).verdict is Verdict.FAIL
+    beside = stood_still(good())
+    beside.op(STILL - 0.01, JANUARY, 202, took=AGAIN - STILL)
+    assert check("honest-status", beside).verdict is Verdict.UNKNOWN
+
+
+class Silent(SilentDisplay):
+    def scenario_judged(self, result: RunResult) -> None:
+        """Write no reports."""
+
+
+FAILED = CheckResult("c", findings=(Finding(Promise.HONEST_STATUS, "queued", ("e",)),))
+STOOD = CheckResult("evidence", facts={STOOD_STILL: 2.5})
+PASSED = CheckResult("c")
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "verdict", "runs"),
+    [
+        ([(FAILED, STOOD), (PASSED,)], Verdict.PASS, 2),
+        ([(FAILED, STOOD), (FAILED,)], Verdict.FAIL, 2),
+        ([(CheckResult("c", unknowns=("?",)), STOOD), (PASSED,)], Verdict.PASS, 2),
+        ([(PASSED, STOOD)], Verdict.PASS, 1),
+        ([(FAILED,)], Verdict.FAIL, 1),
+    ],
+)
+def test_what_did_not_pass_on_a_machine_that_stood_still_is_played_again_once(
+    outcomes: list[tuple[CheckResult, ...]],
+    verdict: Verdict,
+    runs: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    played: list[str] = []
+    blank = RunResult("", tmp_path, Scenario(name="s", claim="C.", requirements=(), load=Load(months=())), 1, 1.0)
+
+    async def play(plan: RunPlan, *_: object) -> RunResult:
+        played.append(plan.run)
+        return replace(blank, run=plan.run, folder=plan.folder, checks=outcomes[len(played) - 1])
+
+    async def unasked(*_: object) -> RunResult:
+        raise AssertionError("what no part played is judged as told")
+
+    monkeypatch.setattr(harness.suite, "run_scenario", play)
+    options = SuiteOptions(reports=tmp_path, seed=1, jobs=1, lock_file=tmp_path / "lock")
+    runner = SuiteRunner(
+        EmbeddedStack(EmbeddedOptions()),
+        load_target(REFERENCE_TARGET),
+        options,
+        Silent(),
+        RunObserver(),
+        unasked,
+        Places(1),
+    )
+    scenario = replace(blank.scenario, load=Load(months=(Month(2025, 12),)))
+    assert asyncio.run(runner.run(scenario)).verdict is verdict
+    assert len(set(played)) == runs
