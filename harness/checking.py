@@ -6,6 +6,8 @@ prove that a checker is able to fail.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -77,6 +79,36 @@ class Checker(Protocol):
 
 
 CHECKERS: Registry[Checker] = Registry("checker")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """What a checker needs of a condensed run, so that it says of it what it says of the whole one.
+
+    ``cuts``: times (seconds) with which its rules compare an operation's invocation or completion; all operations of
+    a folded group lie on the same side of each.  ``moments``: times before which it asks for a month's last direct
+    write.  ``asked``: times of which it asks for the last 201 among what had been sent by then.  ``stalls``: spans in
+    which it asks for writes of ``stall_seconds`` and more.
+    """
+
+    cuts: tuple[float, ...] = ()
+    moments: tuple[float, ...] = ()
+    asked: tuple[float, ...] = ()
+    stalls: tuple[tuple[float, float], ...] = ()
+    stall_seconds: float = math.inf
+
+
+CONDENSABLE: Registry[Callable[[Run], Needs]] = Registry("condensable checker")
+"""Checkers that may be given a condensed run, by what they need of it: functions of the run without its operations.
+
+A checker that is not in it is given the whole run, whatever that costs.
+"""
+
+
+def nothing_more(_: Run) -> Needs:
+    """What a checker needs that compares operations with no times but those of the oracle."""
+    return Needs()
+
 
 SOMETIMES: Registry[str] = Registry("state")
 """States that a whole suite must have reached somewhere, each with a sentence; the checker ``reached`` tells them."""

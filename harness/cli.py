@@ -169,7 +169,7 @@ def check(run_name: str, reports: Path) -> None:
     from .session import check_again
 
     _import_faults()
-    result = check_again(find_run(reports, run_name))
+    result = check_again(find_run(reports, run_name), lambda line: click.echo(line, err=True))
     with Console(sys.stdout, live=False) as console:
         console.scenario_finished(result)
         console.details(result)

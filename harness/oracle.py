@@ -11,7 +11,6 @@ from __future__ import annotations
 import enum
 import itertools
 import math
-from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,7 +18,7 @@ from .blast import BlastRadius, Dlq, Edge, ServiceState, Write
 from .events import OpKind
 from .rundata import FaultWindow, Operation, Run
 from .targets.model import Limits
-from .values import Month, Phase
+from .values import Phase
 
 CREATED, QUEUED, REJECTED, CONFLICT, UNAVAILABLE, NO_ANSWER = 201, 202, 400, 409, 503, 0
 
@@ -106,7 +105,7 @@ class Oracle:
         self._by_op = run.by_op
         self._during = run.phase_start(Phase.DURING)
         self._after = run.phase_start(Phase.AFTER)
-        self._writers = _concurrent_writers(run)
+        self._writers = run.writers
         self._contradictions: dict[int, list[Operation]] = {}
         for operation in run.operations:
             if operation.kind is OpKind.CONFLICT and operation.of is not None:
@@ -178,18 +177,6 @@ class Oracle:
         )
 
 
-def _concurrent_writers(run: Run) -> dict[Month, int]:
-    """How many events of each month may be under way at once; the items of a batch may all be."""
-    most: dict[Month, Counter[int]] = defaultdict(Counter)
-    items = Counter((op.month, op.writer, op.batch) for op in run.operations if op.batch)
-    for operation in run.operations:
-        if operation.writer >= 0:  # The harness's own probes write before the load, not beside it.
-            at_once = items.get((operation.month, operation.writer, operation.batch), 1)
-            of_month = most[operation.month]
-            of_month[operation.writer] = max(of_month[operation.writer], at_once)
-    return {month: sum(writers.values()) for month, writers in most.items()}
-
-
 def forgotten(begun: float, done: float, limits: Limits) -> float:
     """When the months that a fault does not cover owe 201 again after its statements.
 
@@ -222,6 +209,23 @@ def side_of(window: FaultWindow, operation: Operation, limits: Limits) -> Side:
         in_heal = start <= forgotten(heals, healed, limits) and end >= heals
         return Side.EDGE if in_inject or in_heal else Side.OFF
     return Side.OFF
+
+
+def cut_times(run: Run) -> tuple[float, ...]:
+    """All times with which the oracle compares an operation: between two of them it expects the same of each.
+
+    What :func:`side_of` and :meth:`Oracle.phase_of` compare has to be in here.
+    """
+    marks = [run.phase_start(Phase.DURING), run.phase_start(Phase.AFTER)]
+    for window in run.windows:
+        marks += [window.injecting, window.confirmed, window.healing, window.healed, window.probed]
+        if window.probed is not None:
+            marks.append(window.probed + run.limits.recovery_seconds)
+        if window.confirmed is not None:
+            marks.append(forgotten(window.injecting, window.confirmed, run.limits))
+        if window.healing is not None and window.healed is not None:
+            marks.append(forgotten(window.healing, window.healed, run.limits))
+    return tuple(mark for mark in marks if mark is not None)
 
 
 _DISTURBED = BlastRadius(months=None, write=Write.NO)

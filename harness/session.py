@@ -325,13 +325,16 @@ def _has_fixed_port(options: SessionOptions) -> bool:
 
 def load_began(history: Path) -> bool:
     """Tell whether the load of a run had begun when its history ended; before that there is nothing to judge."""
-    return f'"{PhaseMark.__name__}"'.encode() in history.read_bytes()
+    begun = f'"{PhaseMark.__name__}"'.encode()
+    with history.open("rb") as lines:
+        return any(begun in line for line in lines)
 
 
-def check_again(folder: Path) -> RunResult:
+def check_again(folder: Path, progress: Callable[[str], None] = _silent) -> RunResult:
     """Judge a stored run once more and write its reports anew; raise :class:`HistoryError` for one it cannot read."""
     with _explained(folder):
-        result = judge_again(folder, f"harness replay {shlex.quote(folder.name)}{_reports_option(folder.parent)}")
+        repeat = f"harness replay {shlex.quote(folder.name)}{_reports_option(folder.parent)}"
+        result = judge_again(folder, repeat, progress)
     report(result)
     return result.slim()
 

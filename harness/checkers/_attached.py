@@ -15,9 +15,10 @@ from datetime import UTC, datetime, timedelta
 from .. import events as ev
 from ..blast import Write
 from ..checking import Finding
+from ..oracle import CREATED, QUEUED
 from ..rundata import FaultWindow, Operation, Run
 from ..values import Month, Promise
-from ._common import Canary, between_lives, epoch, event_ids, in_flight, reaches, recovery_edge
+from ._common import Canary, between_lives, epoch, event_ids, in_flight, reaches, recovery_edge, shared
 
 DEFAULT = "default"
 MAKING_SLACK_SECONDS = 2.0
@@ -134,8 +135,8 @@ def _made_late(looks: Looks) -> Iterator[Finding]:
         late = [sample for sample in looks.samples if sample.t > due]
         if not late or month.label in {child.month for child in late[0].children}:
             continue
-        canary = Canary(run)
-        if any(canary.stalled_unexplained(op) for op in run.operations if _beside(op, asked.completed, due)):
+        canary = shared(run, Canary)
+        if any(canary.stalled_unexplained(op) for op in run.under_way(asked.completed, due)):
             continue
         said = f"{month}, asked for at {asked.completed:.1f} s and never attached before, was not there at"
         summary = f"{said} {late[0].t:.1f} s; {allowed:g} s are allowed from when nothing was in its way."
@@ -143,7 +144,7 @@ def _made_late(looks: Looks) -> Iterator[Finding]:
 
 
 def _first_asked(run: Run, month: Month) -> Operation | None:
-    asked = [op for op in run.operations if op.month == month and op.acknowledged]
+    asked = [op for op in run.seen if op.month == month and op.acknowledged]
     return min(asked, key=lambda op: op.completed, default=None)
 
 
@@ -158,10 +159,6 @@ def _undisturbed(run: Run, month: Month, since: float, seconds: float) -> float:
         if hinders and reaches(window, month) and window.injecting <= since + seconds:
             since = max(since, recovery_edge(window, run))
     return since
-
-
-def _beside(operation: Operation, start: float, end: float) -> bool:
-    return operation.invoked <= end and operation.completed >= start
 
 
 def _locking(run: Run) -> Iterator[Finding]:
@@ -180,5 +177,7 @@ def _locking(run: Run) -> Iterator[Finding]:
 def _of_month(run: Run, label: str, until: float) -> tuple[str, ...]:
     """The accepted events of a month up to some moment: those that the finding is about."""
     return event_ids(
-        op for op in run.operations if op.month.label == label and op.acknowledged and op.completed <= until
+        op
+        for op in run.under_way(until=until, months=(Month.parse(label),), statuses=(CREATED, QUEUED))
+        if op.completed <= until
     )

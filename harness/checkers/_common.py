@@ -6,8 +6,8 @@ import bisect
 import enum
 import json
 import threading
-import weakref
-from collections.abc import Iterable, Sequence
+import typing
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,7 +15,7 @@ from .. import events as ev
 from ..blast import Dlq, Edge, ServiceState, Write
 from ..checking import CheckResult
 from ..oracle import Expectation, Oracle
-from ..rundata import FaultWindow, Operation, Run
+from ..rundata import FaultWindow, Folded, Operation, Run
 from ..values import Month
 from ._standstill import standstills
 
@@ -32,35 +32,70 @@ NO_PARTITION = "23514"
 MIN_LATENCY_SAMPLES = 2000
 """Below this a quantile of a noisy machine says nothing."""
 
+R = typing.TypeVar("R")
 Judged = tuple[Operation, Expectation]
+Weighed = tuple[Operation, Expectation, int]
+"""An operation, what the oracle says of it, and how many operations it stands for."""
 
 
 class _LastRun(threading.local):
-    """The expectations of the run that this thread judged last: its checkers ask for the same ones, one by one.
+    """What was worked out of the run that this thread judged last: its checkers ask for the same, one by one.
 
-    Not those of any thread: a suite judges several runs at a time, and one must never be judged by another's events.
+    Not of the run of any thread: a suite judges several at a time, and one must never be judged by another's events.
     """
 
     def __init__(self) -> None:
-        self.run: weakref.ref[Run] | None = None
-        self.judged: tuple[Judged, ...] = ()
+        self.run: Run | None = None
+        self.parts: dict[Callable[[Run], object], object] = {}
 
 
 _LAST = _LastRun()
 
 
+def shared(run: Run, build: Callable[[Run], R]) -> R:
+    """What ``build`` makes of the run, made once for all its checkers; nobody may change it."""
+    if _LAST.run is not run:
+        _LAST.run, _LAST.parts = run, {}
+    if build not in _LAST.parts:
+        _LAST.parts[build] = build(run)
+    # The key is the function that made the value.
+    return typing.cast("R", _LAST.parts[build])
+
+
+def forget() -> None:
+    """Let go of the run that this thread judged last, which takes megabytes."""
+    _LAST.run, _LAST.parts = None, {}
+
+
 def expectations(run: Run) -> tuple[Judged, ...]:
-    """Every operation of the run with what the oracle says of it."""
-    if _LAST.run is None or _LAST.run() is not run:
-        oracle = Oracle(run)
-        _LAST.judged = tuple((operation, oracle.expect(operation)) for operation in run.operations)
-        _LAST.run = weakref.ref(run)
-    return _LAST.judged
+    """Every operation of the run with what the oracle says of it; of a condensed run, every one that was kept."""
+    return shared(run, _expectations)
+
+
+def _expectations(run: Run) -> tuple[Judged, ...]:
+    oracle = Oracle(run)
+    return tuple((operation, oracle.expect(operation)) for operation in run.operations)
+
+
+def folded_expectations(run: Run) -> tuple[tuple[Folded, Expectation], ...]:
+    """Every folded group with what the oracle says of each of its operations, which all answered what is allowed."""
+    return shared(run, _folded_expectations)
+
+
+def _folded_expectations(run: Run) -> tuple[tuple[Folded, Expectation], ...]:
+    oracle = Oracle(run)
+    return tuple((group, oracle.expect(group.like)) for group in run.groups)
+
+
+def weighed_expectations(run: Run) -> Iterator[Weighed]:
+    """Count by these: each operation of the run is in exactly one of them."""
+    yield from ((operation, expected, 1) for operation, expected in expectations(run))
+    yield from ((group.like, expected, group.count) for group, expected in folded_expectations(run))
 
 
 def nothing_sent(checker: str, run: Run) -> CheckResult | None:
     """Return the UNKNOWN result of a run without operations, None when there is something to judge."""
-    if any(operation.writer >= 0 for operation in run.operations):
+    if any(operation.writer >= 0 for operation in run.seen):
         return None  # Negative writers are the harness's own, which try the service before the load begins.
     return CheckResult(checker, unknowns=("No operation was sent, so nothing was judged.",))
 
@@ -72,7 +107,7 @@ def event_ids(operations: Iterable[Operation]) -> tuple[str, ...]:
 
 def in_flight(run: Run, start: float, end: float) -> tuple[str, ...]:
     """Ids of the events that were under way at some moment of [start, end], to name with what is no event's own."""
-    return event_ids(op for op in run.operations if op.invoked <= end and op.completed >= start)
+    return event_ids(run.under_way(start, end))
 
 
 @dataclass(frozen=True)
@@ -147,7 +182,7 @@ class Canary:
         self._memory = run.limits.recovery_seconds
         self._spans: dict[str, list[float]] = {}
         self._stalls: dict[str, list[tuple[float, float]]] = {}
-        self._standstills = standstills(run)
+        self._standstills = shared(run, standstills)
         self._unexplained: list[tuple[float, float]] = [*self._standstills]
         self._missing: dict[str, list[tuple[float, float]]] = {}
         self._maintained = run.limits.partition_check_seconds + self._memory

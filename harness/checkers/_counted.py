@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from .. import events as ev
@@ -34,13 +35,23 @@ class Life:
     first: Scrape
     last: Scrape
 
-    def between(self, accepted: Callable[[Operation], bool]) -> tuple[Interval, list[Operation]]:
+    def between(self, accepted: Callable[[Operation], bool]) -> Interval:
         """Count the accepted operations; the answer of a scrape describes some moment while it was under way."""
-        matching = [operation for operation in self.scraped.run.operations if accepted(operation)]
+        matching = [(operation, count) for operation, count in self.scraped.run.weighed if accepted(operation)]
         begin, end = self.first.end + SCRAPE_SLACK_SECONDS, self.last.t - SCRAPE_SLACK_SECONDS
-        surely = [op for op in matching if op.invoked >= begin and op.completed <= end]
-        may = [op for op in matching if self._may_fall_into(op)]
-        return Interval(len(surely), len(may)), may
+        surely = sum(count for op, count in matching if op.invoked >= begin and op.completed <= end)
+        return Interval(surely, sum(count for op, count in matching if self._may_fall_into(op)))
+
+    def named(self, accepted: Callable[[Operation], bool]) -> tuple[str, ...]:
+        """Ids of the accepted operations that the life may have counted."""
+        return event_ids(op for op in self.scraped.run.under_way() if accepted(op) and self._may_fall_into(op))
+
+    def waited(self, accepted: Callable[[Operation], bool]) -> float:
+        """How long, in seconds, clients waited together for the accepted operations that the life may have counted."""
+        run = self.scraped.run
+        waited = math.fsum(op.seconds for op in run.operations if accepted(op) and self._may_fall_into(op))
+        groups = (one for one in run.groups if accepted(one.like) and self._may_fall_into(one.like))
+        return waited + math.fsum(group.waited_seconds for group in groups)
 
     @property
     def unanswered(self) -> int:
@@ -52,6 +63,13 @@ class Life:
         if op.type is ev.Completion.INFO:  # The service may have gone on after the client had given up.
             known = max(known, op.invoked) + self.scraped.run.limits.request_deadline_seconds
         return known >= self.first.t - SCRAPE_SLACK_SECONDS and op.invoked <= self.last.end + SCRAPE_SLACK_SECONDS
+
+
+def compared_times(scraped: Scraped) -> Iterator[float]:
+    """The times between which answers are counted."""
+    for scrapes in scraped.lives():
+        yield from (scrapes[0].t - SCRAPE_SLACK_SECONDS, scrapes[0].end + SCRAPE_SLACK_SECONDS)
+        yield from (scrapes[-1].t - SCRAPE_SLACK_SECONDS, scrapes[-1].end + SCRAPE_SLACK_SECONDS)
 
 
 def lives(scraped: Scraped) -> list[Life]:
@@ -74,7 +92,7 @@ def count_findings(scraped: Scraped) -> tuple[list[Finding], dict[str, float]]:
                 return [*findings, Finding(Promise.TRUTH, said, (), life.last.t)], {}
             grown[outcome] = end - (life.first.get(EVENTS, outcome=outcome) or 0.0)
         findings += [
-            Finding(Promise.TRUTH, said, event_ids(life.between(accepted)[1]), life.last.t)
+            Finding(Promise.TRUTH, said, life.named(accepted), life.last.t)
             for said, accepted in _disagreements(life, grown, probes)
         ]
     not_judged = len(scraped.boundaries) + 1 - len(judged)
@@ -107,7 +125,7 @@ def _disagreements(life: Life, grown: dict[str, float], probes: int) -> list[tup
     ]
     wrong: list[tuple[str, Callable[[Operation], bool]]] = []
     for outcome, value, spare, demanded, possible, widening in rules:
-        least, most = life.between(demanded)[0].surely, life.between(possible)[0].at_most + widening + unanswered
+        least, most = life.between(demanded).surely, life.between(possible).at_most + widening + unanswered
         if not (least - spare <= value <= most):
             said = f"{EVENTS}{{outcome={outcome}}} grew by {value:g}; the answers allow {least} to {most}."
             wrong.append((said, possible))

@@ -18,7 +18,7 @@ from ..checking import Finding
 from ..oracle import CONFLICT, CREATED, NO_ANSWER, QUEUED, REJECTED, UNAVAILABLE, Expectation
 from ..rundata import Operation, Run
 from ..values import Phase, Promise
-from ._common import Calm, Canary, event_ids, expectations, reaches, recovery_edge
+from ._common import Calm, Canary, event_ids, expectations, reaches, recovery_edge, shared
 from ._stored import Stored
 
 BROKEN_OFF = ("load", "abort", "harness")
@@ -77,8 +77,8 @@ class _Judge:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._canary = Canary(run)
-        self._stored = Stored(run)
+        self._canary = shared(run, Canary)
+        self._stored = shared(run, Stored)
 
     def deviation(self, operation: Operation, expected: Expectation) -> Deviation | None:
         """Return None for an allowed answer, and for one that the end of the run cut off."""

@@ -5,16 +5,26 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .. import events as ev
 from ..blast import Dlq, ServiceState
-from ..checking import Finding
+from ..checking import Finding, Needs
 from ..oracle import CREATED, QUEUED
 from ..rundata import FaultWindow, Operation, Run
-from ..values import Phase, Promise
-from ._common import Calm, Canary, event_ids, expectations, in_flight, quantile, wishes
+from ..values import Month, Phase, Promise
+from ._common import (
+    Calm,
+    Canary,
+    event_ids,
+    expectations,
+    folded_expectations,
+    in_flight,
+    quantile,
+    shared,
+    wishes,
+)
 from ._stored import Stored
 
 BEGIN_SLACK_SECONDS = 0.5
@@ -74,7 +84,7 @@ def drain_findings(run: Run) -> tuple[list[Finding], dict[str, float]]:
     """Judge begin, end and live traffic of every drain; the facts are its backlog, seconds and events a second."""
     findings: list[Finding] = []
     facts: dict[str, float] = {}
-    stored = Stored(run)
+    stored = shared(run, Stored)
     for drain in drains(run):
         key = f"{drain.window.fault}_{drain.window.name}"
         facts[f"backlog_{key}_events"] = float(drain.backlog)
@@ -102,7 +112,7 @@ def _kept_back(run: Run, window: FaultWindow) -> list[Operation]:
     healing = window.healing if window.healing is not None else run.end
     return [
         op
-        for op in run.operations
+        for op in run.seen
         if op.kind is ev.OpKind.WRITE
         and op.status == QUEUED
         and window.radius.covers(op.event_date)
@@ -133,7 +143,7 @@ def _deadline(run: Run) -> float:
 
 def _database_stalled(run: Run, drain: Drain, until: float) -> bool:
     """Tell whether the canary of some month stalled between the heal and the moment that is judged."""
-    canary = Canary(run)
+    canary = shared(run, Canary)
     return any(canary.around(month, drain.probed, until) is Calm.STALLED for month in run.months)
 
 
@@ -144,8 +154,7 @@ def _starved(run: Run, drain: Drain) -> Iterator[Finding]:
     """
     ended = drain.ended if drain.ended is not None else run.end
     for month in run.months:
-        writes = [op for op in run.operations if op.month == month and op.kind is ev.OpKind.WRITE and op.writer >= 0]
-        waited = _starving(writes, drain.probed, ended)
+        waited = _starving(run, month, drain.probed, ended)
         if waited and not _database_stalled(run, drain, ended):
             longest = max(min(op.completed, ended) - max(op.invoked, drain.probed) for op in waited)
             said = f"While {drain.backlog} events drained no event of {month} was created for {longest:.1f} s"
@@ -155,10 +164,13 @@ def _starved(run: Run, drain: Drain) -> Iterator[Finding]:
         yield from _slow(run, drain, ended)
 
 
-def _starving(writes: Sequence[Operation], start: float, end: float) -> list[Operation]:
+def _starving(run: Run, month: Month, start: float, end: float) -> list[Operation]:
     """Writes that waited, inside [start, end], for long and saw none of their month created meanwhile."""
-    created = sorted(op.completed for op in writes if op.status == CREATED)
-    marks = [start, *(t for t in created if start < t < end), end]
+    live = (op for op in run.seen if op.month == month and op.kind is ev.OpKind.WRITE and op.writer >= 0)
+    writes = [op for op in live if op.seconds > STARVED_SECONDS]
+    if not writes:
+        return []
+    marks = [start, *run.created_times(month, start, end, STARVED_SECONDS), end]
     gaps = [(one, two) for one, two in itertools.pairwise(marks) if two - one > STARVED_SECONDS]
     return [
         op
@@ -171,15 +183,31 @@ def _starving(writes: Sequence[Operation], start: float, end: float) -> list[Ope
 def _slow(run: Run, drain: Drain, ended: float) -> Iterator[Finding]:
     """Where latency is judged, the p99 beside the drain stays within ten times that of the control phase."""
     before = [op.seconds for op, expected in expectations(run) if expected.phase is Phase.BEFORE and _live(op)]
-    beside = [op for op in run.operations if drain.probed <= op.invoked and op.completed <= ended and _live(op)]
+    for group, expected in folded_expectations(run):
+        before += group.seconds if expected.phase is Phase.BEFORE and _live(group.like) else ()
+    beside = [op.seconds for op in run.operations if _beside(op, drain, ended)]
+    for group in run.groups:
+        beside += group.seconds if _beside(group.like, drain, ended) else ()
     if min(len(before), len(beside)) < MIN_LIVE_SAMPLES or _database_stalled(run, drain, ended):
         return
-    slow, usual = quantile([op.seconds for op in beside], 0.99), quantile(before, 0.99)
+    slow, usual = quantile(beside, 0.99), quantile(before, 0.99)
     bound = max(STARVED_RATIO * usual, STARVED_FLOOR_SECONDS)
     if slow > bound:
         said = f"Beside the drain of {drain.backlog} events the p99 of a 201 is {slow:.2f} s, {usual:.2f} s before"
-        ids = event_ids(op for op in beside if op.seconds > bound)
+        every = run.under_way(drain.probed, ended)
+        ids = event_ids(op for op in every if _beside(op, drain, ended) and op.seconds > bound)
         yield Finding(Promise.RECOVERY, f"{said}; bound {bound:.2f} s.", ids, drain.probed, comparative=True)
+
+
+def _beside(operation: Operation, drain: Drain, ended: float) -> bool:
+    return drain.probed <= operation.invoked and operation.completed <= ended and _live(operation)
+
+
+def drain_needs(run: Run) -> Needs:
+    """What these rules need of a condensed run."""
+    spans = tuple((one.probed, run.end if one.ended is None else one.ended) for one in drains(run))
+    cuts = tuple(t for span in spans for t in span) if wishes(run).judge_latency else ()
+    return Needs(cuts=cuts, stalls=spans, stall_seconds=STARVED_SECONDS)
 
 
 def _live(operation: Operation) -> bool:
@@ -209,12 +237,12 @@ def not_back(run: Run, window: FaultWindow) -> Finding | None:
         return None
     if run.final is None or any(note.topic in ("abort", "harness", "load") for note in run.of_kind(ev.Note)):
         return None
-    answered = [op.completed for op in run.operations if op.status]
+    answered = [op.completed for op in run.seen if op.status]
     answered += [sample.t for sample in run.of_kind(ev.ReadySample) if sample.status]
     silent_since = max((t for t in answered if t <= run.end), default=0.0)
     asked = [sample.t for sample in run.of_kind(ev.ReadySample) if sample.t > max(silent_since, window.healing)]
     if silent_since > window.healing or not asked or asked[-1] - window.healing < run.limits.recovery_seconds:
         return None
     said = f"The service did not come back after {window.name}: it has answered nothing since {silent_since:.1f} s"
-    ids = event_ids(op for op in run.operations if op.invoked >= silent_since)
+    ids = event_ids(op for op in run.under_way(silent_since) if op.invoked >= silent_since)
     return Finding(Promise.RECOVERY, f"{said}. {window.problem}", ids, window.injecting)

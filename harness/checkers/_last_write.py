@@ -75,7 +75,7 @@ def _too_young(scraped: Scraped, label: str) -> Iterator[Finding]:
 def _writing(scraped: Scraped, label: str) -> tuple[list[float], list[float]]:
     """When the month's writes were asked for, and until when they, or any before them, may have been committed."""
     found: list[tuple[float, float]] = []
-    for op in scraped.run.operations:
+    for op in scraped.run.seen:
         unsure = op.type is ev.Completion.INFO
         if op.month.label != label or not (op.status in (CREATED, QUEUED) or unsure):
             continue
@@ -98,8 +98,10 @@ def _moving(scraped: Scraped, month: Month, window: FaultWindow) -> Iterator[Fin
     if not stops or window.confirmed is None:
         return
     healing = window.healing if window.healing is not None else scraped.run.end
-    operations = [op for op in scraped.run.operations if op.month == month and op.invoked < healing]
+    operations = [op for op in scraped.run.seen if op.month == month and op.invoked < healing]
     if any(_got_past(scraped, op, window.confirmed, healing) for op in operations):
+        return
+    if scraped.queue.folded_stored(month, window.confirmed, healing):
         return
     shown: dict[int, tuple[float, float]] = {}
     for scrape in scraped.scrapes:
@@ -112,7 +114,8 @@ def _moving(scraped: Scraped, month: Month, window: FaultWindow) -> Iterator[Fin
             said = (
                 f"{LAST_WRITE} of {month} moves by {value - first:.1f} s while {window.name} lets nothing be written."
             )
-            tried = [op for op in operations if op.completed > window.confirmed]
+            every = scraped.run.under_way(window.confirmed, healing, months=(month,))
+            tried = [op for op in every if window.confirmed < op.completed and op.invoked < healing]
             yield Finding(Promise.TRUTH, said, event_ids(tried), scrape.t)
             return
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from .. import events as ev
 from ..checking import Finding
 from ..oracle import CREATED, REJECTED
-from ..rundata import Operation
+from ..rundata import Operation, over_at
 from ..values import Promise
 from ._common import LOG_SLACK_SECONDS, between_lives, event_ids, life_of, recovery_edge
 from ._pool_series import BACKGROUND_JOBS
@@ -120,7 +120,7 @@ def _calm(scraped: Scraped, t: float) -> bool:
     """Tell whether nothing near the line can have kept anybody waiting for a connection."""
     run = scraped.run
     start = t - LOG_SLACK_SECONDS - FLUSH_SECONDS
-    first = min((op.invoked for op in run.operations if op.writer >= 0), default=math.inf)
+    first = min((begun for writer, begun in run.began.items() if writer >= 0), default=math.inf)
     near = any(w.injecting - LOG_SLACK_SECONDS <= t and start <= recovery_edge(w, run) for w in run.windows)
     begun = any(start - run.limits.recovery_seconds <= seen <= t + LOG_SLACK_SECONDS for seen in scraped.boundaries)
     if near or begun or start < first or between_lives(run, t):
@@ -134,9 +134,11 @@ def _calm(scraped: Scraped, t: float) -> bool:
 
 def _at_once(scraped: Scraped, t: float) -> int:
     """The most requests that were under way at some moment shortly before the line."""
-    asked, done = scraped.under_way
+    run, patience = scraped.run, scraped.run.limits.request_deadline_seconds
     start, end = t - LOG_SLACK_SECONDS - FLUSH_SECONDS, t + LOG_SLACK_SECONDS
-    moments = [start, *asked[bisect.bisect_left(asked, start) : bisect.bisect_right(asked, end)]]
+    near = [(op.invoked, over_at(op, run.end, patience)) for op in run.under_way(start - patience, end)]
+    asked, done = sorted(asked for asked, _ in near), sorted(over for _, over in near)
+    moments = [start, *asked[bisect.bisect_left(asked, start) :]]
     return max(bisect.bisect_right(asked, at) - bisect.bisect_left(done, at) for at in moments)
 
 
@@ -146,7 +148,7 @@ def _uncaused(scraped: Scraped, lines: list[ev.LogLine]) -> Iterator[Finding]:
     Honest: events that nobody heard answered, re-sends and conflicts, and the closing line of a storm.
     """
     for month in scraped.run.months:
-        troubled = [op for op in scraped.run.operations if op.month == month and op.status not in (CREATED, REJECTED)]
+        troubled = [op for op in scraped.run.seen if op.month == month and op.status not in (CREATED, REJECTED)]
         spans = _merged([(op.invoked, _over(scraped, op)) for op in troubled])
         for message in (f"{FAILED_LINE}{month}", f"{ACTIVATED_LINE}{month}"):
             wrong = [line for line in lines if line.message == message and not _touches(spans, line.t)]
@@ -221,14 +223,13 @@ def _told_too_much(scraped: Scraped, lines: list[ev.LogLine]) -> Iterator[Findin
     leaking = [line for line in lines if credential_in(f"{line.message} {line.fields}")]
     if leaking:
         yield Finding(Promise.TRUTH, f"{len(leaking)} log lines hold a credential.", (), leaking[0].t)
-    by_id: dict[str, Operation] = {}
     found: list[tuple[ev.LogLine, tuple[str, ...]]] = []
-    for line in lines:
-        text = f"{line.message} {line.fields}"
-        ids = event_ids_in(scraped.run, text)
-        if ids and not by_id:
-            by_id = {op.event_id.lower(): op for op in scraped.run.operations}
-        named = [op for each in ids if (op := by_id.get(each.lower())) is not None]
+    texts = [f"{line.message} {line.fields}" for line in lines]
+    named_in = [{each.lower() for each in event_ids_in(scraped.run, text)} for text in texts]
+    every = frozenset().union(*named_in)
+    by_id = scraped.run.sent_as(every) if every else {}
+    for line, text, ids in zip(lines, texts, named_in, strict=True):
+        named = [op for each in sorted(ids) if (op := by_id.get(each)) is not None]
         holding = [op for op in named if _holds(text, op)]
         if holding or _EVENT.search(text):
             found.append((line, event_ids(holding)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 from .. import events as ev
 from ..blast import Write
@@ -48,12 +48,12 @@ def noticed(scraped: Scraped, month: Month, findings: list[Finding], unknowns: l
 
 
 def _under(scraped: Scraped, window: FaultWindow, month: Month, findings: list[Finding], unknowns: list[str]) -> None:
-    writes = _writes(scraped, window, month)
+    writes = _writes(scraped, window, month, scraped.run.seen)
     healing = _healing(scraped, window)
     within = [scrape for scrape in scraped.scrapes if window.injecting <= scrape.t and scrape.end < healing]
     if not writes or (within and all(scraped.whole_database_ill(scrape.t) for scrape in within)):
         return
-    judged = [scrape for scrape in within if _due(scraped, window, writes, scrape)]
+    judged = [scrape for scrape in within if _due(scraped, window, month, scrape)]
     if not judged and window.radius.dates is None:
         said = f"No scrape shows {month} between the moment when {window.name} must have been noticed and its heal"
         unknowns.append(f"{said}, so its status under the fault was not judged.")
@@ -61,12 +61,12 @@ def _under(scraped: Scraped, window: FaultWindow, month: Month, findings: list[F
     if wrong:
         after = wrong[0].t - (window.confirmed or 0.0)
         said = f"{month} is shown healthy {after:.1f} s after {window.name} was confirmed."
-        findings.append(Finding(Promise.TRUTH, said, event_ids(writes), wrong[0].t))
+        findings.append(Finding(Promise.TRUTH, said, _named(scraped, window, month), wrong[0].t))
     shown = [value for scrape in within if (value := _unavailable(scrape, month)) is not None]
     stalls = _MAY_STAY_DEGRADED in window.name or window.radius.dates is not None
     if judged and shown and not any(shown) and not stalls and not wrong:
         said = f"{month} is never shown unavailable while {window.name} was on, though none of its writes can succeed."
-        findings.append(Finding(Promise.TRUTH, said, event_ids(writes), judged[0].t))
+        findings.append(Finding(Promise.TRUTH, said, _named(scraped, window, month), judged[0].t))
 
 
 def _unavailable(scrape: Scrape, month: Month) -> float | None:
@@ -77,11 +77,17 @@ def _healing(scraped: Scraped, window: FaultWindow) -> float:
     return window.healing if window.healing is not None else scraped.run.end
 
 
-def _writes(scraped: Scraped, window: FaultWindow, month: Month) -> list[Operation]:
+def _named(scraped: Scraped, window: FaultWindow, month: Month) -> tuple[str, ...]:
+    """Ids of all first sends into the fault that were answered before its heal."""
+    every = scraped.run.under_way(window.injecting, _healing(scraped, window), months=(month,))
+    return event_ids(_writes(scraped, window, month, every))
+
+
+def _writes(scraped: Scraped, window: FaultWindow, month: Month, among: Sequence[Operation]) -> list[Operation]:
     """First sends into the fault that were answered before its heal, by completion."""
     found = [
         operation
-        for operation in scraped.run.operations
+        for operation in among
         if operation.month == month
         and operation.kind is ev.OpKind.WRITE
         and window.radius.covers(operation.event_date)
@@ -91,24 +97,35 @@ def _writes(scraped: Scraped, window: FaultWindow, month: Month) -> list[Operati
     return sorted(found, key=lambda operation: operation.completed)
 
 
+def noticing_times(scraped: Scraped) -> Iterator[float]:
+    """The times with which writes into a fault are compared."""
+    yield from scraped.boundaries
+    for window in scraped.run.windows:
+        yield from (window.injecting, _healing(scraped, window))
+        for begin in (window.confirmed or 0.0, *scraped.boundaries):
+            yield from (begin, begin + scraped.run.limits.partition_check_seconds + NOTICE_SLACK_SECONDS)
+
+
 def _requests(operations: Iterable[Operation]) -> list[Operation]:
     """One operation a request: the events of a batch meet the fault together, as one failure."""
     return list({operation.batch or -operation.op: operation for operation in operations}.values())
 
 
-def _due(scraped: Scraped, window: FaultWindow, writes: list[Operation], scrape: Scrape) -> bool:
+def _due(scraped: Scraped, window: FaultWindow, month: Month, scrape: Scrape) -> bool:
     """Tell whether the fault must show in this scrape."""
-    return not scraped.whole_database_ill(scrape.t) and scrape.t > _due_at(scraped, window, writes, scrape.t)
+    return not scraped.whole_database_ill(scrape.t) and scrape.t > due_at(scraped, window, month, scrape.t)
 
 
 def due_at(scraped: Scraped, window: FaultWindow, month: Month, t: float) -> float:
     """From when on the process that lives at ``t`` must show that the month takes no write; infinite for never."""
-    return _due_at(scraped, window, _writes(scraped, window, month), t)
+    key = (window.fault, month, life_of(scraped.boundaries, t))
+    if key not in scraped.due_times:
+        scraped.due_times[key] = _due_at(scraped, window, _writes(scraped, window, month, scraped.run.seen), key[2])
+    return scraped.due_times[key]
 
 
-def _due_at(scraped: Scraped, window: FaultWindow, writes: list[Operation], t: float) -> float:
+def _due_at(scraped: Scraped, window: FaultWindow, writes: list[Operation], life: int) -> float:
     """By an open breaker, or by what the maintenance loop saw."""
-    life = life_of(scraped.boundaries, t)
     born = scraped.boundaries[life - 1] if life else 0.0
     begin = max(window.confirmed or 0.0, born)
     mine = [operation for operation in writes if operation.invoked >= born]

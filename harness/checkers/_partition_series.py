@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from .. import events as ev
 from ..blast import Edge, Write
-from ..checking import Finding
+from ..checking import Finding, Needs
 from ..oracle import CONFLICT, CREATED, NO_ANSWER, QUEUED, REJECTED
 from ..rundata import FaultWindow, Operation, Run
 from ..values import Month, Promise
 from ._common import SCRAPE_SLACK_SECONDS, covering, event_ids, recovery_edge
 from ._counted import lives
 from ._last_write import LAST_WRITE, last_write_faults, last_write_findings
-from ._noticed import NOTICE_SLACK_SECONDS, STATES, STATUS, healthy, noticed
+from ._noticed import NOTICE_SLACK_SECONDS, STATES, STATUS, healthy, noticed, noticing_times
 from ._queue_series import DEPTH, DRAIN_FAILURES, DRAINED
 from ._scraped import Scraped
 from ._series import Scrape
@@ -37,6 +37,17 @@ def partition_findings(scraped: Scraped) -> tuple[list[Finding], list[str]]:
         findings += _failures(scraped, month)
     findings += [*_one_status(scraped), *_attached(scraped), *last_write_findings(scraped), *_depth(scraped)]
     return findings, unknowns
+
+
+def needs(scraped: Scraped) -> Needs:
+    """What these rules need of a condensed run."""
+    windows, slack = scraped.run.windows, SCRAPE_SLACK_SECONDS
+    marks = [mark for one in windows for mark in (one.injecting, one.confirmed, one.healing) if mark is not None]
+    return Needs(
+        cuts=(*marks, *noticing_times(scraped)),
+        moments=tuple(scrape.t - slack for scrape in scraped.scrapes),
+        asked=tuple(scrape.end + slack for scrape in scraped.scrapes),
+    )
 
 
 def _series(scraped: Scraped, month: Month) -> Iterator[Finding]:
@@ -129,7 +140,7 @@ def _recovered(scraped: Scraped, month: Month, findings: list[Finding], unknowns
     if not windows or any(window.probed is None for window in windows):
         return
     last = scraped.scrapes[-1]
-    accepted = [op for op in run.operations if op.month == month and op.acknowledged]
+    accepted = [op for op in run.seen if op.month == month and op.acknowledged]
     if healthy(last, month) is not False or not accepted:
         return
     edge = max(recovery_edge(window, run) for window in windows)
@@ -150,18 +161,22 @@ def _failures(scraped: Scraped, month: Month) -> Iterator[Finding]:
     for life in lives(scraped):
         value = life.last.get(FAILURES, partition=month.label)
         grown = (value or 0.0) - (life.first.get(FAILURES, partition=month.label) or 0.0)
-        failed, events = life.between(lambda op: op.month == month and _may_have_failed(op, bool(windows)))
+
+        def failing(op: Operation) -> bool:
+            return op.month == month and _may_have_failed(op, bool(windows))
+
+        failed = life.between(failing)
         if grown > failed.at_most:
             where = "a month that no fault covered" if not windows else "covered months"
             said = f"{FAILURES} of {month} grew by {grown:g}, at most {failed.at_most} can have failed ({where})."
-            yield Finding(Promise.TRUTH, said, event_ids(events), life.last.t)
+            yield Finding(Promise.TRUTH, said, life.named(failing), life.last.t)
         if value is not None and grown == 0 and not scraped.restarted and windows:
             yield from _unnoticed(scraped, month, windows[0])
 
 
 def _unnoticed(scraped: Scraped, month: Month, window: FaultWindow) -> Iterator[Finding]:
     """Events that met a fault which only a failed live write can tell must have been counted."""
-    met = _met(scraped.run, window, [op for op in scraped.run.operations if op.month == month])
+    met = _met(scraped.run, window, [op for op in scraped.run.seen if op.month == month])
     before = scraped.scrapes[0].t < window.injecting
     if met and before and scraped.scrapes[-1].t > met[0].completed + SCRAPE_SLACK_SECONDS:
         said = f"{FAILURES} of {month} did not grow although live writes met {window.name}."
@@ -174,7 +189,7 @@ def _may_have_failed(operation: Operation, covered: bool) -> bool:
     return operation.status not in (CREATED, REJECTED, CONFLICT) or operation.status == NO_ANSWER
 
 
-def _met(run: Run, window: FaultWindow, operations: list[Operation]) -> list[Operation]:
+def _met(run: Run, window: FaultWindow, operations: Sequence[Operation]) -> list[Operation]:
     """Events queued while the first fault of the month was on, where only a failed live write could tell."""
     noticed_otherwise = any(name in window.name for name in _LOOP_MAY_NOTICE) or "23514" in window.evidence
     # A restart of the database opens breakers, whose probes then meet the damage before any event does.
@@ -199,8 +214,8 @@ def _depth(scraped: Scraped) -> Iterator[Finding]:
     last = scraped.scrapes[-1]
     shown = last.total(DEPTH)
     empty = [sample.t for sample in scraped.run.of_kind(ev.DlqSample) if sample.depth == 0]
-    queued = [op.invoked for op in scraped.run.operations if op.status in (QUEUED, NO_ANSWER)]
-    queued += [op.completed for op in scraped.run.operations if op.status in (QUEUED, NO_ANSWER)]
+    queued = [op.invoked for op in scraped.run.seen if op.status in (QUEUED, NO_ANSWER)]
+    queued += [op.completed for op in scraped.run.seen if op.status in (QUEUED, NO_ANSWER)]
     settled = max(queued, default=0.0)
     seen_empty = any(settled < t <= last.t - SCRAPE_SLACK_SECONDS for t in empty)
     if seen_empty and shown:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import bisect
-from collections import Counter
 from collections.abc import Iterator
 
 from .. import events as ev
 from ..blast import Edge, ServiceState, Write
 from ..checking import Finding
-from ..oracle import CREATED, QUEUED, UNAVAILABLE
-from ..rundata import FaultWindow, Run
+from ..oracle import QUEUED, UNAVAILABLE
+from ..rundata import FaultWindow, Run, is_created
 from ..values import Promise
 from ._common import SCRAPE_SLACK_SECONDS, event_ids, life_of, recovery_edge
 from ._counted import Life, lives
@@ -115,11 +114,10 @@ def _against_requests(scraped: Scraped) -> Iterator[Finding]:
     while a write stalls.
     """
     run = scraped.run
-    asked, done = scraped.under_way
-    for scrape in scraped.scrapes:
+    spans = [(scrape.t - SCRAPE_SLACK_SECONDS, scrape.end + SCRAPE_SLACK_SECONDS) for scrape in scraped.scrapes]
+    for scrape, at_once in zip(scraped.scrapes, scraped.at_once(spans), strict=True):
         value = scrape.get(IN_USE)
-        start, end = scrape.t - SCRAPE_SLACK_SECONDS, scrape.end + SCRAPE_SLACK_SECONDS
-        most = bisect.bisect_right(asked, end) - bisect.bisect_left(done, start) + BACKGROUND_JOBS
+        most = at_once + BACKGROUND_JOBS
         if value is None or value <= most or any(scraped.disturbed(month, scrape.t) for month in run.months):
             continue
         if not any(scraped.write_stalled(month, scrape.t) for month in run.months):
@@ -135,22 +133,19 @@ def _acquisitions(life: Life) -> Iterator[Finding]:
     """
     grown = (life.last.get(f"{WAIT}_count") or 0.0) - (life.first.get(f"{WAIT}_count") or 0.0)
     begin, end = life.first.end + SCRAPE_SLACK_SECONDS, life.last.t - SCRAPE_SLACK_SECONDS
-    written = [
-        op
-        for op in life.scraped.run.operations
-        if op.status == CREATED
-        and op.kind is ev.OpKind.WRITE
-        and op.invoked >= begin
-        and op.completed <= end
-        # The items of a batch may share one acquisition.
-        and not op.batch
-    ]
-    if not written:
+    busiest = life.scraped.run.busiest_writer(begin, end)
+    if busiest is None:
         return
-    writer, most = Counter(op.writer for op in written).most_common(1)[0]
+    writer, most = busiest
     if grown < most:
         said = f"{WAIT}_count grew by {grown:g}, but one writer alone had {most} events stored, one after the other."
-        yield Finding(Promise.TRUTH, said, event_ids(op for op in written if op.writer == writer), life.last.t)
+        # The items of a batch may share one acquisition.
+        written = (
+            op
+            for op in life.scraped.run.under_way(begin, end)
+            if op.writer == writer and is_created(op) and not op.batch and op.invoked >= begin and op.completed <= end
+        )
+        yield Finding(Promise.TRUTH, said, event_ids(written), life.last.t)
 
 
 def _errors_in_peace(scraped: Scraped) -> Iterator[Finding]:
@@ -183,7 +178,7 @@ def _errors_when_cut(scraped: Scraped) -> Iterator[Finding]:
         confirmed, healing = window.confirmed or 0.0, window.healing or run.end
         asked = [
             op
-            for op in run.operations
+            for op in run.seen
             if confirmed < op.invoked and op.completed < healing and op.status in (QUEUED, UNAVAILABLE)
         ]
         before = [scrape for scrape in scraped.scrapes if scrape.end < window.injecting - SCRAPE_SLACK_SECONDS]

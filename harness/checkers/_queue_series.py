@@ -101,9 +101,7 @@ def _depths(truth: QueueTruth, readings: list[_Reading]) -> Iterator[Finding]:
 
 def _queued_ids(run: Run, label: str, t: float) -> tuple[str, ...]:
     """Events that were answered 202 before a moment, to name with a depth."""
-    return event_ids(
-        op for op in run.operations if op.status == 202 and op.completed <= t and label in ("", op.month.label)
-    )
+    return event_ids(op for op in run.seen if op.status == 202 and op.completed <= t and label in ("", op.month.label))
 
 
 def _agreeing(truth: QueueTruth, scraped: Scraped, asked: list[Asked]) -> Iterator[Finding]:
@@ -250,7 +248,7 @@ def _dead(scraped: Scraped, asked: list[Asked], truth: QueueTruth) -> Iterator[F
     dead = [row for row in run.of_kind(ev.DlqRow) if row.state == "dead"]
     if final is not None and final.dlq and last.t >= final.t and not emptied and not truth.doubtful(last.t):
         grown = (shown or 0.0) - (first.total(DEAD) or 0.0)
-        before_load = first.t < min(op.invoked for op in run.operations if op.writer >= 0)
+        before_load = first.t < min(begun for writer, begun in run.began.items() if writer >= 0)
         if grown != len(dead) and before_load:
             said = f"{DEAD} grew by {grown:g} to the end, but the queue holds {len(dead)} dead letters."
             yield Finding(Promise.TRUTH, said, tuple(row.event_id for row in dead), last.t)

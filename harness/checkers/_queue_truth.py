@@ -17,7 +17,7 @@ from ..blast import Dlq, ServiceState
 from ..oracle import CREATED, NO_ANSWER, QUEUED
 from ..rundata import FaultWindow, Operation, Run
 from ..values import Month
-from ._common import SCRAPE_SLACK_SECONDS, between_lives, epoch, recovery_edge, restarts
+from ._common import SCRAPE_SLACK_SECONDS, between_lives, epoch, recovery_edge, restarts, shared
 from ._stored import Stored, moment_of
 
 SLOWEST_DRAIN_PER_SECOND = 200.0
@@ -75,7 +75,7 @@ class QueueTruth:
         """Place every event that was or may have been queued."""
         self.run = run
         self._boundaries = restarts(run)
-        self._stored = Stored(run)
+        self._stored = shared(run, Stored)
         self._touched = {event_id.lower() for record in run.of_kind(ev.Destroyed) for event_id in record.event_ids}
         self._emptied = sorted(window.injecting for window in run.windows if window.radius.dlq is Dlq.DESTROYED)
         self._doubt = [_doubtful(window, run) for window in run.windows if _hides_queue(window)]
@@ -83,10 +83,10 @@ class QueueTruth:
         self._skew = self._database_clock()
         self.all = _Waiting()
         self.months: dict[str, _Waiting] = {}
-        queued = sum(operation.status == QUEUED for operation in run.operations)
+        queued = sum(operation.status == QUEUED for operation in run.seen)
         self.drain_seconds = run.limits.recovery_seconds + queued / SLOWEST_DRAIN_PER_SECOND
         """From being stored, with no fault about, to having left the queue."""
-        for operation in run.operations:
+        for operation in run.seen:
             self._place(operation)
         for waiting in (self.all, *self.months.values()):
             waiting.settle()
@@ -117,6 +117,8 @@ class QueueTruth:
         began, identity = epoch(self.run), self._stored.identity(operation)
         if not self._stored.table_read or began is None or identity[0] in self._touched:
             return math.nan
+        if operation.op in self._stored.folded:
+            return self._stored.folded[operation.op] - began - self._skew
         rows = self._stored.rows.get(identity, [])
         times = [moment_of(row.recorded_at) for row in rows]
         known = [moment for moment in times if moment is not None]
@@ -169,8 +171,8 @@ class QueueTruth:
 
     @cached_property
     def _sent_once(self) -> list[Operation]:
-        times = Counter(self._stored.identity(op) for op in self.run.operations if op.kind is not ev.OpKind.INVALID)
-        return [op for op in self.run.operations if op.status == QUEUED and times[self._stored.identity(op)] == 1]
+        times = Counter(self._stored.identity(op) for op in self.run.seen if op.kind is not ev.OpKind.INVALID)
+        return [op for op in self.run.seen if op.status == QUEUED and times[self._stored.identity(op)] == 1]
 
     def _pending(self, operation: Operation) -> bool:
         rows = self._stored.queued.get(self._stored.identity(operation), [])
@@ -186,7 +188,17 @@ class QueueTruth:
             if operation.status == CREATED and operation.kind is ev.OpKind.WRITE:
                 rows = self._stored.rows.get(self._stored.identity(operation), [])
                 after += [at - began - operation.completed for row in rows if (at := moment_of(row.recorded_at))]
+        archive = self.run.condensed.archive if self.run.condensed is not None else None
+        if archive is not None:
+            return archive.median_delay(began, after) or 0.0
         return statistics.median(after) if after else 0.0
+
+    def folded_stored(self, month: Month, start: float, end: float) -> bool:
+        """Tell whether an event of the month that was folded, and sent before ``end``, was stored between the two."""
+        archive, began = self.run.condensed.archive if self.run.condensed is not None else None, epoch(self.run)
+        if archive is None or began is None or not self._stored.table_read:
+            return False
+        return archive.rows_begun(month, start, end, began=began, skew=self._skew)
 
     def oldest(self, spans: Iterable[tuple[float, float]]) -> list[tuple[float | None, float | None]]:
         """For rising spans: when the oldest event was answered that surely waits, and asked that may; None: none."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 
 from .. import events as ev
@@ -20,6 +20,7 @@ from ._common import (
     reaches,
     recovery_edge,
     restarts,
+    shared,
 )
 from ._queue_truth import QueueTruth
 from ._series import Scrape
@@ -41,9 +42,11 @@ class Scraped:
             if not sample.error and not between_lives(run, sample.t)
         ]
         self.boundaries = restarts(run)
-        self.canary = Canary(run)
+        self.canary = shared(run, Canary)
+        self.due_times: dict[tuple[int, Month, int], float] = {}
+        """By fault, month and life: see :func:`harness.checkers._noticed.due_at`."""
         self._created: dict[tuple[Month, int], tuple[list[float], list[Operation]]] = {}
-        for operation in sorted(run.operations, key=lambda each: each.completed):
+        for operation in sorted(run.seen, key=lambda each: each.completed):
             if operation.status == 201 and operation.kind is ev.OpKind.WRITE:
                 life = life_of(self.boundaries, operation.invoked)
                 if life == life_of(self.boundaries, operation.completed):
@@ -89,13 +92,15 @@ class Scraped:
 
     def _troubled(self, month: Month, start: float, end: float) -> bool:
         """Tell whether an event of the month got no 201: its breaker may then be open for a while."""
-        return any(
-            operation.month == month
-            and operation.status not in (201, 400, 409)
-            and start <= operation.completed
-            and operation.invoked <= end
-            for operation in self.run.operations
-        )
+        return any(start <= op.completed and op.invoked <= end for op in self._not_created.get(month, ()))
+
+    @cached_property
+    def _not_created(self) -> Mapping[Month, list[Operation]]:
+        found: dict[Month, list[Operation]] = {}
+        for operation in self.run.seen:
+            if operation.status not in (201, 400, 409):
+                found.setdefault(operation.month, []).append(operation)
+        return found
 
     def whole_database_ill(self, t: float) -> bool:
         """Tell whether a fault of all months' writes may be on at ``t``: any status is honest then."""
@@ -116,28 +121,23 @@ class Scraped:
 
     def stall_within(self, month: Month, start: float, end: float) -> bool:
         """Tell whether a write of the month, under way in the time, took so long that it may count as stalled."""
-        return any(
-            operation.month == month and operation.invoked <= end and operation.completed >= start
-            for operation in self._slow
-        )
+        starts, ends = self._slow.get(month, ([], []))
+        index = bisect.bisect_right(starts, end) - 1
+        return index >= 0 and ends[index] >= start
 
     @cached_property
-    def _slow(self) -> list[Operation]:
-        return [op for op in self.run.operations if op.completed - op.invoked >= STALLED_WRITE_SECONDS]
+    def _slow(self) -> Mapping[Month, tuple[list[float], list[float]]]:
+        return self.run.slow_spans(STALLED_WRITE_SECONDS)
 
-    @cached_property
-    def under_way(self) -> tuple[list[float], list[float]]:
-        """When requests were sent and when the service had surely done with them, each in order.
+    def at_once(self, spans: Sequence[tuple[float, float]]) -> list[int]:
+        """How many requests, for each rising span, may have been under way at some moment of it.
 
         One that nobody heard answered may go on to its deadline.
         """
-        asked, done = [], []
-        for op in self.run.operations:
-            asked.append(op.invoked)
-            unsure = op.type is ev.Completion.INFO
-            late = min(op.completed, self.run.end) + self.run.limits.request_deadline_seconds
-            done.append(late if unsure else op.completed)
-        return sorted(asked), sorted(done)
+        begun = self.run.begun_by([end for _, end in spans])
+        patience = self.run.limits.request_deadline_seconds
+        over = self.run.over_before([start for start, _ in spans], end=self.run.end, patience=patience)
+        return [most - done for most, done in zip(begun, over, strict=True)]
 
     def _answering(self, t: float) -> float:
         """How long the scrape asked at ``t`` was under way."""
@@ -154,7 +154,7 @@ class Scraped:
     @cached_property
     def queue(self) -> QueueTruth:
         """What the outside knows of the queue."""
-        return QueueTruth(self.run)
+        return shared(self.run, QueueTruth)
 
     @cached_property
     def epoch(self) -> float | None:

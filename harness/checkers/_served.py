@@ -9,7 +9,7 @@ from .. import events as ev
 from ..checking import Finding
 from ..rundata import Operation
 from ..values import Promise
-from ._common import CLIENT_SLACK_SECONDS, SCRAPE_SLACK_SECONDS, event_ids
+from ._common import CLIENT_SLACK_SECONDS, SCRAPE_SLACK_SECONDS
 from ._counted import PROBE_WRITES, Life, lives
 from ._queue_truth import answers
 from ._scraped import Scraped
@@ -57,14 +57,14 @@ def _writes(scraped: Scraped, life: Life) -> Iterator[Finding]:
     """
     run = scraped.run
     probes = sum(int(note.text) for note in run.of_kind(ev.Note) if note.topic == PROBE_WRITES and note.text.isdigit())
-    for status in sorted({op.status for op in run.operations if op.status and not op.batch}):
-        known, possible = life.between(_status(status))
+    for status in sorted({op.status for op, _ in run.weighed if op.status and not op.batch}):
+        known = life.between(_status(status))
         grown = _growth(life, "count", EVENTS_ROUTE, status)
         most = known.at_most + life.unanswered + probes if status in _ONLY_WRITES else math.inf
         if not known.surely <= grown <= most:
             allowed = f"at least {known.surely}" if math.isinf(most) else f"{known.surely} to {most:g}"
             said = f"{REQUESTS}_count of {EVENTS_ROUTE} with {status} grew by {grown:g}; the answers allow {allowed}."
-            yield Finding(Promise.TRUTH, said, event_ids(possible), life.last.t)
+            yield Finding(Promise.TRUTH, said, life.named(_status(status)), life.last.t)
 
 
 def _controls(scraped: Scraped, life: Life) -> Iterator[Finding]:
@@ -98,15 +98,14 @@ def _durations(scraped: Scraped, life: Life) -> Iterator[Finding]:
     if life.unanswered:
         return
     for status in _ONLY_WRITES:
-        known, possible = life.between(_status(status))
-        waited = sum(op.seconds for op in possible)
+        known, waited = life.between(_status(status)), life.waited(_status(status))
         grown = _growth(life, "sum", EVENTS_ROUTE, status)
         slack = CLIENT_SLACK_SECONDS * (known.at_most + 1)
         if known.at_most and _growth(life, "count", EVENTS_ROUTE, status) <= known.at_most and grown > waited + slack:
             said = (
                 f"{REQUESTS}_sum of {EVENTS_ROUTE} with {status} grew by {grown:.1f} s; clients waited {waited:.1f} s."
             )
-            yield Finding(Promise.TRUTH, said, event_ids(possible[:1]), life.last.t)
+            yield Finding(Promise.TRUTH, said, life.named(_status(status))[:1], life.last.t)
 
 
 def _adding_up(scraped: Scraped) -> Iterator[Finding]:

@@ -36,6 +36,8 @@ class Stored:
             identity = (entry.event_id.lower(), entry.event_date)
             self.queued[identity].append(entry)
             self._by_correlation.setdefault(correlation_of(entry.content), identity)
+        self.folded = run.condensed.stored if run.condensed is not None else {}
+        """By number of an operation whose row was folded: when (Unix seconds) it was stored."""
         self.destroyed_at = _destroyed(run)
         self._run = run
         self._touched = {event_id.lower() for record in run.of_kind(ev.Destroyed) for event_id in record.event_ids}
@@ -80,6 +82,8 @@ class Stored:
         began, identity = epoch(self._run), self.identity(operation)
         if began is None or identity[0] in self._touched:
             return None
+        if operation.op in self.folded:
+            return self.folded[operation.op] - began - self._skew
         times = [t for row in self.rows.get(identity, []) if (t := moment_of(row.recorded_at)) is not None]
         return min(times) - began - self._skew if times else None
 

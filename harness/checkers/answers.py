@@ -22,9 +22,9 @@ def answers(run: Run) -> CheckResult:
         return empty
     ends = run.of_kind(ev.BatchEnd)
     facts = {
-        "answers_with_a_form": float(sum(operation.status > 0 for operation in run.operations)),
+        "answers_with_a_form": float(sum(count for operation, count in run.weighed if operation.status > 0)),
         "batches": float(len(ends)),
-        "anonymous_events": float(sum(operation.anonymous for operation in run.operations)),
+        "anonymous_events": float(sum(count for operation, count in run.weighed if operation.anonymous)),
     }
     return CheckResult(NAME, (*_flawed(run), *_batches(run, ends), *_given_twice(run)), facts=facts)
 

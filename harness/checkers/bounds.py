@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .. import events as ev
-from ..checking import CHECKERS, CheckResult, Finding
+from ..checking import CHECKERS, CONDENSABLE, CheckResult, Finding, nothing_more
 from ..rundata import Run
 from ..values import Promise
 from ._common import in_flight, recovery_edge, unseen
@@ -42,6 +42,9 @@ def bounds(run: Run) -> CheckResult:
         for start, end, most in _excesses(counted, run.limits.db_pool_max)
     )
     return CheckResult(NAME, findings, (blind,) if blind else (), facts=facts)
+
+
+CONDENSABLE.register(NAME)(nothing_more)
 
 
 def _count(run: Run, sample: ev.ConnectionSample) -> int:

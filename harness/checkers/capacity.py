@@ -84,9 +84,7 @@ def _left_over(run: Run, limit: int) -> list[Finding]:
 def _refused_early(run: Run, samples: Sequence[ev.DlqSample], limit: int) -> list[Finding]:
     """A 503 with room in the queue before, after and in between, whatever was under way beside it."""
     times = [sample.t for sample in samples]
-    invoked = sorted(operation.invoked for operation in run.operations)
-    completed = sorted(operation.completed for operation in run.operations)
-    early: list[tuple[Operation, int]] = []
+    near: list[tuple[Operation, int, float, float]] = []
     for operation in run.operations:
         if operation.status != UNAVAILABLE or not _only_fullness(run, operation):
             continue
@@ -98,10 +96,14 @@ def _refused_early(run: Run, samples: Sequence[ev.DlqSample], limit: int) -> lis
         if operation.invoked - begin > NEAR_SECONDS or times[last] - operation.completed > NEAR_SECONDS:
             continue
         most = max(sample.depth + sample.dead for sample in samples[first : last + 1])
-        # Whoever was under way between the samples may have been queued, and drained again, without being seen.
-        beside = bisect.bisect_right(invoked, end) - bisect.bisect_left(completed, begin)
-        if most + beside < limit:
-            early.append((operation, most))
+        near.append((operation, most, begin, end))
+    # Whoever was under way between the samples may have been queued, and drained again, without being seen.
+    begun, over = run.begun_by([end for *_, end in near]), run.over_before([begin for *_, begin, _ in near])
+    early = [
+        (operation, most)
+        for (operation, most, _, _), asked, done in zip(near, begun, over, strict=True)
+        if most + asked - done < limit
+    ]
     if len(early) < FEWEST_EARLY:
         return []
     most = max(held for _, held in early)

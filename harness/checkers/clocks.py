@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from .. import events as ev
 from ..checking import Clocks
@@ -29,6 +30,13 @@ def clocks(run: Run) -> tuple[Clocks, ...]:
         )
         for window in run.windows
     )
+
+
+def measured_times(run: Run) -> Iterator[float]:
+    """The times with which operations are compared."""
+    for window in run.windows:
+        yield from (window.injecting, recovery_edge(window, run))
+        yield from (mark for mark in (window.healing, window.probed) if mark is not None)
 
 
 def _covered(run: Run, window: FaultWindow) -> list[Month]:
@@ -69,7 +77,7 @@ def _fallback(run: Run, window: FaultWindow) -> float | None:
     until = window.healing if window.healing is not None else run.end
     times = [
         operation.completed
-        for operation in run.operations
+        for operation in run.seen
         if operation.status == QUEUED
         and window.radius.covers(operation.event_date)
         and window.injecting <= operation.completed <= until
@@ -88,7 +96,7 @@ def _recover(run: Run, window: FaultWindow) -> float | None:
         first = min(
             (
                 operation.completed
-                for operation in run.operations
+                for operation in run.seen
                 if operation.month == month and operation.status == CREATED and operation.completed >= window.probed
             ),
             default=None,
@@ -118,7 +126,7 @@ def _drain(run: Run, window: FaultWindow) -> float | None:
     last_queued = max(
         (
             operation.completed
-            for operation in run.operations
+            for operation in run.seen
             if operation.status == QUEUED
             and window.radius.covers(operation.event_date)
             and window.injecting <= operation.completed <= edge

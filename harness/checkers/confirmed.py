@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..checking import CHECKERS, CheckResult
+from ..checking import CHECKERS, CONDENSABLE, CheckResult, nothing_more
 from ..rundata import FaultWindow, Run
 from ._common import wishes
 
@@ -21,6 +21,9 @@ def confirmed(run: Run) -> CheckResult:
         "faults_confirmed": float(sum(window.confirmed is not None for window in run.windows)),
     }
     return CheckResult(NAME, unknowns=tuple(unknowns), facts=facts)
+
+
+CONDENSABLE.register(NAME)(nothing_more)
 
 
 def _reason(window: FaultWindow) -> str:

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from .. import events as ev
-from ..checking import CHECKERS, CheckResult, Finding
+from ..checking import CHECKERS, CONDENSABLE, CheckResult, Finding, nothing_more
 from ..rundata import Operation, Run
 from ..values import Promise
-from ._common import event_ids, nothing_sent, reaches
+from ._common import event_ids, nothing_sent, reaches, shared
 from ._content import Content, parse_content
 from ._stored import Identity, Stored
 
@@ -33,6 +33,9 @@ def conservation(run: Run) -> CheckResult:
     books.settle_rows()
     books.settle_queue()
     return books.result()
+
+
+CONDENSABLE.register(NAME)(nothing_more)
 
 
 @dataclass(frozen=True)
@@ -73,14 +76,16 @@ class _Books:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self.stored = Stored(run)
+        self.stored = shared(run, Stored)
         by_identity: dict[Identity, list[Operation]] = defaultdict(list)
         for operation in run.operations:
             by_identity[self.stored.identity(operation)].append(operation)
         self._accounts = {key: _Account(key, tuple(operations)) for key, operations in by_identity.items()}
         self._wrong: dict[tuple[Promise, str], list[str]] = defaultdict(list)
         self._unsure: dict[str, list[str]] = defaultdict(list)
-        self._facts: Counter[str] = Counter()
+        # Each folded write was acknowledged and is stored once, in its month, with equal content.
+        folded = sum(group.count for group in run.groups if group.like.kind is ev.OpKind.WRITE)
+        self._facts: Counter[str] = Counter(events_acknowledged=folded, rows=folded)
 
     def settle_acknowledged(self) -> None:
         """Every acknowledgement must be backed by a stored row, or by a dead letter of a contested identity."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 
 from .. import events as ev
-from ..checking import CHECKERS, CheckResult, Finding
+from ..checking import CHECKERS, CONDENSABLE, CheckResult, Finding, nothing_more
 from ..rundata import Run
 from ..values import Promise
-from ._common import nothing_sent
+from ._common import nothing_sent, shared
 from ._content import correlation_of
 from ._stored import Identity, Stored
 
@@ -23,7 +23,7 @@ def duplicates(run: Run) -> CheckResult:
         return empty
     if not run.reads.sql:
         return CheckResult(NAME, not_checked="sql")
-    stored = Stored(run)
+    stored = shared(run, Stored)
     if not stored.table_read:
         return CheckResult(NAME, unknowns=(f"The table was not read at the end: {stored.detail}.",))
     findings: list[Finding] = []
@@ -35,8 +35,13 @@ def duplicates(run: Run) -> CheckResult:
     if copied:
         said = f"{len(copied)} events are stored again under another id or date (same correlation_id, sent once)."
         findings.append(Finding(Promise.NO_DUPLICATES, said, tuple(copied)))
-    rows = sum(len(found) for found in stored.rows.values())
-    return CheckResult(NAME, tuple(findings), facts={"rows": float(rows), "identities": float(len(stored.rows))})
+    folded = run.condensed.rows if run.condensed is not None else 0
+    rows = folded + sum(len(found) for found in stored.rows.values())
+    facts = {"rows": float(rows), "identities": float(folded + len(stored.rows))}
+    return CheckResult(NAME, tuple(findings), facts=facts)
+
+
+CONDENSABLE.register(NAME)(nothing_more)
 
 
 def _copied(run: Run) -> list[str]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .. import events as ev
-from ..checking import CHECKERS, STOOD_STILL, CheckResult
+from ..checking import CHECKERS, CONDENSABLE, STOOD_STILL, CheckResult, nothing_more
 from ..rundata import Run
 from ..values import Month
-from ._common import nothing_sent, stops_canary, unseen
+from ._common import nothing_sent, shared, stops_canary, unseen
 from ._standstill import standstills
 
 NAME = "evidence"
@@ -31,8 +31,11 @@ def evidence(run: Run) -> CheckResult:
     unknowns = [*_notes(run), *_samples(run)]
     if run.final is None:
         unknowns.append("The run never came to its final reads: it was broken off.")
-    stood = sum(end - start for start, end in standstills(run))
+    stood = sum(end - start for start, end in shared(run, standstills))
     return CheckResult(NAME, unknowns=tuple(unknowns), facts={STOOD_STILL: stood} if stood else {})
+
+
+CONDENSABLE.register(NAME)(nothing_more)
 
 
 def _notes(run: Run) -> Iterator[str]:

@@ -8,7 +8,7 @@ from .. import events as ev
 from ..checking import CHECKERS, CheckResult, Finding
 from ..rundata import Run
 from ..values import Promise
-from ._common import LOG_SLACK_SECONDS, Calm, Canary, event_ids, nothing_sent
+from ._common import LOG_SLACK_SECONDS, Calm, Canary, event_ids, nothing_sent, shared
 from ._pool_series import IN_USE, WAIT
 from ._scraped import Scraped
 from ._series import Scrape
@@ -28,7 +28,7 @@ def exhaustion(run: Run) -> CheckResult:
         return empty
     if not run.reads.metrics:
         return CheckResult(NAME, not_checked="metrics")
-    scraped = Scraped(run)
+    scraped = shared(run, Scraped)
     limit = run.limits.db_pool_max
     spans = _during(run)
     scrapes = [scrape for scrape in scraped.scrapes if _inside(spans, scrape.t, scrape.end)]
@@ -95,7 +95,7 @@ def _above(scrape: Scrape, timeout_seconds: float) -> tuple[float, float]:
 
 def _answers(run: Run, unknowns: list[str]) -> Iterator[Finding]:
     """An exhausted pool makes writers wait; it queues or refuses nobody."""
-    canary = Canary(run)
+    canary = shared(run, Canary)
     wrong = [op for op in run.operations if op.kind is ev.OpKind.WRITE and op.status != 201]
     stalled = [op for op in wrong if canary.around(op.month, op.invoked, op.completed) is Calm.STALLED]
     if stalled:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from .. import events as ev
 from ..blast import Dlq, ServiceState, Write
-from ..checking import CHECKERS, CheckResult, Finding
-from ..oracle import QUEUED, Expectation
+from ..checking import CHECKERS, CONDENSABLE, CheckResult, Finding, Needs
+from ..oracle import QUEUED
 from ..rundata import FaultWindow, Operation, Run
-from ..values import Month, Phase, Promise
+from ..values import Month, Promise
 from ._common import (
     CLIENT_SLACK_SECONDS,
     LATENCY_MARGIN_SECONDS,
@@ -19,6 +21,7 @@ from ._common import (
     nothing_sent,
     quantile,
     reaches,
+    shared,
     wishes,
 )
 
@@ -44,7 +47,7 @@ def fallback(run: Run) -> CheckResult:
         if queues(window):
             findings += [found for month in run.months if (found := _first_queued(run, window, month))]
     unknowns: tuple[str, ...] = tuple(excused)
-    answered = [operation.seconds for operation in run.operations if operation.status]
+    answered = [operation.seconds for operation in run.seen if operation.status]
     facts = {"slowest_answer_seconds": max(answered, default=0.0)}
     if wishes(run).judge_latency and any(queues(window) for window in run.windows):
         late, unsure, figures = _median(run)
@@ -53,6 +56,17 @@ def fallback(run: Run) -> CheckResult:
     else:
         findings += _slow(run, facts)
     return CheckResult(NAME, tuple(findings), unknowns, facts=facts)
+
+
+@CONDENSABLE.register(NAME)
+def _needs(run: Run) -> Needs:
+    return Needs(cuts=tuple(_compared_times(run)))
+
+
+def _compared_times(run: Run) -> Iterator[float]:
+    for window in run.windows:
+        marks = (window.injecting, window.injected, window.healing, window.probed)
+        yield from (mark for mark in marks if mark is not None)
 
 
 def queues(window: FaultWindow) -> bool:
@@ -71,7 +85,7 @@ def _late(run: Run) -> tuple[list[Finding], list[str]]:
         if operation.status and operation.seconds > bound and expected.allowed != {0}
     ]
     late = [operation for operation in late if not _silenced(run, operation)]
-    canary = Canary(run)
+    canary = shared(run, Canary)
     stalled = {operation.op for operation in late if canary.stalled_unexplained(operation)}
     late = [operation for operation in late if operation.op not in stalled]
     excused = f"{len(stalled)} answers came after the deadline, but the canary stalled as well, though by no fault."
@@ -99,14 +113,7 @@ def _first_queued(run: Run, window: FaultWindow, month: Month) -> Finding | None
     if not reaches(window, month) or window.injected is None or _mixed(run, window, month):
         return None
     healing = window.healing if window.healing is not None else run.end
-    writes = [
-        operation
-        for operation in run.operations
-        if operation.month == month
-        and operation.kind is ev.OpKind.WRITE
-        and window.radius.covers(operation.event_date)
-        and operation.completed >= window.injecting
-    ]
+    writes = _writes_into(window, month, run.seen)
     after_bite = [operation for operation in writes if window.injected <= operation.invoked < healing]
     if not after_bite:
         return None
@@ -114,10 +121,22 @@ def _first_queued(run: Run, window: FaultWindow, month: Month) -> Finding | None
     bound = opening + run.limits.request_deadline_seconds + CLIENT_SLACK_SECONDS
     if bound >= healing or any(op.status == QUEUED and op.completed <= bound for op in writes):
         return None
-    tried = [operation for operation in after_bite if operation.invoked <= bound]
+    every = _writes_into(window, month, run.under_way(window.injected, bound, months=(month,)))
+    tried = [operation for operation in every if window.injected <= operation.invoked <= bound]
     deadline = run.limits.request_deadline_seconds
     said = f"No event of {month} was queued (202) within {deadline:g} s of the bite of {window.name}."
     return Finding(Promise.FALLBACK, said, event_ids(tried), window.injected)
+
+
+def _writes_into(window: FaultWindow, month: Month, among: Iterable[Operation]) -> list[Operation]:
+    return [
+        operation
+        for operation in among
+        if operation.month == month
+        and operation.kind is ev.OpKind.WRITE
+        and window.radius.covers(operation.event_date)
+        and operation.completed >= window.injecting
+    ]
 
 
 def _mixed(run: Run, window: FaultWindow, month: Month) -> bool:
@@ -134,21 +153,18 @@ def _mixed(run: Run, window: FaultWindow, month: Month) -> bool:
 
 def _median(run: Run) -> tuple[list[Finding], tuple[str, ...], dict[str, float]]:
     """The median 202 with an open breaker takes at most 3 times the median healthy 201 of the same run."""
-    healthy = [operation.seconds for operation, _ in _healthy(run)]
+    healthy, median_201 = run.usual_201
     queued = [operation for window in run.windows if queues(window) for operation in open_breaker(run, window)]
-    if len(healthy) < MIN_LATENCY_SAMPLES or len(queued) < MIN_LATENCY_SAMPLES:
-        counts = (
-            f"{len(healthy)} healthy 201 of {MIN_LATENCY_SAMPLES}, {len(queued)} queued 202 of {MIN_LATENCY_SAMPLES}"
-        )
+    if healthy < MIN_LATENCY_SAMPLES or len(queued) < MIN_LATENCY_SAMPLES:
+        counts = f"{healthy} healthy 201 of {MIN_LATENCY_SAMPLES}, {len(queued)} queued 202 of {MIN_LATENCY_SAMPLES}"
         return [], (f"The latency of queueing was not judged: {counts}.",), {}
-    median_201 = quantile(healthy, 0.5)
     median_202 = quantile([operation.seconds for operation in queued], 0.5)
     facts = {"median_201_seconds": median_201, "median_202_seconds": median_202}
     bound = max(MEDIAN_RATIO * median_201, median_201 + LATENCY_MARGIN_SECONDS)
     if median_202 <= bound:
         return [], (), facts
     said = f"The median 202 takes {median_202:.3f} s, the median healthy 201 {median_201:.3f} s; bound {bound:.3f} s"
-    canary, begin, end = Canary(run), queued[0].invoked, queued[-1].completed
+    canary, begin, end = shared(run, Canary), queued[0].invoked, queued[-1].completed
     if any(canary.around(month, begin, end) is Calm.STALLED for month in run.months if not _reached(run, month)):
         return [], (f"{said}; but the canary stalled as well.",), facts
     slow = [operation for operation in queued if operation.seconds > bound]
@@ -158,14 +174,14 @@ def _median(run: Run) -> tuple[list[Finding], tuple[str, ...], dict[str, float]]
 
 def _slow(run: Run, facts: dict[str, float]) -> list[Finding]:
     """Beside other runs a machine is too noisy for a ratio of 3, and yet a 202 does not wait for a time-out."""
-    healthy = [op.seconds for op, _ in _healthy(run)]
+    healthy, median_201 = run.usual_201
     findings: list[Finding] = []
-    canary = Canary(run)
+    canary = shared(run, Canary)
     for window in run.windows:
         queued = open_breaker(run, window) if queues(window) else []
-        if len(queued) < SLOW_SAMPLES or len(healthy) < SLOW_SAMPLES:
+        if len(queued) < SLOW_SAMPLES or healthy < SLOW_SAMPLES:
             continue
-        median_201, median_202 = quantile(healthy, 0.5), quantile([op.seconds for op in queued], 0.5)
+        median_202 = quantile([op.seconds for op in queued], 0.5)
         facts[f"median_202_{window.fault}_{window.name}_seconds"] = median_202
         bound = max(SLOW_RATIO * median_201, SLOW_SECONDS)
         begin, end = queued[0].invoked, max(op.completed for op in queued)
@@ -176,15 +192,6 @@ def _slow(run: Run, facts: dict[str, float]) -> list[Finding]:
         summary = f"{said} {median_201:.3f} s: each seems to wait for a time-out before it is queued."
         findings.append(Finding(Promise.FALLBACK, summary, event_ids(op for op in queued if op.seconds > bound), begin))
     return findings
-
-
-def _healthy(run: Run) -> list[tuple[Operation, Expectation]]:
-    """The first sends answered 201 in the control phase."""
-    return [
-        (operation, expected)
-        for operation, expected in expectations(run)
-        if expected.phase is Phase.BEFORE and operation.status == 201 and _alone(operation)
-    ]
 
 
 def _alone(operation: Operation) -> bool:
@@ -204,7 +211,7 @@ def open_breaker(run: Run, window: FaultWindow) -> list[Operation]:
         answers = sorted(
             (
                 operation
-                for operation in run.operations
+                for operation in run.seen
                 if operation.month == month
                 and operation.status == QUEUED
                 and _alone(operation)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 
 from .. import events as ev
-from ..checking import CHECKERS, CheckResult, Finding
+from ..checking import CHECKERS, CONDENSABLE, CheckResult, Finding, nothing_more
 from ..rundata import Run
 from ..values import Promise
-from ._common import event_ids, expectations, nothing_sent
+from ._common import event_ids, expectations, nothing_sent, shared, weighed_expectations
 from ._deviations import Owner, deviations, grouped
 from ._stored import LATE_SECONDS, Stored
 
@@ -22,10 +22,16 @@ def honest_status(run: Run) -> CheckResult:
     if empty is not None:
         return empty
     findings, unknowns = grouped(deviations(run, Owner.STATUS))
-    answers = Counter(operation.status for operation in run.operations)
+    answers: Counter[int] = Counter()
+    for operation, count in run.weighed:
+        answers[operation.status] += count
     facts = {f"answers_{status or 'none'}": float(count) for status, count in sorted(answers.items())}
-    facts["judged_strictly"] = float(sum(expected.strict for _, expected in expectations(run)))
+    facts["judged_strictly"] = float(sum(count for _, expected, count in weighed_expectations(run) if expected.strict))
     return CheckResult(NAME, (*findings, *_misplaced(run), *_stored_later(run)), unknowns, facts=facts)
+
+
+# An answer that is not allowed, names another month or came before its row was stored is never folded.
+CONDENSABLE.register(NAME)(nothing_more)
 
 
 def _misplaced(run: Run) -> tuple[Finding, ...]:
@@ -46,7 +52,7 @@ def _misplaced(run: Run) -> tuple[Finding, ...]:
 
 def _stored_later(run: Run) -> tuple[Finding, ...]:
     """A 201 says that the row is committed: one that was only queued, and drained afterwards, was a 202."""
-    stored = Stored(run)
+    stored = shared(run, Stored)
     late = [
         (operation, seconds)
         for operation, expected in expectations(run)

@@ -9,7 +9,7 @@ from .. import events as ev
 from ..checking import CHECKERS, CheckResult
 from ..oracle import QUEUED
 from ..rundata import FaultWindow, Run
-from ._common import nothing_sent, reaches
+from ._common import nothing_sent, reaches, shared
 from ._stored import Stored
 
 NAME = "interrupted"
@@ -30,7 +30,7 @@ def interrupted(run: Run) -> CheckResult:
         return CheckResult(NAME, not_checked="sql")
     unknowns: list[str] = []
     facts: dict[str, float] = {}
-    stored = Stored(run)
+    stored = shared(run, Stored)
     counts = _after_healing(run)
     for window in run.windows:
         if not counts.get(window.fault):

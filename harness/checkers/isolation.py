@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from .. import events as ev
-from ..checking import CHECKERS, CheckResult, Finding
-from ..rundata import FaultWindow, Operation, Run
-from ..values import Promise
+import itertools
+from collections.abc import Collection, Iterator, Sequence
+
+from ..checking import CHECKERS, CONDENSABLE, CheckResult, Finding, Needs
+from ..oracle import CREATED, Oracle
+from ..rundata import FaultWindow, Operation, Run, is_created
+from ..values import Month, Promise
 from ._common import (
     LATENCY_MARGIN_SECONDS,
     MIN_LATENCY_SAMPLES,
     Calm,
     Canary,
     expectations,
+    folded_expectations,
     nothing_sent,
     quantile,
     recovery_edge,
+    shared,
+    weighed_expectations,
     wishes,
 )
 from ._deviations import Owner, deviations, grouped
@@ -32,7 +38,7 @@ def isolation(run: Run) -> CheckResult:
     if empty is not None:
         return empty
     findings, unknowns = grouped(deviations(run, Owner.ISOLATION))
-    facts = {"operations_outside": float(len(_outside(run)))}
+    facts = {"operations_outside": float(_outside(run))}
     if wishes(run).judge_latency and run.windows:
         late, unsure, figures = _latency(run)
         findings, unknowns = (*findings, *late), (*unknowns, *unsure)
@@ -40,17 +46,31 @@ def isolation(run: Run) -> CheckResult:
     return CheckResult(NAME, findings, unknowns, facts=facts)
 
 
-def _outside(run: Run) -> list[Operation]:
-    """Operations that no radius covers, while some fault is on or at its edge."""
-    return [
-        operation
-        for operation, expected in expectations(run)
+@CONDENSABLE.register(NAME)
+def _needs(run: Run) -> Needs:
+    return Needs(cuts=tuple(_compared_times(run)))
+
+
+def _compared_times(run: Run) -> Iterator[float]:
+    for window in run.windows:
+        yield from (window.injecting, recovery_edge(window, run))
+        if window.confirmed is not None:
+            yield window.confirmed + run.limits.lock_timeout_seconds + GRACE_SECONDS
+        if window.healing is not None:
+            yield window.healing
+
+
+def _outside(run: Run) -> int:
+    """Count operations that no radius covers, while some fault is on or at its edge."""
+    return sum(
+        count
+        for operation, expected, count in weighed_expectations(run)
         if not expected.covered
         and any(
             window.injecting <= operation.completed and operation.invoked <= recovery_edge(window, run)
             for window in run.windows
         )
-    ]
+    )
 
 
 def _settled(window: FaultWindow, run: Run, operation: Operation) -> bool:
@@ -64,26 +84,22 @@ def _settled(window: FaultWindow, run: Run, operation: Operation) -> bool:
 def _latency(run: Run) -> tuple[tuple[Finding, ...], tuple[str, ...], dict[str, float]]:
     """Compare the p99 of healthy months under the fault with that of the same months before it."""
     first = min(window.injecting for window in run.windows)
-    judged = [
-        operation
-        for operation, expected in expectations(run)
-        if not expected.covered
-        and operation.kind is ev.OpKind.WRITE
-        and operation.status == 201
-        and not operation.batch
-    ]
-    during = [operation for operation in judged if all(_settled(window, run, operation) for window in run.windows)]
-    months = {operation.month for operation in during}
-    before = [operation for operation in judged if operation.completed < first and operation.month in months]
-    if min(len(before), len(during)) < MIN_LATENCY_SAMPLES:
-        counts = f"{len(before)} healthy samples before the fault and {len(during)} under it"
+    judged = list(_latencies(run))
+    during = [one for one in judged if all(_settled(window, run, one[0]) for window in run.windows)]
+    months = {like.month for like, _ in during}
+    before = [one for one in judged if one[0].completed < first and one[0].month in months]
+    samples_before, samples_during = (
+        list(itertools.chain.from_iterable(seconds for _, seconds in side)) for side in (before, during)
+    )
+    if min(len(samples_before), len(samples_during)) < MIN_LATENCY_SAMPLES:
+        counts = f"{len(samples_before)} healthy samples before the fault and {len(samples_during)} under it"
         return (
             (),
             (f"The latency of other months was not judged: {counts}; {MIN_LATENCY_SAMPLES} each are needed.",),
             {},
         )
-    p99_before = quantile([operation.seconds for operation in before], 0.99)
-    p99_during = quantile([operation.seconds for operation in during], 0.99)
+    p99_before = quantile(samples_before, 0.99)
+    p99_during = quantile(samples_during, 0.99)
     facts = {"p99_before_seconds": p99_before, "p99_during_seconds": p99_during}
     bound = max(P99_RATIO * p99_before, p99_before + LATENCY_MARGIN_SECONDS)
     if p99_during <= bound:
@@ -91,9 +107,33 @@ def _latency(run: Run) -> tuple[tuple[Finding, ...], tuple[str, ...], dict[str, 
     said = (
         f"p99 of other months is {p99_during:.3f} s under the fault, {p99_before:.3f} s before it; bound {bound:.3f} s"
     )
-    canary = Canary(run)
-    begin, end = min(o.invoked for o in during), max(o.completed for o in during)
+    canary = shared(run, Canary)
+    named = _judged_during(run, months)
+    begin, end = min(o.invoked for o in named), max(o.completed for o in named)
     if any(canary.around(month, begin, end) is Calm.STALLED for month in months):
         return (), (f"{said}; but the canary stalled as well.",), facts
-    slow = tuple(operation.event_id for operation in during if operation.seconds > bound)
+    slow = tuple(operation.event_id for operation in named if operation.seconds > bound)
     return (Finding(Promise.ISOLATION, f"{said}.", slow, begin, comparative=True),), (), facts
+
+
+def _latencies(run: Run) -> Iterator[tuple[Operation, Sequence[float]]]:
+    """Latencies (seconds) of direct writes that no radius covers, each with an operation that stands for them."""
+    for operation, expected in expectations(run):
+        if not expected.covered and is_created(operation) and not operation.batch:
+            yield operation, (operation.seconds,)
+    for group, expected in folded_expectations(run):
+        if not expected.covered and is_created(group.like) and not group.like.batch:
+            yield group.like, group.seconds
+
+
+def _judged_during(run: Run, months: Collection[Month]) -> list[Operation]:
+    """The operations themselves whose latencies under the fault were compared."""
+    oracle = Oracle(run)
+    return [
+        operation
+        for operation in run.under_way(months=months, statuses=(CREATED,))
+        if is_created(operation)
+        and not operation.batch
+        and all(_settled(window, run, operation) for window in run.windows)
+        and not oracle.expect(operation).covered
+    ]

@@ -169,7 +169,7 @@ def _held(
     healed = max((recovery_edge(window, run) for window in run.windows), default=math.inf)
     if math.isinf(begun) or math.isinf(healed) or _another_life(run, 0.0, run.end):
         return
-    joined = len({op.writer for op in run.operations} - {op.writer for op in run.operations if op.invoked < begun})
+    joined = sum(first >= begun for first in run.began.values())
     beside = [value for t, value in _descriptors(run, seen).looks if t < begun]
     rules = (
         ("descriptors", beside, [(each.t, float(each.descriptors)) for each in seen], max, 2),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from .. import events as ev
 from ..blast import Edge, Write
-from ..checking import CHECKERS, CheckResult, Finding
+from ..checking import CHECKERS, CONDENSABLE, CheckResult, Finding, Needs
 from ..oracle import CREATED, QUEUED
 from ..rundata import FaultWindow, Operation, Run
 from ..values import Month, Promise
@@ -20,6 +20,7 @@ from ._common import (
     reaches,
     recovery_edge,
     restarts,
+    shared,
 )
 from ._lines import ACTIVATED_LINE, ENDED_LINE, FAILED_LINE, FLUSH_SECONDS, REPEAT_SECONDS, line_findings
 from ._partition_series import FAILURES
@@ -61,7 +62,7 @@ class _Book:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.scraped = Scraped(run)
+        self.scraped = shared(run, Scraped)
         self.boundaries = restarts(run)
         self._lines: dict[str, list[ev.LogLine]] = {}
         for line in sorted(run.of_kind(ev.LogLine), key=lambda each: each.t):
@@ -69,6 +70,10 @@ class _Book:
 
     def activated(self, month: Month) -> list[ev.LogLine]:
         return self._lines.get(f"{ACTIVATED_LINE}{month}", [])
+
+    def last_activations(self) -> Iterator[ev.LogLine]:
+        """The last line of each month that tells of a fallback."""
+        yield from (lines[-1] for message, lines in self._lines.items() if message.startswith(ACTIVATED_LINE))
 
     def place(self, month: Month, t: float) -> str:
         """Say where away from every edge a line lies; empty at an edge, and where writes may succeed now and then."""
@@ -95,8 +100,27 @@ class _Book:
 
     def queued(self, month: Month) -> list[Operation]:
         """Operations of the month that were answered 202, by completion."""
-        found = [op for op in self.run.operations if op.month == month and op.status == QUEUED]
-        return sorted(found, key=lambda op: op.completed)
+        return _by_completion(op for op in self.run.seen if op.month == month and op.status == QUEUED)
+
+    def named(self, month: Month, start: float = float("-inf"), end: float = float("inf")) -> tuple[str, ...]:
+        """Ids of all operations of the month answered 202 that began and ended in [start, end], by completion."""
+        every = self.run.under_way(start, end, months=(month,), statuses=(QUEUED,))
+        return event_ids(_by_completion(op for op in every if start <= op.invoked and op.completed <= end))
+
+
+@CONDENSABLE.register(NAME)
+def _needs(run: Run) -> Needs:
+    """Episodes end with the first write after the last activation, unless that came too late to be flushed."""
+    book = _Book(run)
+    cuts = [*book.boundaries, run.end - FLUSH_SECONDS]
+    for window in run.windows:
+        cuts += [mark for mark in (window.injecting, window.healing, window.probed) if mark is not None]
+    cuts += [line.t for line in book.last_activations()]
+    return Needs(cuts=tuple(cuts))
+
+
+def _by_completion(operations: Iterable[Operation]) -> list[Operation]:
+    return sorted(operations, key=lambda op: op.completed)
 
 
 def _stops_writes(window: FaultWindow, month: Month) -> bool:
@@ -137,7 +161,7 @@ def _too_often(book: _Book, month: Month) -> Iterator[Finding]:
     for (place, _), found in times.items():
         if len(found) > 1:
             said = f"'DLQ fallback activated for partition {month}' came {len(found)} times {place}, once is due."
-            yield Finding(Promise.TRUTH, said, event_ids(book.queued(month)), found[-1])
+            yield Finding(Promise.TRUTH, said, book.named(month), found[-1])
 
 
 def _already_queueing(book: _Book, window: FaultWindow, other: FaultWindow, month: Month) -> bool:
@@ -155,7 +179,7 @@ def _ended(book: _Book, month: Month) -> Iterator[Finding]:
     opened = lines[-1].t
     written = [
         operation
-        for operation in book.run.operations
+        for operation in book.run.seen
         if operation.month == month
         and operation.status == CREATED
         and operation.kind is ev.OpKind.WRITE
@@ -198,7 +222,7 @@ def _pairs(book: _Book, month: Month) -> Iterator[Finding]:
 def _unfounded(book: _Book, month: Month) -> Iterator[Finding]:
     """No line speaks of trouble in a month that no fault covered, or before the first fault that covers it."""
     begins = min((window.injecting for window in covering(book.run, month)), default=float("inf"))
-    answered = [op.invoked for op in book.run.operations if op.month == month and op.status not in (CREATED, 400, 409)]
+    answered = [op.invoked for op in book.run.seen if op.month == month and op.status not in (CREATED, 400, 409)]
     first_trouble = min(answered, default=float("inf"))
     earliest = min(begins, first_trouble) - LOG_SLACK_SECONDS
     for lines in (book.activated(month), book.failed(month)):

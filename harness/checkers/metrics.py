@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from .. import events as ev
 from ..blast import ServiceState
-from ..checking import CHECKERS, CheckResult, Finding
+from ..checking import CHECKERS, CONDENSABLE, CheckResult, Finding, Needs
 from ..rundata import Run
 from ..values import Promise
-from ._common import in_flight, nothing_sent, recovery_edge, unseen
-from ._counted import count_findings
-from ._partition_series import partition_findings
+from ._common import in_flight, nothing_sent, recovery_edge, shared, unseen
+from ._counted import compared_times, count_findings
+from ._partition_series import needs, partition_findings
 from ._pool_series import ERRORS, IDLE, IN_USE, MAX_OPEN, OPEN, WAIT, pool_findings, sizes
 from ._queue_series import AGE, CAPACITY, queue_findings
 from ._scraped import Scraped
@@ -33,7 +34,7 @@ def metrics(run: Run) -> CheckResult:
         return empty
     if not run.reads.metrics:
         return CheckResult(NAME, not_checked="metrics")
-    scraped = Scraped(run)
+    scraped = shared(run, Scraped)
     blind = unseen(run, "scrapes", [(sample.t, not sample.error) for sample in run.of_kind(ev.MetricsSample)])
     if not scraped.scrapes:
         said = f"None of {scraped.asked} scrapes succeeded, so no number was judged." if scraped.asked else blind
@@ -50,6 +51,15 @@ def metrics(run: Run) -> CheckResult:
     findings += [*partition, *counted, *queue_findings(scraped), *served_findings(scraped), *pool_findings(scraped)]
     findings += secret_findings(scraped)
     return CheckResult(NAME, tuple(findings), tuple(unknowns), facts=facts | count_facts)
+
+
+@CONDENSABLE.register(NAME)
+def _needs(run: Run) -> Needs:
+    scraped = shared(run, Scraped)
+    if not run.reads.metrics or not scraped.scrapes:
+        return Needs()
+    found = needs(scraped)
+    return replace(found, cuts=(*found.cuts, *compared_times(scraped)))
 
 
 def _never_scraped(scraped: Scraped) -> Iterator[str]:

@@ -32,7 +32,7 @@ def observability(run: Run) -> CheckResult:
     if not run.reads.metrics:
         return CheckResult(NAME, not_checked="metrics")
     samples = [sample for sample in run.of_kind(ev.MetricsSample) if not sample.error]
-    answered = min((op.completed for op in run.operations if op.writer >= 0 and op.status), default=float("inf"))
+    answered = min((op.completed for op in run.seen if op.writer >= 0 and op.status), default=float("inf"))
     if all(sample.t < answered for sample in samples):
         said = "No scrape succeeded after the first answer, so it is not known what the target exports."
         return CheckResult(NAME, unknowns=(said,))

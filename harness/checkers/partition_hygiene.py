@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 
 from .. import events as ev
-from ..checking import CHECKERS, CheckResult, Finding
+from ..checking import CHECKERS, CONDENSABLE, CheckResult, Finding, nothing_more
 from ..errors import UsageError
 from ..rundata import Run
 from ..values import Month, Promise
@@ -33,21 +33,20 @@ def partition_hygiene(run: Run) -> CheckResult:
     for partition in partitions:
         if not partition.month:
             said = f"{partition.name} is a default partition: rows land there instead of in the queue."
-            findings.append(Finding(Promise.CONSERVATION, said, _events_of(run, "")))
+            findings.append(Finding(Promise.CONSERVATION, said, run.rows_in("")))
             continue
         by_month[partition.month].append(partition.name)
         if not _whole_month(partition):
             said = f"{partition.name} ({partition.month}) has bounds {partition.bounds}, not those of its month."
-            findings.append(Finding(Promise.ISOLATION, said, _events_of(run, partition.month)))
+            findings.append(Finding(Promise.ISOLATION, said, run.rows_in(partition.month)))
     for month, names in by_month.items():
         if len(names) > 1:
             said = f"{month} has more than one partition: {', '.join(sorted(names))}."
-            findings.append(Finding(Promise.ISOLATION, said, _events_of(run, month)))
+            findings.append(Finding(Promise.ISOLATION, said, run.rows_in(month)))
     return CheckResult(NAME, tuple(findings), facts={"partitions": float(len(partitions)), **looks})
 
 
-def _events_of(run: Run, month: str) -> tuple[str, ...]:
-    return tuple(row.event_id for row in run.of_kind(ev.TableRow) if row.month == month)
+CONDENSABLE.register(NAME)(nothing_more)
 
 
 def _whole_month(partition: ev.PartitionRow) -> bool:

@@ -8,7 +8,7 @@ from .. import events as ev
 from ..checking import CHECKERS, CheckResult, Finding
 from ..rundata import Operation, Run
 from ..values import Promise
-from ._common import event_ids, nothing_sent, wishes
+from ._common import event_ids, nothing_sent, shared, wishes
 from ._stored import Identity, Stored
 
 NAME = "poison"
@@ -26,7 +26,7 @@ def poison(run: Run) -> CheckResult:
         return empty
     if not (run.reads.sql or run.reads.dlq):
         return CheckResult(NAME, not_checked="sql and dlq")
-    stored = Stored(run)
+    stored = shared(run, Stored)
     sent = [operation for operation in run.operations if operation.kind is ev.OpKind.POISON]
     unknowns: list[str] = []
     if not sent and wishes(run).poison:

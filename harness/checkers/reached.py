@@ -15,7 +15,7 @@ from ..blast import ServiceState
 from ..checking import CHECKERS, REACHED_PREFIX, SOMETIMES, CheckResult
 from ..oracle import CREATED, NO_ANSWER, QUEUED, UNAVAILABLE
 from ..rundata import Operation, Run
-from ._common import nothing_sent, restarts
+from ._common import nothing_sent, restarts, shared
 from ._pool_series import IN_USE
 from ._stored import Stored
 from .fallback import open_breaker, queues
@@ -39,7 +39,7 @@ class _Seen:
 
     def sent(self, *statuses: int, kind: ev.OpKind = ev.OpKind.WRITE) -> list[Operation]:
         """Operations of one kind with one of these answers."""
-        return [op for op in self.run.operations if op.kind is kind and op.status in statuses]
+        return [op for op in self.run.seen if op.kind is kind and op.status in statuses]
 
     def stored_at(self, operation: Operation) -> float | None:
         """When the row of an operation was stored, None where that is not known."""
@@ -47,7 +47,7 @@ class _Seen:
 
     @cached_property
     def _stored(self) -> Stored:
-        return Stored(self.run)
+        return shared(self.run, Stored)
 
 
 State = Callable[[_Seen], bool | None]

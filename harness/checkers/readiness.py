@@ -19,6 +19,7 @@ from ._common import (
     nothing_sent,
     reaches,
     recovery_edge,
+    shared,
 )
 from ._noticed import NOTICE_SLACK_SECONDS, OPENING_ANSWERS, due_at
 from ._queue_truth import declared_capacity
@@ -69,7 +70,7 @@ class _Book:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.scraped = Scraped(run)
+        self.scraped = shared(run, Scraped)
         self._turned_away: dict[tuple[int, tuple[int, ...]], float] = {}
         samples = run.of_kind(ev.ReadySample)
         ends = [*(sample.t for sample in samples[1:]), run.end]
@@ -84,7 +85,7 @@ class _Book:
         if key not in self._turned_away:
             bites = window.confirmed or 0.0
             times: dict[Month, list[float]] = {}
-            for op in self.run.operations:
+            for op in self.run.seen:
                 if op.status in statuses and bites < op.invoked:
                     times.setdefault(op.month, []).append(op.completed)
             enough = [sorted(found)[OPENING_ANSWERS - 1] for found in times.values() if len(found) >= OPENING_ANSWERS]
@@ -226,7 +227,7 @@ def _spared(book: _Book, answer: _Answer, near: list[FaultWindow]) -> bool:
         and not any(reaches(window, op.month) for window in near)
         and answer.t - 1.0 <= op.invoked
         and op.completed <= answer.end + 1.0
-        for op in book.run.operations
+        for op in book.run.under_way(answer.t - 1.0, answer.end + 1.0, statuses=(201,))
     )
 
 
@@ -276,7 +277,9 @@ def _silent(book: _Book) -> Iterator[Finding]:
         if len(row) < SILENT_IN_A_ROW:
             continue
         begin, end = row[0].t, row[-1].end
-        answered = [op for op in book.run.operations if op.status and begin <= op.invoked and op.completed <= end]
+        answered = [
+            op for op in book.run.under_way(begin, end) if op.status and begin <= op.invoked and op.completed <= end
+        ]
         if len(answered) >= SILENT_IN_A_ROW:
             said = f"/health/ready gave no answer from {begin:.1f} s to {end:.1f} s, though events were answered."
             yield Finding(Promise.TRUTH, said, in_flight(book.run, begin, end), begin)

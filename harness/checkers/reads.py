@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..checking import CHECKERS, CheckResult
+from ..checking import CHECKERS, CONDENSABLE, CheckResult, nothing_more
 from ..rundata import Run
 
 NAME = "reads"
@@ -20,3 +20,6 @@ def reads(run: Run) -> CheckResult:
     """List the capabilities that the target file declares absent, with what is not checked for want of them."""
     lacking = [f"{name} ({what})" for name, what in _WITHOUT.items() if not getattr(run.reads, name)]
     return CheckResult(NAME, not_checked="; ".join(lacking))
+
+
+CONDENSABLE.register(NAME)(nothing_more)

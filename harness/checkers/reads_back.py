@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import date
@@ -10,13 +11,16 @@ from .. import events as ev
 from ..blast import Edge, ServiceState, Write
 from ..checking import CHECKERS, CheckResult, Finding
 from ..oracle import Side, side_of
-from ..rundata import FaultWindow, Operation, Run
+from ..rundata import FaultWindow, Operation, Run, is_created
 from ..values import Month, Promise
-from ._common import CLIENT_SLACK_SECONDS, Calm, Canary, nothing_sent, unseen
+from ._common import CLIENT_SLACK_SECONDS, Calm, Canary, nothing_sent, shared, unseen
 from ._content import parse_content
 from ._stored import LATE_SECONDS, Stored
 
 NAME = "reads-back"
+_NAMED = 10
+"""Of the events that a query should have shown so many are named, the last ones."""
+_NAMED_SECONDS = 8.0
 _Fault = tuple[Promise, str, tuple[str, ...]]
 """A broken promise, what is said of it, and the ids of the events concerned."""
 
@@ -54,19 +58,16 @@ class _Reader:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._canary = Canary(run)
-        self._stored = Stored(run)
+        self._canary = shared(run, Canary)
+        self._stored = shared(run, Stored)
         self._sends: dict[str, Operation] = {}
-        self._created: dict[Month, list[Operation]] = defaultdict(list)
+        self._first: dict[tuple[Month, int], list[float]] = {}
         self.strict = 0
         # What a fault destroyed may have been gone for a while, also where its heal brought it back.
         self._touched = {event_id.lower() for each in run.of_kind(ev.Destroyed) for event_id in each.event_ids}
-        for operation in run.operations:
-            if operation.kind is not ev.OpKind.WRITE or not operation.event_id:
-                continue
-            self._sends[operation.event_id.lower()] = operation
-            if operation.status == 201 and operation.event_id.lower() not in self._touched:
-                self._created[operation.month].append(operation)
+        for operation in run.seen:
+            if operation.kind is ev.OpKind.WRITE and operation.event_id:
+                self._sends[operation.event_id.lower()] = operation
 
     def faults(self, sample: ev.QuerySample) -> Iterator[_Fault]:
         """What one query shows to be wrong."""
@@ -86,11 +87,11 @@ class _Reader:
         if all(side is Side.OFF for _, side in sides):
             self.strict += 1
             yield from self._in_peace(sample, month, asked)
-        elif not sample.event_id and not sample.found and month.label not in sample.unavailable and _unreadable(sides):
-            known = self._known(month, sample.t)
-            if known:
-                said = "shows nothing of a month that cannot be read, and does not list it as unavailable"
-                yield Promise.HONEST_STATUS, said, _ids(known)
+            return
+        kept_quiet = not sample.event_id and not sample.found and month.label not in sample.unavailable
+        if kept_quiet and _unreadable(sides) and self._known(month, sample.t, 1):
+            said = "shows nothing of a month that cannot be read, and does not list it as unavailable"
+            yield Promise.HONEST_STATUS, said, self._last_known(month, sample.t)
 
     def _answer(
         self, sample: ev.QuerySample, sides: list[tuple[FaultWindow, Side]], about: tuple[str, ...], *, stalled: bool
@@ -126,7 +127,7 @@ class _Reader:
         """No fault is near the month: it is readable, and what was answered 201 before is there."""
         if month.label in sample.unavailable:
             if self._canary.around(month, sample.t, sample.t + sample.seconds) is Calm.CALM:
-                ids = (sample.event_id,) if sample.event_id else _ids(self._known(month, sample.t))
+                ids = (sample.event_id,) if sample.event_id else self._last_known(month, sample.t)
                 yield Promise.HONEST_STATUS, "lists a month as unavailable that no fault is near", ids
             return
         if sample.event_id:
@@ -135,19 +136,41 @@ class _Reader:
                 yield Promise.HONEST_STATUS, "does not find an event that was answered 201 before", (sample.event_id,)
             yield from _other_content(sample, asked)
             return
-        known, shown = self._known(month, sample.t), len(sample.found)
+        known, shown = self._known(month, sample.t, sample.limit + 1), len(sample.found)
         if shown > sample.limit:
             yield Promise.HONEST_STATUS, "shows more events than its limit", sample.found
-        if shown < min(len(known), sample.limit):
+        if shown < min(known, sample.limit):
             said = f"of a month shows fewer events than its limit of {sample.limit} and than were answered 201 before"
-            yield Promise.HONEST_STATUS, said, _ids(known)
-        if sample.truncated != (shown >= sample.limit) and (sample.truncated or len(known) > sample.limit):
+            yield Promise.HONEST_STATUS, said, self._last_known(month, sample.t)
+        if sample.truncated != (shown >= sample.limit) and (sample.truncated or known > sample.limit):
             said = f"says truncated {str(sample.truncated).lower()}, which its events and its limit belie"
             yield Promise.HONEST_STATUS, said, sample.found
 
-    def _known(self, month: Month, t: float) -> list[Operation]:
-        """Events of the month that were answered 201 before ``t``."""
-        return [operation for operation in self._created[month] if operation.completed < t]
+    def _known(self, month: Month, t: float, most: int) -> int:
+        """How many events of the month were answered 201 before ``t``; of so many on it does not matter."""
+        if (month, most) not in self._first:
+            first = self._run.first_created(month, most + len(self._touched))
+            times = [operation.completed for operation in first if operation.event_id.lower() not in self._touched]
+            self._first[month, most] = times[:most]
+        return bisect.bisect_left(self._first[month, most], t)
+
+    def _last_known(self, month: Month, t: float) -> tuple[str, ...]:
+        """The last of these events, to be named."""
+        begun = min(self._run.began.values(), default=t)
+        span = _NAMED_SECONDS
+        while True:
+            known = [
+                operation
+                for operation in self._run.under_way(t - span, t, months=(month,), statuses=(201,))
+                if is_created(operation)
+                and operation.event_id
+                and operation.invoked >= t - span
+                and operation.completed < t
+                and operation.event_id.lower() not in self._touched
+            ]
+            if len(known) >= _NAMED or t - span <= begun:
+                return tuple(operation.event_id for operation in known[-_NAMED:])
+            span *= 4
 
 
 def _other_content(sample: ev.QuerySample, asked: Operation | None) -> Iterator[_Fault]:
@@ -156,10 +179,6 @@ def _other_content(sample: ev.QuerySample, asked: Operation | None) -> Iterator[
     fields = parse_content(asked.content).differing(parse_content(sample.content))
     if fields:
         yield Promise.CONSERVATION, f"shows an event with other content: {', '.join(fields)}", (sample.event_id,)
-
-
-def _ids(operations: list[Operation]) -> tuple[str, ...]:
-    return tuple(operation.event_id for operation in operations[-10:])
 
 
 def _as_operation(sample: ev.QuerySample, day: date) -> Operation:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from .. import events as ev
-from ..checking import CHECKERS, CheckResult, Finding
+from ..checking import CHECKERS, CONDENSABLE, CheckResult, Finding, Needs
 from ..oracle import CREATED
 from ..rundata import FaultWindow, Run
 from ..values import Month, Promise
 from ._common import event_ids, nothing_sent, reaches
 from ._deviations import Owner, deviations, grouped
-from ._draining import drain_findings, ended_at_start, not_back
-from .clocks import clocks
+from ._draining import drain_findings, drain_needs, ended_at_start, not_back
+from .clocks import clocks, measured_times
 
 NAME = Owner.RECOVERY.value
 SLACK_SECONDS = 0.5
@@ -56,9 +57,16 @@ def recovery(run: Run) -> CheckResult:
     return CheckResult(NAME, tuple(findings), tuple(unknowns), facts=facts)
 
 
+@CONDENSABLE.register(NAME)
+def _needs(run: Run) -> Needs:
+    bounds = [one.probed + run.limits.recovery_seconds + SLACK_SECONDS for one in run.windows if one.probed is not None]
+    found = drain_needs(run)
+    return replace(found, cuts=(*found.cuts, *measured_times(run), *bounds))
+
+
 def _last_answered(run: Run) -> tuple[str, ...]:
     """The last accepted event of each month: what the service did last before it should have been well."""
-    last = {operation.month: operation for operation in run.operations if operation.acknowledged}
+    last = {operation.month: operation for operation in run.seen if operation.acknowledged}
     return event_ids(last.values())
 
 
@@ -69,13 +77,12 @@ def _resumed(run: Run, window: FaultWindow, month: Month, findings: list[Finding
     bound = window.probed + run.limits.recovery_seconds + SLACK_SECONDS
     if any(other.injecting <= bound and (other.probed or math.inf) > window.probed for other in others):
         return  # The fault that is repaired last is the one recovery is timed from.
-    writes = [operation for operation in run.operations if operation.month == month]
     begun = window.healing if window.healing is not None else window.probed
-    if any(op.status == CREATED and begun <= op.completed <= bound for op in writes):
+    if any(op.month == month and op.status == CREATED and begun <= op.completed <= bound for op in run.seen):
         return
     tried = [
         operation
-        for operation in writes
+        for operation in run.under_way(window.probed, bound, months=(month,))
         if operation.kind is ev.OpKind.WRITE and window.probed <= operation.invoked and operation.completed <= bound
     ]
     waited = f"{run.limits.recovery_seconds:g} s after {window.name} was repaired"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 
 from .. import events as ev
-from ..checking import CHECKERS, CheckResult
+from ..checking import CHECKERS, CONDENSABLE, CheckResult, nothing_more
 from ..rundata import Run
 from ..values import Month, Phase
-from ._common import expectations, nothing_sent, wishes
+from ._common import nothing_sent, weighed_expectations, wishes
 
 NAME = "strictness"
 
@@ -21,10 +21,10 @@ def strictness(run: Run) -> CheckResult:
         return empty
     strict: Counter[tuple[Phase, Month]] = Counter()
     every: Counter[tuple[Phase, Month]] = Counter()
-    for operation, expected in expectations(run):
+    for operation, expected, count in weighed_expectations(run):
         if operation.kind is ev.OpKind.WRITE and operation.writer >= 0:
-            every[expected.phase, operation.month] += 1
-            strict[expected.phase, operation.month] += expected.strict
+            every[expected.phase, operation.month] += count
+            strict[expected.phase, operation.month] += count * expected.strict
     wanted = wishes(run)
     least = wanted.min_strict_events
     unknowns: list[str] = []
@@ -42,6 +42,9 @@ def strictness(run: Run) -> CheckResult:
     facts = {f"strict_{phase}_{month}": float(strict[phase, month]) for phase, month in sorted(every)}
     facts |= {f"sent_{phase}_{month}": float(count) for (phase, month), count in sorted(every.items())}
     return CheckResult(NAME, unknowns=tuple(unknowns), facts=facts)
+
+
+CONDENSABLE.register(NAME)(nothing_more)
 
 
 def _phases(run: Run) -> list[Phase]:

@@ -46,7 +46,7 @@ REPORTERS.register(HtmlReporter.name)(HtmlReporter())
 def page(result: RunResult, run: Run | None) -> str:
     """Return the whole page; without a run only what set-up left to tell."""
     timeline = None
-    if run is not None and run.operations:
+    if run is not None and run.sent:
         concerned = frozenset(event_id for finding in result.findings for event_id in finding.event_ids)
         timeline = build_timeline(run, concerned)
     body = joined(
@@ -82,7 +82,7 @@ def _header(result: RunResult, run: Run | None) -> Markup:
     facts = [f"run {result.run}", f"seed {result.seed}", text.took_text(result, run)]
     if run is not None:
         facts.insert(0, f"started {text.moment_text(run.started.started_at)}")
-        facts.append(f"{len(run.operations)} operations on target {run.started.target}")
+        facts.append(f"{run.sent} operations on target {run.started.target}")
     proves = ", ".join(result.scenario.requirements) or "no requirement"
     parts = [
         badge(text.headline(result)),
@@ -102,7 +102,7 @@ def _navigation(result: RunResult, run: Run | None) -> Markup:
         links.append(("unknown", "Unknown"))
     if result.clocks or (run is not None and run.windows):
         links.append(("clocks", "Clocks"))
-    if run is not None and run.operations:
+    if run is not None and run.sent:
         links += [("timeline", "Timeline"), ("answers", "Answers")]
     links.append(("checks", "Checks"))
     if run is not None:
@@ -197,7 +197,13 @@ _ZOOM = (
 def _timeline(timeline: Timeline | None, run: Run | None) -> Iterable[Markup]:
     if timeline is None or run is None:
         return
-    if timeline.shown < timeline.total:
+    if timeline.shown < timeline.total and run.condensed is not None:
+        yield tag(
+            "p",
+            f"Shows {timeline.shown} of {timeline.total} operations: of the clean ones the first, the last and the "
+            "slowest of each month, between any two times that a rule asks for. The tables count every operation.",
+        )
+    elif timeline.shown < timeline.total:
         yield tag(
             "p",
             f"Shows {timeline.shown} of {timeline.total} operations, sampled evenly per month and answer; "

@@ -88,7 +88,7 @@ def result_to_json(result: RunResult, run: Run | None) -> dict[str, Any]:
             "versions": dict(run.started.versions),
             "limits": dict(run.limits.__dict__),
             "faults": [_window(window) for window in run.windows],
-            "operations": len(run.operations),
+            "operations": run.sent,
         }
     return data
 

@@ -23,14 +23,15 @@ LOG_LINES_SHOWN = 200
 def answers_section(run: Run) -> Markup:
     """Count answers and latencies by month and phase: the timeline for those who cannot see it."""
     oracle = Oracle(run)
-    cells: dict[tuple[Month, Phase], list[Operation]] = defaultdict(list)
-    for operation in run.operations:
-        cells[operation.month, oracle.phase_of(operation)].append(operation)
-    met = {text.answer_of(each) for each in run.operations}
+    cells: dict[tuple[Month, Phase], list[tuple[Operation, int]]] = defaultdict(list)
+    for operation, count in run.weighed:
+        cells[operation.month, oracle.phase_of(operation)].append((operation, count))
+    met = {text.answer_of(each) for each, _ in run.weighed}
     seen = [answer for answer in text.Answer if answer in met]
-    titles = ("month", "phase", *(answer.value for answer in seen), "median", "p99")
+    timed = run.condensed is None
+    titles = ("month", "phase", *(answer.value for answer in seen), *(("median", "p99") if timed else ()))
     rows = [
-        _answers_row(month, phase, cells[month, phase], seen)
+        _answers_row(month, phase, cells[month, phase], seen, timed=timed)
         for month in run.months
         for phase in Phase
         if (month, phase) in cells
@@ -42,13 +43,21 @@ def answers_section(run: Run) -> Markup:
 
 
 def _answers_row(
-    month: Month, phase: Phase, operations: Sequence[Operation], seen: Sequence[text.Answer]
+    month: Month,
+    phase: Phase,
+    weighed: Sequence[tuple[Operation, int]],
+    seen: Sequence[text.Answer],
+    *,
+    timed: bool,
 ) -> Sequence[str]:
-    counts = [sum(1 for each in operations if text.answer_of(each) is answer) for answer in seen]
-    times = sorted(each.seconds for each in operations if math.isfinite(each.seconds))
+    counts = [sum(count for each, count in weighed if text.answer_of(each) is answer) for answer in seen]
+    said = (month.label, phase.value, *(str(count) if count else text.NONE for count in counts))
+    if not timed:  # Of what was folded the latencies are not at hand.
+        return said
+    times = sorted(each.seconds for each, _ in weighed if math.isfinite(each.seconds))
     median = text.latency_text(statistics.median(times)) if times else text.NONE
     p99 = text.latency_text(times[math.ceil(len(times) * 0.99) - 1]) if times else text.NONE
-    return (month.label, phase.value, *(str(count) if count else text.NONE for count in counts), median, p99)
+    return (*said, median, p99)
 
 
 def details_sections(result: RunResult, run: Run | None) -> Iterable[Markup]:

@@ -20,7 +20,7 @@ from .. import events as ev
 from ..checkers._stored import Stored
 from ..checking import Finding
 from ..results import Clocks, RunResult, SuiteResult
-from ..rundata import Operation, Run
+from ..rundata import Archive, Operation, Run, operations_of
 from ..values import Promise, Verdict
 from .changes import Change, changes
 
@@ -291,6 +291,7 @@ class Stories:
     def __init__(self, run: Run) -> None:
         """Index operations, final rows and destroyed rows."""
         self._final = run.final
+        self._archive = run.condensed.archive if run.condensed is not None else None
         self._operations: dict[str, list[Operation]] = defaultdict(list)
         self._rows: dict[str, list[ev.TableRow]] = defaultdict(list)
         self._queued: dict[str, list[ev.DlqRow]] = defaultdict(list)
@@ -322,6 +323,8 @@ class Stories:
     def of(self, event_id: str) -> Story:
         """Tell the story of one event; an unknown id has an empty one."""
         key = self.key_of(event_id)
+        if self._archive is not None and not self._operations.get(key):
+            self._look_up(key, self._archive)
         rows = tuple(self._rows.get(key, ()))
         queued = tuple(self._queued.get(key, ()))
         destroyed = tuple(self._destroyed.get(key, ()))
@@ -335,6 +338,11 @@ class Stories:
             ending=self._ending(rows, queued, destroyed),
             changes=changes_of(operations, rows),
         )
+
+    def _look_up(self, event_id: str, archive: Archive) -> None:
+        records = archive.records_of((event_id,))  # A folded event, which a finding names for what happened beside it.
+        self._operations[event_id] = list(operations_of(records))
+        self._rows[event_id] = [record for record in records if isinstance(record, ev.TableRow)]
 
     def _ending(
         self, rows: Sequence[ev.TableRow], queued: Sequence[ev.DlqRow], destroyed: Sequence[ev.Destroyed]

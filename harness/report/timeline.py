@@ -76,9 +76,9 @@ class _Lane:
 def build_timeline(run: Run, concerned: Collection[str]) -> Timeline:
     """Build the chart; events in ``concerned`` (those of findings) are never sampled away, and ringed."""
     groups: dict[tuple[Month, Answer], list[Operation]] = defaultdict(list)
-    for operation in run.operations:
+    for operation in run.seen:
         groups[operation.month, answer_of(operation)].append(operation)
-    total = len(run.operations)
+    total = run.sent
     kept = {key: sample(group, total, concerned) for key, group in groups.items()}
     shown = sum(len(group) for group in kept.values())
     titles = [f"{month} · latency" for month in run.months] + ["DLQ depth", "pool connections"]
@@ -251,7 +251,7 @@ def _layout(run: Run, lanes: Sequence[_Lane], height: int) -> dict[str, Any]:
 
 def _latency_range(run: Run) -> list[float]:
     """One range for all months, so that lanes can be compared by eye."""
-    values = [_latency(run, operation) for operation in run.operations] or [0.001, 1.0]
+    values = [_latency(run, operation) for operation in run.seen] or [0.001, 1.0]
     highest = max(*values, run.limits.request_deadline_seconds)
     return [round(math.log10(min(values)) - 0.15, 3), round(math.log10(highest) + 0.15, 3)]
 

@@ -19,6 +19,7 @@ LAYERS = (
             "jsonlines",
             "results",
             "gate",
+            "operations",
             "oracle",
             "rundata",
             "workload",
@@ -26,7 +27,19 @@ LAYERS = (
         ]
     ),
     ("stacks", "faults", "probes", "load", "lint", "checkers"),
-    ("runner", "conductor", "steadystate", "samplers", "finalread", "nemesis", "judging", "guard", "healing", "turns"),
+    (
+        "runner",
+        "conductor",
+        "steadystate",
+        "samplers",
+        "finalread",
+        "nemesis",
+        "judging",
+        "columnar",
+        "guard",
+        "healing",
+        "turns",
+    ),
     ("report",),
     (
         "cli",

@@ -1,0 +1,79 @@
+"""A condensed run is judged as the whole one is: the same findings, unknowns and facts from every checker."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from harness import events as ev
+from harness.blast import BlastRadius, Write
+from harness.checkers import DEFAULT_CHECKERS, fallback, isolation
+from harness.checkers.clocks import clocks
+from harness.checkers.judge import judge
+from harness.columnar.condense import condense
+from harness.columnar.convert import convert
+from harness.columnar.store import Store
+from harness.jsonlines import encode
+from harness.rundata import Run
+
+from ..unit.histories import MONTHS, History
+from .generated import SPOILS, Generated, Plan, histories, honest
+
+
+@contextmanager
+def condensed(history: History) -> Iterator[Run]:
+    """The condensed run of a history, as long as its columns are there."""
+    folder = Path(tempfile.mkdtemp(prefix="condensed-"))
+    try:
+        convert((f"{encode(record)}\n" for record in history.records), folder / "columns")
+        store = Store(folder / "columns")
+        try:
+            yield condense(store, DEFAULT_CHECKERS)
+        finally:
+            store.close()
+    finally:
+        shutil.rmtree(folder)
+
+
+def judged_alike(history: History) -> None:
+    """Judge a history whole and condensed, with latencies judged from a few samples on."""
+    whole = history.run()
+    with pytest.MonkeyPatch.context() as patch, condensed(history) as run:
+        for module in (fallback, isolation):
+            patch.setattr(module, "MIN_LATENCY_SAMPLES", 5)
+            patch.setattr(module, "LATENCY_MARGIN_SECONDS", 0.0)
+        assert run.sent == len(whole.operations)
+        for expected, found in zip(judge(whole, DEFAULT_CHECKERS), judge(run, DEFAULT_CHECKERS), strict=True):
+            assert found == expected
+        assert clocks(run) == clocks(whole)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(histories())
+def test_a_condensed_run_is_judged_as_the_whole_one(generated: Generated) -> None:
+    judged_alike(generated.history)
+
+
+DETACHED = BlastRadius(months=frozenset({MONTHS[0]}), write=Write.NO)
+PLAN = Plan(faults=((DETACHED, 8.0, 16.0),), every=5, restarted_at=None, recorded=True, judge_latency=False)
+
+
+@pytest.mark.parametrize("name", sorted(SPOILS))
+def test_no_spoil_is_folded_away(name: str) -> None:
+    history = honest(PLAN)
+    for number in (11, 24, 45):
+        SPOILS[name](history, number)
+    judged_alike(history)
+
+
+def test_honest_operations_are_folded_but_for_those_that_span_a_time_that_counts() -> None:
+    history = honest(PLAN)
+    with condensed(history) as run:
+        assert len(run.operations) < run.sent / 10
+        assert {group.like.kind for group in run.groups} == set(ev.OpKind) - {ev.OpKind.POISON}
