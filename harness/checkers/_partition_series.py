@@ -35,6 +35,7 @@ def partition_findings(scraped: Scraped) -> tuple[list[Finding], list[str]]:
         _healthy_in_peace(scraped, month, findings, unknowns)
         _recovered(scraped, month, findings, unknowns)
         findings += _failures(scraped, month)
+    findings += _failures_of_nobody(scraped)
     findings += [*_one_status(scraped), *_attached(scraped), *last_write_findings(scraped), *_depth(scraped)]
     return findings, unknowns
 
@@ -155,15 +156,18 @@ def _failures(scraped: Scraped, month: Month) -> Iterator[Finding]:
     """Write failures grow only by events that were not simply created, and grow when live writes met the fault.
 
     Honest: re-sends and conflicts of a covered month, which may have been tried before the queue told their state.
+    What was sent into an outage of the whole database failed for no partition's fault.
     """
     run = scraped.run
     windows = covering(run, month)
+    outages = [(w.confirmed, w.healing) for w in run.windows if w.confirmed is not None and _takes_the_database(w)]
     for life in lives(scraped):
         value = life.last.get(FAILURES, partition=month.label)
         grown = (value or 0.0) - (life.first.get(FAILURES, partition=month.label) or 0.0)
 
         def failing(op: Operation) -> bool:
-            return op.month == month and _may_have_failed(op, bool(windows))
+            lost = any(since < op.invoked and op.completed < (until or run.end) for since, until in outages)
+            return op.month == month and not lost and _may_have_failed(op, bool(windows))
 
         failed = life.between(failing)
         if grown > failed.at_most:
@@ -172,6 +176,24 @@ def _failures(scraped: Scraped, month: Month) -> Iterator[Finding]:
             yield Finding(Promise.TRUTH, said, life.named(failing), life.last.t)
         if value is not None and grown == 0 and not scraped.restarted and windows:
             yield from _unnoticed(scraped, month, windows[0])
+
+
+def _takes_the_database(window: FaultWindow) -> bool:
+    """Tell whether nobody reaches the database: neither a write nor a read of any month."""
+    radius = window.radius
+    return radius.whole_database and radius.write is Write.NO and not radius.read and radius.dates is None
+
+
+def _failures_of_nobody(scraped: Scraped) -> Iterator[Finding]:
+    """A month that nobody wrote into has no failed write."""
+    written = {month.label for month in scraped.run.months}
+    for life in lives(scraped):
+        for labels, value in life.last.each(FAILURES):
+            label = labels.get("partition", "")
+            grown = value - (life.first.get(FAILURES, partition=label) or 0.0)
+            if label not in written and grown > 0:
+                said = f"{FAILURES} of {label} grew by {grown:g}, although no event of that month was sent."
+                yield Finding(Promise.TRUTH, said, (), life.last.t)
 
 
 def _unnoticed(scraped: Scraped, month: Month, window: FaultWindow) -> Iterator[Finding]:

@@ -127,3 +127,20 @@ def test_failures_are_held_against_the_answers_of_each_life() -> None:
     assert FAILURES not in said(history)
     gauge(history, lambda t, text, old: 2.0 if text == name and t > 33 else old)
     assert f"{FAILURES} of {DECEMBER} grew by 2, at most 0 can have failed" in said(history)
+
+
+def test_a_month_that_nobody_wrote_has_no_failed_write() -> None:
+    history = with_november()
+    gauge(history, lambda t, text, old: 1.0 if NOVEMBER.label in text and FAILURES in text and t > CONFIRMED else old)
+    assert f"{FAILURES} of {NOVEMBER} grew by 1, although no event of that month was sent" in said(history)
+
+
+@pytest.mark.parametrize(("reads", "found"), [(False, True), (True, False)])
+def test_what_an_outage_of_the_whole_database_turned_away_failed_for_no_partitions_fault(
+    reads: bool, found: bool
+) -> None:
+    history = good()
+    history.drop(ev.FaultMark)
+    history.fault(BlastRadius(months=None, write=Write.NO, read=reads, edge=Edge.RESTART, outlives_clients=True))
+    gauge(history, lambda t, text, old: 40.0 if FAILURES in text and DECEMBER.label in text and t > 19.0 else old)
+    assert (f"{FAILURES} of {DECEMBER} grew by 40" in said(history)) is found

@@ -296,12 +296,17 @@ def outage_counted_as_failures_of_months() -> None:
 )
 def counters_begin_anew_with_the_database() -> None:
     """With a new connection after an outage the counters are made anew, at 0."""
-    keep_connecting = Database.keep_connecting
+    keep_connecting, outages = Database.keep_connecting, []
 
     async def anew(self: Database, attempt: Any) -> Connection:
-        lost = self.schema_ready and not self.connected.is_set()
-        connection = await keep_connecting(self, attempt)
-        if lost:
+        async def noting() -> Connection:
+            if self.schema_ready and not self.connected.is_set():
+                outages.append(self)
+            return await attempt()  # type: ignore[no-any-return]
+
+        connection = await keep_connecting(self, noting)
+        if outages:
+            outages.clear()
             for outcome in ("created", "queued", "duplicate", "rejected", "unavailable"):
                 self._metrics.events.labels(outcome).reset()
         return connection

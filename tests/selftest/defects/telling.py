@@ -121,8 +121,8 @@ def event_in_the_log() -> None:
 
 @defect("lines-that-are-no-json", promise=8, scenarios=DETACHED, checkers=("logs",), names_events=False)
 def lines_that_are_no_json() -> None:
-    """A part of the service prints plain text between the JSON lines."""
-    _on_queued(lambda log, event: sys.stdout.write(f"WARNING queueing an event of {event.month}\n"))
+    """A part of the service has a logger of its own, which prints plain text between the JSON lines."""
+    _on_queued(lambda log, event: sys.stdout.write(f"ERROR Failed to write to partition audit_events_{event.month}\n"))
 
 
 @defect("unready-without-database", promise=8, scenarios=DOWN, checkers=("readiness",), names_events=False)
