@@ -377,7 +377,8 @@ def test_no_password_is_in_any_artifact_even_when_the_service_prints_it(place: P
     (place / "target.toml").write_text(text)
     arguments = ("--scenarios", str(place / "scenarios"), "--reports", str(place / "r"))
     result = harness(place, "run", *arguments, "--target", str(place / "target.toml"))
-    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert "log lines hold a credential" in result.stdout
     (log,) = (place / "r").glob("*/service.log")
     (printed,) = [line for line in log.read_text().splitlines() if line.startswith("secret-is ")]
     assert printed.startswith("secret-is postgresql://slm_user:***@127.0.0.1:")
