@@ -23,7 +23,9 @@ from harness.jsonlines import encode
 from harness.rundata import Run
 
 from ..unit.histories import MONTHS, History
-from .generated import SPOILS, Generated, Plan, histories, honest
+from .generated import Generated, histories, honest
+from .observations import Plan
+from .spoils import SPOILS
 
 
 @contextmanager
