@@ -32,7 +32,7 @@ NARROW = (
 _GAP = 8_192
 """Lines that lie closer together than this are read in one piece."""
 _PIECES = 12
-"""From so many pieces of one file on it is read as a whole."""
+"""Of so many pieces and more of one file, lines are picked by their numbers."""
 
 
 class Store:
@@ -97,7 +97,8 @@ class Store:
     def _lines_of(self, path: Path, wanted: list[int]) -> list[tuple[int, str]]:
         pieces = _pieces(wanted)
         if len(pieces) > _PIECES:
-            pieces = [(wanted[0], wanted[-1])]
+            among = "SELECT seq, line FROM read_parquet({}) WHERE seq IN (SELECT unnest(?::BIGINT[])) ORDER BY seq"
+            return self.all(among.format(quoted(str(path))), [wanted])
         keep = set(wanted)
         statement = f"SELECT seq, line FROM read_parquet({quoted(str(path))}) WHERE seq BETWEEN ? AND ? ORDER BY seq"
         rows = (row for piece in pieces for row in self.all(statement, piece))
