@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import functools
 import math
 import shutil
 import tempfile
@@ -176,24 +177,13 @@ def _pieces(wanted: list[int]) -> list[tuple[int, int]]:
     return pieces
 
 
+_KINDS = {kind.value: kind for kind in ev.OpKind}
+_ENDS = {end.value: end for end in ev.Completion}
+_day = functools.lru_cache(maxsize=4096)(date.fromordinal)
+
+
 def operation_of(row: tuple[Any, ...]) -> Operation:
     """Make an operation of the columns of :data:`NARROW`."""
-    _, op, kind, writer, event_id, day, invoked, completed, ended, status, outcome, partition, error, of, batch, _ = row
-    return Operation(
-        op,
-        ev.OpKind(kind),
-        writer,
-        event_id,
-        date.fromordinal(day),
-        "",
-        invoked,
-        completed,
-        ev.Completion(ended),
-        status,
-        outcome,
-        partition,
-        error,
-        of,
-        batch,
-        anonymous=row[-1],
-    )
+    _, op, kind, writer, event_id, day, invoked, completed, ended, *answer, batch, anonymous = row
+    sent = (op, _KINDS[kind], writer, event_id, _day(day), "", invoked, completed)
+    return Operation(*sent, _ENDS[ended], *answer, batch, "", anonymous)
