@@ -184,6 +184,7 @@ _day = functools.lru_cache(maxsize=4096)(date.fromordinal)
 
 def operation_of(row: tuple[Any, ...]) -> Operation:
     """Make an operation of the columns of :data:`NARROW`."""
-    _, op, kind, writer, event_id, day, invoked, completed, ended, *answer, batch, anonymous = row
+    _, op, kind, writer, event_id, day, invoked, completed, ended, *answer = row
+    status, outcome, partition, error, of, batch, anonymous = answer
     sent = (op, _KINDS[kind], writer, event_id, _day(day), "", invoked, completed)
-    return Operation(*sent, _ENDS[ended], *answer, batch, "", anonymous)
+    return Operation(*sent, _ENDS[ended], status, outcome, partition, error, of, batch, "", anonymous)

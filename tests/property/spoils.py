@@ -269,6 +269,11 @@ def _refused(history: History, number: int) -> None:
         history.records[place] = dataclasses.replace(record, status=503, type=ev.Completion.FAIL, outcome="not_stored")
 
 
+def _poison_queued(history: History, number: int) -> None:
+    """An event that no table takes is queued, and is nowhere at the end."""
+    history.op(number % SECONDS + 0.3, MONTHS[0], 202, kind=ev.OpKind.POISON)
+
+
 def _silent(history: History, number: int) -> None:
     """Readiness is asked in vain, some times running."""
     places = [place for place, record in enumerate(history.records) if isinstance(record, ev.ReadySample)]
@@ -317,7 +322,7 @@ SPOILS: dict[str, Spoil] = {
     "too many connections": _excess,
     "mark missing": _drop(ev.FaultMark),
     "no final read": _drop(ev.FinalRead),
-    "poison queued": lambda history, number: history.op(number % SECONDS + 0.3, MONTHS[0], 202, kind=ev.OpKind.POISON),
+    "poison queued": _poison_queued,
     "flawed answer": _change(ev.Complete, flaw="no outcome"),
     "flawed batch": _change(ev.BatchEnd, flaw="items missing"),
     "id given twice": _given_twice,
