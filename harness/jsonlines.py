@@ -29,8 +29,14 @@ def decode(line: str) -> Record:
     """Read one line back; raise :class:`HistoryError` for what is no record."""
     try:
         data = json.loads(line)
-        kind = KINDS[data.pop("record")]
-        return kind(**{key: convert(data[key]) for key, convert in _CONVERTERS[kind.__name__] if key in data})
+        name = data.pop("record")
+        kind = KINDS[name]
+        if not data.keys() <= _FIELDS[name]:  # Written by a later version.
+            data = {key: value for key, value in data.items() if key in _FIELDS[name]}
+        for key, convert in _CONVERTERS[name]:
+            if key in data:
+                data[key] = convert(data[key])
+        return kind(**data)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise HistoryError(f"not a history record ({error!r}): {line[:120]!r}") from error
 
@@ -50,11 +56,8 @@ def _plain(value: object) -> object:
 _ENCODER = json.JSONEncoder(separators=(",", ":"), default=_plain, ensure_ascii=False)
 
 
-def _same(value: Any) -> Any:
-    return value
-
-
 def _converters(kind: type[Record]) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
+    """How the fields of a kind that JSON has no type for are made of what it has."""
     hints = typing.get_type_hints(kind)
     pairs: list[tuple[str, Callable[[Any], Any]]] = []
     for field in dataclasses.fields(kind):
@@ -62,14 +65,13 @@ def _converters(kind: type[Record]) -> tuple[tuple[str, Callable[[Any], Any]], .
         if hint is date:
             pairs.append((field.name, date.fromisoformat))
         elif isinstance(hint, type) and not isinstance(hint, types.GenericAlias) and issubclass(hint, enum.Enum):
-            pairs.append((field.name, hint))
+            pairs.append((field.name, {member.value: member for member in hint}.__getitem__))
         elif hint == tuple[AttachedTable, ...]:
             pairs.append((field.name, lambda rows: tuple(AttachedTable(**row) for row in rows)))
         elif typing.get_origin(hint) is tuple:
             pairs.append((field.name, tuple))
-        else:
-            pairs.append((field.name, _same))
     return tuple(pairs)
 
 
+_FIELDS = {name: frozenset(field.name for field in dataclasses.fields(kind)) for name, kind in KINDS.items()}
 _CONVERTERS = {name: _converters(kind) for name, kind in KINDS.items()}

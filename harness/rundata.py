@@ -98,6 +98,17 @@ class Run:
         """Operations enough for each "is there one", "when was the first", "how slow the slowest", in order."""
         return self.condensed.seen if self.condensed is not None else self.operations
 
+    def seen_in(self, month: Month) -> Sequence[Operation]:
+        """Those of :attr:`seen` that are of the month."""
+        return self._seen_by_month.get(month, ())
+
+    @cached_property
+    def _seen_by_month(self) -> Mapping[Month, list[Operation]]:
+        found: dict[Month, list[Operation]] = defaultdict(list)
+        for operation in self.seen:
+            found[operation.month].append(operation)
+        return dict(found)
+
     @cached_property
     def weighed(self) -> tuple[tuple[Operation, int], ...]:
         """Operations with how many they stand for: each counts once."""
@@ -270,7 +281,7 @@ class Run:
     @cached_property
     def months(self) -> tuple[Month, ...]:
         """Months that the workload wrote into, sorted."""
-        return tuple(sorted({operation.month for operation in self.seen}))
+        return tuple(sorted(self._seen_by_month))
 
     @cached_property
     def end(self) -> float:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import cached_property, lru_cache
 
 from .errors import UsageError
 
@@ -39,9 +40,9 @@ class Month:
     @classmethod
     def of(cls, day: date) -> Month:
         """Return the month of a date."""
-        return cls(day.year, day.month)
+        return _month(day.year, day.month)
 
-    @property
+    @cached_property
     def label(self) -> str:
         """``2025_12``, as in metrics, logs and answers."""
         return f"{self.year:04d}_{self.month:02d}"
@@ -64,6 +65,12 @@ class Month:
     def __str__(self) -> str:
         """Return the label."""
         return self.label
+
+
+@lru_cache(maxsize=1024)
+def _month(year: int, month: int) -> Month:
+    """One object for all days of a month: millions of events ask for it."""
+    return Month(year, month)
 
 
 def utc_timestamp(moment: datetime) -> str:

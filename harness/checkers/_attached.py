@@ -144,7 +144,7 @@ def _made_late(looks: Looks) -> Iterator[Finding]:
 
 
 def _first_asked(run: Run, month: Month) -> Operation | None:
-    asked = [op for op in run.seen if op.month == month and op.acknowledged]
+    asked = [op for op in run.seen_in(month) if op.acknowledged]
     return min(asked, key=lambda op: op.completed, default=None)
 
 

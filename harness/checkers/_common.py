@@ -300,11 +300,14 @@ def restarts(run: Run) -> list[float]:
 
 def between_lives(run: Run, t: float) -> bool:
     """Tell whether the service was being replaced around ``t``: from the fault that ends it to the mark of it."""
-    for seen in restarts(run):
-        begun = max((window.injecting for window in run.windows if window.injecting <= seen), default=seen)
-        if begun <= t <= seen:
-            return True
-    return False
+    return any(begun <= t <= seen for begun, seen in shared(run, _replacements))
+
+
+def _replacements(run: Run) -> list[tuple[float, float]]:
+    return [
+        (max((window.injecting for window in run.windows if window.injecting <= seen), default=seen), seen)
+        for seen in restarts(run)
+    ]
 
 
 def life_of(boundaries: Sequence[float], t: float) -> int:

@@ -166,7 +166,7 @@ def _starved(run: Run, drain: Drain) -> Iterator[Finding]:
 
 def _starving(run: Run, month: Month, start: float, end: float) -> list[Operation]:
     """Writes that waited, inside [start, end], for long and saw none of their month created meanwhile."""
-    live = (op for op in run.seen if op.month == month and op.kind is ev.OpKind.WRITE and op.writer >= 0)
+    live = (op for op in run.seen_in(month) if op.kind is ev.OpKind.WRITE and op.writer >= 0)
     writes = [op for op in live if op.seconds > STARVED_SECONDS]
     if not writes:
         return []

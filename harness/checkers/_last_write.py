@@ -98,7 +98,7 @@ def _moving(scraped: Scraped, month: Month, window: FaultWindow) -> Iterator[Fin
     if not stops or window.confirmed is None:
         return
     healing = window.healing if window.healing is not None else scraped.run.end
-    operations = [op for op in scraped.run.seen if op.month == month and op.invoked < healing]
+    operations = [op for op in scraped.run.seen_in(month) if op.invoked < healing]
     if any(_got_past(scraped, op, window.confirmed, healing) for op in operations):
         return
     if scraped.queue.folded_stored(month, window.confirmed, healing):

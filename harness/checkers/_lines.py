@@ -148,7 +148,7 @@ def _uncaused(scraped: Scraped, lines: list[ev.LogLine]) -> Iterator[Finding]:
     Honest: events that nobody heard answered, re-sends and conflicts, and the closing line of a storm.
     """
     for month in scraped.run.months:
-        troubled = [op for op in scraped.run.seen if op.month == month and op.status not in (CREATED, REJECTED)]
+        troubled = [op for op in scraped.run.seen_in(month) if op.status not in (CREATED, REJECTED)]
         spans = _merged([(op.invoked, _over(scraped, op)) for op in troubled])
         for message in (f"{FAILED_LINE}{month}", f"{ACTIVATED_LINE}{month}"):
             wrong = [line for line in lines if line.message == message and not _touches(spans, line.t)]

@@ -48,7 +48,7 @@ def noticed(scraped: Scraped, month: Month, findings: list[Finding], unknowns: l
 
 
 def _under(scraped: Scraped, window: FaultWindow, month: Month, findings: list[Finding], unknowns: list[str]) -> None:
-    writes = _writes(scraped, window, month, scraped.run.seen)
+    writes = _writes(scraped, window, scraped.run.seen_in(month))
     healing = _healing(scraped, window)
     within = [scrape for scrape in scraped.scrapes if window.injecting <= scrape.t and scrape.end < healing]
     if not writes or (within and all(scraped.whole_database_ill(scrape.t) for scrape in within)):
@@ -80,16 +80,15 @@ def _healing(scraped: Scraped, window: FaultWindow) -> float:
 def _named(scraped: Scraped, window: FaultWindow, month: Month) -> tuple[str, ...]:
     """Ids of all first sends into the fault that were answered before its heal."""
     every = scraped.run.under_way(window.injecting, _healing(scraped, window), months=(month,))
-    return event_ids(_writes(scraped, window, month, every))
+    return event_ids(_writes(scraped, window, every))
 
 
-def _writes(scraped: Scraped, window: FaultWindow, month: Month, among: Sequence[Operation]) -> list[Operation]:
+def _writes(scraped: Scraped, window: FaultWindow, among: Sequence[Operation]) -> list[Operation]:
     """First sends into the fault that were answered before its heal, by completion."""
     found = [
         operation
         for operation in among
-        if operation.month == month
-        and operation.kind is ev.OpKind.WRITE
+        if operation.kind is ev.OpKind.WRITE
         and window.radius.covers(operation.event_date)
         and window.injecting <= operation.invoked
         and operation.completed < _healing(scraped, window)
@@ -120,7 +119,7 @@ def due_at(scraped: Scraped, window: FaultWindow, month: Month, t: float) -> flo
     """From when on the process that lives at ``t`` must show that the month takes no write; infinite for never."""
     key = (window.fault, month, life_of(scraped.boundaries, t))
     if key not in scraped.due_times:
-        scraped.due_times[key] = _due_at(scraped, window, _writes(scraped, window, month, scraped.run.seen), key[2])
+        scraped.due_times[key] = _due_at(scraped, window, _writes(scraped, window, scraped.run.seen_in(month)), key[2])
     return scraped.due_times[key]
 
 

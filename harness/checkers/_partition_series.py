@@ -141,7 +141,7 @@ def _recovered(scraped: Scraped, month: Month, findings: list[Finding], unknowns
     if not windows or any(window.probed is None for window in windows):
         return
     last = scraped.scrapes[-1]
-    accepted = [op for op in run.seen if op.month == month and op.acknowledged]
+    accepted = [op for op in run.seen_in(month) if op.acknowledged]
     if healthy(last, month) is not False or not accepted:
         return
     edge = max(recovery_edge(window, run) for window in windows)
@@ -198,7 +198,7 @@ def _failures_of_nobody(scraped: Scraped) -> Iterator[Finding]:
 
 def _unnoticed(scraped: Scraped, month: Month, window: FaultWindow) -> Iterator[Finding]:
     """Events that met a fault which only a failed live write can tell must have been counted."""
-    met = _met(scraped.run, window, [op for op in scraped.run.seen if op.month == month])
+    met = _met(scraped.run, window, scraped.run.seen_in(month))
     before = scraped.scrapes[0].t < window.injecting
     if met and before and scraped.scrapes[-1].t > met[0].completed + SCRAPE_SLACK_SECONDS:
         said = f"{FAILURES} of {month} did not grow although live writes met {window.name}."

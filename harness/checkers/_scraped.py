@@ -37,7 +37,7 @@ class Scraped:
         self.run = run
         self.asked = len(run.of_kind(ev.MetricsSample))
         self.scrapes = [
-            Scrape.of(sample)
+            Scrape(sample)
             for sample in run.of_kind(ev.MetricsSample)
             if not sample.error and not between_lives(run, sample.t)
         ]

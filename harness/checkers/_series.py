@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from .. import events as ev
 
@@ -31,30 +31,32 @@ class Scrape:
     """One successful scrape, asked by name and label."""
 
     sample: ev.MetricsSample
-    values: dict[str, dict[Labels, float]]
 
-    @classmethod
-    def of(cls, sample: ev.MetricsSample) -> Scrape:
-        """Index a sample."""
+    @cached_property
+    def values(self) -> dict[str, dict[Labels, float]]:
+        """The series by name and by their sorted labels."""
         values: dict[str, dict[Labels, float]] = {}
-        for text, value in sample.series.items():
+        for text, value in self.sample.series.items():
             name, labels = parse_series(text)
             values.setdefault(name, {})[labels] = value
-        return cls(sample, values)
+        return values
 
-    @property
+    @cached_property
     def t(self) -> float:
         """Seconds on the run's clock."""
         return self.sample.t
 
-    @property
+    @cached_property
     def end(self) -> float:
         """When the answer was there: the values are those of some moment between ``t`` and this."""
         return self.sample.t + self.sample.seconds
 
     def get(self, name: str, **labels: str) -> float | None:
         """The value of exactly this series; None when it is missing, which is not zero."""
-        return self.values.get(name, {}).get(tuple(sorted(labels.items())))
+        found = self.values.get(name)
+        if found is None:
+            return None
+        return found.get(tuple(labels.items()) if len(labels) < 2 else tuple(sorted(labels.items())))
 
     def each(self, name: str) -> Iterator[tuple[dict[str, str], float]]:
         """All series of a name."""
@@ -98,10 +100,17 @@ def sum_faults(scrape: Scrape, name: str) -> Iterator[str]:
             yield f"{name}_sum{of} is {total:g}, but its buckets allow {least:g} to {most:g}"
 
 
+@lru_cache(maxsize=8192)
+def _without_bound(labels: Labels) -> tuple[Labels, float]:
+    """The labels of a bucket without its bound, and the bound."""
+    bound = next((float(text) for key, text in labels if key == "le"), math.inf)
+    return tuple(pair for pair in labels if pair[0] != "le"), bound
+
+
 def _buckets(scrape: Scrape, name: str) -> dict[Labels, list[tuple[float, float]]]:
     """Buckets of each series of a histogram, by rising bound."""
     found: dict[Labels, list[tuple[float, float]]] = {}
     for labels, value in scrape.values.get(f"{name}_bucket", {}).items():
-        bound = next((float(text) for key, text in labels if key == "le"), math.inf)
-        found.setdefault(tuple(pair for pair in labels if pair[0] != "le"), []).append((bound, value))
+        others, bound = _without_bound(labels)
+        found.setdefault(others, []).append((bound, value))
     return {labels: sorted(rising) for labels, rising in found.items()}

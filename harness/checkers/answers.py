@@ -6,7 +6,7 @@ from collections import defaultdict
 
 from .. import events as ev
 from ..blast import ServiceState
-from ..checking import CHECKERS, CheckResult, Finding
+from ..checking import CHECKERS, CONDENSABLE, CheckResult, Finding, nothing_more
 from ..rundata import Operation, Run
 from ..values import Promise
 from ._common import event_ids, nothing_sent
@@ -27,6 +27,9 @@ def answers(run: Run) -> CheckResult:
         "anonymous_events": float(sum(count for operation, count in run.weighed if operation.anonymous)),
     }
     return CheckResult(NAME, (*_flawed(run), *_batches(run, ends), *_given_twice(run)), facts=facts)
+
+
+CONDENSABLE.register(NAME)(nothing_more)
 
 
 def _flawed(run: Run) -> list[Finding]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from .. import events as ev
 from ..blast import Dlq, ServiceState
-from ..checking import CHECKERS, CheckResult, Finding
+from ..checking import CHECKERS, CONDENSABLE, CheckResult, Finding, nothing_more
 from ..oracle import UNAVAILABLE
 from ..rundata import Operation, Run
 from ..values import Promise
@@ -47,6 +47,9 @@ def capacity(run: Run) -> CheckResult:
     facts["queue_capacity_events"] = float(limit)
     findings = [*_over(run, samples, limit), *_left_over(run, limit), *_refused_early(run, samples, limit)]
     return CheckResult(NAME, tuple(findings), facts=facts)
+
+
+CONDENSABLE.register(NAME)(nothing_more)
 
 
 def _capacity(run: Run, samples: Sequence[ev.DlqSample]) -> int | None:

@@ -96,8 +96,8 @@ def _recover(run: Run, window: FaultWindow) -> float | None:
         first = min(
             (
                 operation.completed
-                for operation in run.seen
-                if operation.month == month and operation.status == CREATED and operation.completed >= window.probed
+                for operation in run.seen_in(month)
+                if operation.status == CREATED and operation.completed >= window.probed
             ),
             default=None,
         )

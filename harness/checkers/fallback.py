@@ -113,7 +113,7 @@ def _first_queued(run: Run, window: FaultWindow, month: Month) -> Finding | None
     if not reaches(window, month) or window.injected is None or _mixed(run, window, month):
         return None
     healing = window.healing if window.healing is not None else run.end
-    writes = _writes_into(window, month, run.seen)
+    writes = _writes_into(window, run.seen_in(month))
     after_bite = [operation for operation in writes if window.injected <= operation.invoked < healing]
     if not after_bite:
         return None
@@ -121,19 +121,18 @@ def _first_queued(run: Run, window: FaultWindow, month: Month) -> Finding | None
     bound = opening + run.limits.request_deadline_seconds + CLIENT_SLACK_SECONDS
     if bound >= healing or any(op.status == QUEUED and op.completed <= bound for op in writes):
         return None
-    every = _writes_into(window, month, run.under_way(window.injected, bound, months=(month,)))
+    every = _writes_into(window, run.under_way(window.injected, bound, months=(month,)))
     tried = [operation for operation in every if window.injected <= operation.invoked <= bound]
     deadline = run.limits.request_deadline_seconds
     said = f"No event of {month} was queued (202) within {deadline:g} s of the bite of {window.name}."
     return Finding(Promise.FALLBACK, said, event_ids(tried), window.injected)
 
 
-def _writes_into(window: FaultWindow, month: Month, among: Iterable[Operation]) -> list[Operation]:
+def _writes_into(window: FaultWindow, among: Iterable[Operation]) -> list[Operation]:
     return [
         operation
         for operation in among
-        if operation.month == month
-        and operation.kind is ev.OpKind.WRITE
+        if operation.kind is ev.OpKind.WRITE
         and window.radius.covers(operation.event_date)
         and operation.completed >= window.injecting
     ]
@@ -211,9 +210,8 @@ def open_breaker(run: Run, window: FaultWindow) -> list[Operation]:
         answers = sorted(
             (
                 operation
-                for operation in run.seen
-                if operation.month == month
-                and operation.status == QUEUED
+                for operation in run.seen_in(month)
+                if operation.status == QUEUED
                 and _alone(operation)
                 and window.radius.covers(operation.event_date)
                 and window.injecting <= operation.completed < healing

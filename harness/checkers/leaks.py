@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from .. import events as ev
-from ..checking import CHECKERS, CheckResult, Finding
+from ..checking import CHECKERS, CONDENSABLE, CheckResult, Finding, nothing_more
 from ..rundata import FaultWindow, Run
 from ..values import Promise
 from ._common import in_flight, nothing_sent, recovery_edge
@@ -73,6 +73,9 @@ def leaks(run: Run) -> CheckResult:
             _slope(run, cycles, measure, findings, unknowns, facts)
     _held(run, seen, pooled, findings, facts)
     return CheckResult(NAME, tuple(findings), tuple(unknowns), facts=facts)
+
+
+CONDENSABLE.register(NAME)(nothing_more)
 
 
 def _in_use(run: Run) -> _Measure:

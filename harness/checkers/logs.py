@@ -100,7 +100,7 @@ class _Book:
 
     def queued(self, month: Month) -> list[Operation]:
         """Operations of the month that were answered 202, by completion."""
-        return _by_completion(op for op in self.run.seen if op.month == month and op.status == QUEUED)
+        return _by_completion(op for op in self.run.seen_in(month) if op.status == QUEUED)
 
     def named(self, month: Month, start: float = float("-inf"), end: float = float("inf")) -> tuple[str, ...]:
         """Ids of all operations of the month answered 202 that began and ended in [start, end], by completion."""
@@ -179,9 +179,8 @@ def _ended(book: _Book, month: Month) -> Iterator[Finding]:
     opened = lines[-1].t
     written = [
         operation
-        for operation in book.run.seen
-        if operation.month == month
-        and operation.status == CREATED
+        for operation in book.run.seen_in(month)
+        if operation.status == CREATED
         and operation.kind is ev.OpKind.WRITE
         and operation.invoked >= max(opened, max(window.probed or 0.0 for window in windows))
         and operation.completed <= book.run.end - FLUSH_SECONDS
@@ -222,7 +221,7 @@ def _pairs(book: _Book, month: Month) -> Iterator[Finding]:
 def _unfounded(book: _Book, month: Month) -> Iterator[Finding]:
     """No line speaks of trouble in a month that no fault covered, or before the first fault that covers it."""
     begins = min((window.injecting for window in covering(book.run, month)), default=float("inf"))
-    answered = [op.invoked for op in book.run.seen if op.month == month and op.status not in (CREATED, 400, 409)]
+    answered = [op.invoked for op in book.run.seen_in(month) if op.status not in (CREATED, 400, 409)]
     first_trouble = min(answered, default=float("inf"))
     earliest = min(begins, first_trouble) - LOG_SLACK_SECONDS
     for lines in (book.activated(month), book.failed(month)):

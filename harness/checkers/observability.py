@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .. import events as ev
-from ..checking import CHECKERS, CheckResult, Finding
+from ..checking import CHECKERS, CONDENSABLE, CheckResult, Finding, nothing_more
 from ..lint.exported import Exported, Labels
 from ..lint.files import Dashboard, RulesFile, read_dashboard, read_rules
 from ..lint.lint import lint
@@ -51,6 +51,9 @@ def observability(run: Run) -> CheckResult:
     }
     findings = [Finding(Promise.TRUTH, said) for said in unreadable]
     return CheckResult(NAME, (*findings, *_findings(errors)), facts=facts)
+
+
+CONDENSABLE.register(NAME)(nothing_more)
 
 
 def _series(samples: list[ev.MetricsSample]) -> Iterator[tuple[str, Labels, float]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 from .. import events as ev
-from ..checking import CHECKERS, CheckResult, Finding
+from ..checking import CHECKERS, CONDENSABLE, CheckResult, Finding, nothing_more
 from ..rundata import Operation, Run
 from ..values import Promise
 from ._common import event_ids, nothing_sent, shared, wishes
@@ -40,6 +40,9 @@ def poison(run: Run) -> CheckResult:
     }
     findings = (*_in_table(stored, sent), *_vanished(run, stored, sent), *_ordinary(run, stored))
     return CheckResult(NAME, findings, tuple(unknowns), facts=facts)
+
+
+CONDENSABLE.register(NAME)(nothing_more)
 
 
 def _in_table(stored: Stored, sent: list[Operation]) -> list[Finding]:

@@ -12,7 +12,7 @@ from functools import cached_property
 
 from .. import events as ev
 from ..blast import ServiceState
-from ..checking import CHECKERS, REACHED_PREFIX, SOMETIMES, CheckResult
+from ..checking import CHECKERS, CONDENSABLE, REACHED_PREFIX, SOMETIMES, CheckResult, nothing_more
 from ..oracle import CREATED, NO_ANSWER, QUEUED, UNAVAILABLE
 from ..rundata import Operation, Run
 from ._common import nothing_sent, restarts, shared
@@ -78,6 +78,9 @@ def reached(run: Run) -> CheckResult:
     return CheckResult(
         NAME, facts={f"{REACHED_PREFIX}{name}": float(was) for name, was in told.items() if was is not None}
     )
+
+
+CONDENSABLE.register(NAME)(nothing_more)
 
 
 @_state("pool_exhausted", "every connection of the pool was in use")

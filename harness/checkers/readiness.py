@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from .. import events as ev
 from ..blast import Dlq, ServiceState, Write
-from ..checking import CHECKERS, CheckResult, Finding
+from ..checking import CHECKERS, CONDENSABLE, CheckResult, Finding, Needs
 from ..errors import UsageError
 from ..oracle import QUEUED, UNAVAILABLE
 from ..rundata import FaultWindow, Run
@@ -21,7 +21,7 @@ from ._common import (
     recovery_edge,
     shared,
 )
-from ._noticed import NOTICE_SLACK_SECONDS, OPENING_ANSWERS, due_at
+from ._noticed import NOTICE_SLACK_SECONDS, OPENING_ANSWERS, due_at, noticing_times
 from ._queue_truth import declared_capacity
 from ._scraped import Scraped
 
@@ -53,6 +53,11 @@ def readiness(run: Run) -> CheckResult:
         "not_ready_answers": float(sum(answer.status == NOT_READY for answer in book.answers)),
     }
     return CheckResult(NAME, tuple(findings), facts=facts)
+
+
+@CONDENSABLE.register(NAME)
+def _needs(run: Run) -> Needs:
+    return Needs(cuts=tuple(noticing_times(shared(run, Scraped))))
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ def _resumed(run: Run, window: FaultWindow, month: Month, findings: list[Finding
     if any(other.injecting <= bound and (other.probed or math.inf) > window.probed for other in others):
         return  # The fault that is repaired last is the one recovery is timed from.
     begun = window.healing if window.healing is not None else window.probed
-    if any(op.month == month and op.status == CREATED and begun <= op.completed <= bound for op in run.seen):
+    if any(op.status == CREATED and begun <= op.completed <= bound for op in run.seen_in(month)):
         return
     tried = [
         operation

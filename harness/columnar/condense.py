@@ -24,7 +24,7 @@ from itertools import pairwise
 
 from .. import events as ev
 from ..checkers._common import epoch, wishes
-from ..checkers._content import correlation_of, hashed
+from ..checkers._content import correlation_of, fingerprint, hashed
 from ..checkers._stored import LATE_SECONDS
 from ..checking import CONDENSABLE, Needs
 from ..jsonlines import decode
@@ -170,11 +170,22 @@ class _Folding:
         self._suspect_queried(0.0 if skew is None else max(0.0, skew))
 
     def _suspect_queried(self, skew: float) -> None:
-        """Events that a query asked for, and events that one showed earlier than they can have been stored."""
+        """Events that a query showed with another content, or earlier than they can have been stored.
+
+        Those that it asked for, and showed as they were sent or not at all, are in the table ``asked``, to be seen.
+        """
         samples = self.bare.of_kind(ev.QuerySample)
-        asked = sorted({hashed(sample.event_id.lower()) for sample in samples if sample.event_id})
-        if asked:
-            self._into_suspects("SELECT ident FROM ops WHERE id_hash IN (SELECT unnest(?::BIGINT[]))", [asked])
+        asked = [
+            (hashed(one.event_id.lower()), fingerprint(one.content, one.event_id)[0] if one.content else None)
+            for one in samples
+            if one.event_id
+        ]
+        columns = [[each for each, _ in asked], [digest for _, digest in asked]]
+        self.store.connection.execute(
+            "CREATE TEMP TABLE asked AS SELECT unnest($1::BIGINT[]) AS id_hash, unnest($2::BIGINT[]) AS content",
+            columns,
+        )
+        self._into_suspects("SELECT ident FROM ops JOIN asked USING (id_hash) WHERE ops.content <> asked.content")
         shown: dict[str, float] = {}
         for sample in samples:
             for event_id in sample.found:
@@ -319,10 +330,11 @@ class _Result:
         return dataclasses.replace(run, condensed=condensed)
 
     def _queued(self) -> None:
-        """Every 202 with all other requests of its event, and every 409: many rules look at each."""
+        """Every 202 with all other requests of its event, every 409, and what queries asked for: rules look at each."""
         queued = f"SELECT ident FROM clean WHERE class = {int(Class.QUEUED)}"
         self._seen.update(self._store.column(f"SELECT seq FROM ops WHERE ident IN ({queued})"))
         self._seen.update(self._store.column(f"SELECT seq FROM clean WHERE class = {int(Class.CONTRADICTED)}"))
+        self._seen.update(self._store.column("SELECT seq FROM clean WHERE id_hash IN (SELECT id_hash FROM asked)"))
 
     def _stored(self) -> dict[int, float]:
         query = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import functools
 import math
 import shutil
 import tempfile
@@ -32,7 +33,7 @@ NARROW = (
 _GAP = 8_192
 """Lines that lie closer together than this are read in one piece."""
 _PIECES = 12
-"""From so many pieces of one file on it is read as a whole."""
+"""Of so many pieces and more of one file, lines are picked by their numbers."""
 
 
 class Store:
@@ -97,7 +98,8 @@ class Store:
     def _lines_of(self, path: Path, wanted: list[int]) -> list[tuple[int, str]]:
         pieces = _pieces(wanted)
         if len(pieces) > _PIECES:
-            pieces = [(wanted[0], wanted[-1])]
+            among = "SELECT seq, line FROM read_parquet({}) WHERE seq IN (SELECT unnest(?::BIGINT[])) ORDER BY seq"
+            return self.all(among.format(quoted(str(path))), [wanted])
         keep = set(wanted)
         statement = f"SELECT seq, line FROM read_parquet({quoted(str(path))}) WHERE seq BETWEEN ? AND ? ORDER BY seq"
         rows = (row for piece in pieces for row in self.all(statement, piece))
@@ -175,24 +177,14 @@ def _pieces(wanted: list[int]) -> list[tuple[int, int]]:
     return pieces
 
 
+_KINDS = {kind.value: kind for kind in ev.OpKind}
+_ENDS = {end.value: end for end in ev.Completion}
+_day = functools.lru_cache(maxsize=4096)(date.fromordinal)
+
+
 def operation_of(row: tuple[Any, ...]) -> Operation:
     """Make an operation of the columns of :data:`NARROW`."""
-    _, op, kind, writer, event_id, day, invoked, completed, ended, status, outcome, partition, error, of, batch, _ = row
-    return Operation(
-        op,
-        ev.OpKind(kind),
-        writer,
-        event_id,
-        date.fromordinal(day),
-        "",
-        invoked,
-        completed,
-        ev.Completion(ended),
-        status,
-        outcome,
-        partition,
-        error,
-        of,
-        batch,
-        anonymous=row[-1],
-    )
+    _, op, kind, writer, event_id, day, invoked, completed, ended, *answer = row
+    status, outcome, partition, error, of, batch, anonymous = answer
+    sent = (op, _KINDS[kind], writer, event_id, _day(day), "", invoked, completed)
+    return Operation(*sent, _ENDS[ended], status, outcome, partition, error, of, batch, "", anonymous)

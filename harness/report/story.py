@@ -268,7 +268,7 @@ def _queued_changes(operations: Iterable[Operation], entry: ev.DlqRow) -> tuple[
 
 
 def _shown(sample: ev.MetricsSample, months: set[str]) -> Iterator[tuple[str, str]]:
-    for labels, value in Scrape.of(sample).each(STATUS):
+    for labels, value in Scrape(sample).each(STATUS):
         if value == 1 and labels.get("partition") in months:
             yield labels["partition"], labels.get("status", "")
 

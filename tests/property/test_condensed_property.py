@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -23,7 +25,9 @@ from harness.jsonlines import encode
 from harness.rundata import Run
 
 from ..unit.histories import MONTHS, History
-from .generated import SPOILS, Generated, Plan, histories, honest
+from .generated import Generated, histories, honest
+from .observations import Plan
+from .spoils import SPOILS
 
 
 @contextmanager
@@ -58,6 +62,34 @@ def judged_alike(history: History) -> None:
 @given(histories())
 def test_a_condensed_run_is_judged_as_the_whole_one(generated: Generated) -> None:
     judged_alike(generated.history)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(histories())
+def test_what_a_run_is_asked_of_all_its_operations_does_not_depend_on_folding(generated: Generated) -> None:
+    whole = generated.history.run()
+    times = [0.0, 0.05, 0.5, 2.07, 3.0, 7.5600001, 11.11, 29.0]
+    with condensed(generated.history) as run:
+        assert run.begun_by(times) == whole.begun_by(times)
+        for end, patience in ((math.inf, 0.0), (whole.end, 5.0)):
+            over = run.over_before(times, end=end, patience=patience)
+            assert over == whole.over_before(times, end=end, patience=patience)
+        assert run.slow_spans(0.2) == whole.slow_spans(0.2)
+        assert run.usual_201[0] == whole.usual_201[0]
+        assert run.usual_201[1] == pytest.approx(whole.usual_201[1])
+        assert run.writers == whole.writers
+        assert run.began == whole.began
+        busiest = run.busiest_writer(1.0, 20.0), whole.busiest_writer(1.0, 20.0)
+        assert busiest[0] == busiest[1]
+        for month in MONTHS:
+            first = [[op.op for op in one.first_created(month, 7)] for one in (run, whole)]
+            assert first[0] == first[1]
+            gaps = [_gaps(one.created_times(month, 0.0, 25.0, 0.6), 0.6) for one in (run, whole)]
+            assert gaps[0] == gaps[1]
+
+
+def _gaps(times: Sequence[float], longer_than: float) -> list[tuple[float, float]]:
+    return [(one, two) for one, two in pairwise(times) if two - one > longer_than]
 
 
 DETACHED = BlastRadius(months=frozenset({MONTHS[0]}), write=Write.NO)
