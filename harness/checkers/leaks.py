@@ -172,13 +172,14 @@ def _held(
     healed = max((recovery_edge(window, run) for window in run.windows), default=math.inf)
     if math.isinf(begun) or math.isinf(healed) or _another_life(run, 0.0, run.end):
         return
-    joined = sum(first >= begun for first in run.began.values())
+    # A client opens another connection when the one that it had is not answered any more.
+    clients = len(run.began)
     beside = [value for t, value in _descriptors(run, seen).looks if t < begun]
     rules = (
         ("descriptors", beside, [(each.t, float(each.descriptors)) for each in seen], max, 2),
         ("pool_connections_in_use", [value for t, value in pooled.looks if t < begun], pooled.looks, min, MIN_LOOKS),
     )
-    slacks = (run.limits.db_pool_max + DESCRIPTOR_SLACK + joined, IN_USE_SLACK)
+    slacks = (run.limits.db_pool_max + DESCRIPTOR_SLACK + clients, IN_USE_SLACK)
     for (name, before, looks, of_before, fewest), slack in zip(rules, slacks, strict=True):
         after = [value for t, value in looks if t > healed]
         if not before or len(after) < fewest:
