@@ -25,6 +25,7 @@ Limits = Callable[[], tuple[float, float]]
 Results = dict[Event, Outcome | Fault]
 # Kept back from the request deadline for the queue and the answer.
 QUEUE_RESERVE_SECONDS, ANSWER_RESERVE_SECONDS = 0.6, 0.2
+READS_AT_ONCE = 4
 # An insert that reports success without a row, as a trigger may make it do, is the partition's fault.
 NOTHING_STORED = Fault(Owner.PARTITION, None, "the insert stored nothing")
 SPARED = Fault(Owner.POOL, None, "live writes are spared at present")
@@ -158,25 +159,24 @@ class Writer:
 
     async def read(self, asked: Mapping[str, Any], deadline: float) -> tuple[list[Event], list[str]]:
         """What is asked for, one more than the limit if there is more, and the names of months that cannot be read."""
-        limits, start, end = self._limits(deadline), asked["from"].date(), asked["to"].replace(tzinfo=None)
+        start, end = asked["from"].date(), asked["to"].replace(tzinfo=None)
+        # One that spans many months must not take the pool from those who write.
+        places = asyncio.Semaphore(READS_AT_ONCE)
 
         async def read_month(month: Month) -> list[tuple[Any, ...]] | Fault:
             async def work(connection: Connection) -> list[tuple[Any, ...]]:
                 return await (await connection.execute(sql("query"), {**asked, "first": month.first})).fetchall()
 
-            return await self.attempt(f"query {month.name}", month.probe_day, work, limits)
+            async with places:
+                return await self.attempt(f"query {month.name}", month.probe_day, work, self._limits(deadline))
 
-        months = [
-            month
-            for _, month in sorted(self.months.items())
-            if datetime.combine(month.first, datetime.min.time()) < end
-        ]
-        months = [month for month in months if month.first >= start.replace(day=1)]
+        months = [month for _, month in sorted(self.months.items()) if month.first >= start.replace(day=1)]
+        months = [month for month in months if datetime.combine(month.first, datetime.min.time()) < end]
         results = list(zip(months, await asyncio.gather(*map(read_month, months)), strict=True))
         rows = [row for _, result in results if not isinstance(result, Fault) for row in result][: asked["limit"] + 1]
         # After the reads: a month that was detached before them has nothing to say, and no error either.
         names = [month.name for month in months]
-        seen = await self.attempt("query", start, partial(look, names), limits) if names else []
+        seen = await self.attempt("query", start, partial(look, names), self._limits(deadline)) if names else []
         missing = {one.month for one in seen if one.first_missing} if not isinstance(seen, Fault) else set(names)
         bad = [month.name for month, one in results if isinstance(one, Fault) or month.name in missing]
         return list(map(event_of, rows)), bad

@@ -86,8 +86,8 @@ def _sqlstates(lines: list[ev.LogLine]) -> Iterator[Finding]:
 def _pool(scraped: Scraped, lines: list[ev.LogLine]) -> Iterator[Finding]:
     """An exhausted pool is told with its own maximum, twice; it and a request that queues have a cause.
 
-    Honest: as many requests at a time as, with the background jobs, fill the pool; writes that stall; whatever happens
-    about a fault or while a process begins.
+    Honest: as many requests at a time as, with the background jobs, fill the pool; a query that reads every month on a
+    connection of its own; writes that stall; whatever happens about a fault or while a process begins.
     """
     limit = scraped.run.limits.db_pool_max
     exhausted = [line for line in lines if line.message.startswith(EXHAUSTED_LINE)]
@@ -97,10 +97,23 @@ def _pool(scraped: Scraped, lines: list[ev.LogLine]) -> Iterator[Finding]:
         yield _finding(f"A line about the pool that is not '({limit}/{limit} in use)'", wrong)
     queued = [line for line in lines if line.message == QUEUED_LINE]
     for told in (exhausted, queued):
-        calm = [line for line in told if _calm(scraped, line.t)]
-        if calm:
+        calm = [line for line in told if scraped.clock_was_true(line.t) and _calm(scraped, line.t)]
+        often = sum(1 + line.suppressed for line in calm)
+        if calm and often > _by_queries(scraped, calm):
             most = max(_at_once(scraped, line.t) for line in calm)
             yield _finding(f"Nobody had to wait: at most {most} requests at a time, {limit} connections", calm)
+
+
+def _by_queries(scraped: Scraped, calm: list[ev.LogLine]) -> int:
+    """How often the queries before these lines may have filled the pool: each may hold a connection for each month."""
+    run = scraped.run
+    months = max(len(run.of_kind(ev.PartitionRow)), len(run.months))
+    if months + BACKGROUND_JOBS + max(_at_once(scraped, line.t) for line in calm) < run.limits.db_pool_max:
+        return 0
+    asked = [query.t for query in run.of_kind(ev.QuerySample)]
+    before = LOG_SLACK_SECONDS + FLUSH_SECONDS + run.limits.request_deadline_seconds
+    near = {t for t in asked if any(line.t - before <= t <= line.t + LOG_SLACK_SECONDS for line in calm)}
+    return len(near) * (months + run.limits.db_pool_max)
 
 
 def _calm(scraped: Scraped, t: float) -> bool:

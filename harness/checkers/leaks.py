@@ -116,9 +116,14 @@ def _cycles(run: Run) -> list[FaultWindow]:
 
 
 def _quiet(run: Run, cycles: Sequence[FaultWindow]) -> list[tuple[float, float]]:
-    """The moments of quiet: before the first fault, before each next one, and after the last recovery."""
+    """The moments of quiet: before the first fault, before each next one, and after the last recovery.
+
+    The last one ends with the load: what its clients held open goes with them.
+    """
     spans = [(each.injecting - QUIET_SECONDS, each.injecting) for each in cycles]
-    return [*spans, (recovery_edge(cycles[-1], run), run.end)]
+    edge = recovery_edge(cycles[-1], run)
+    loaded = max((op.invoked for op in run.operations if op.writer >= 0), default=edge)
+    return [*spans, (edge, loaded if loaded > edge else run.end)]
 
 
 def _slope(

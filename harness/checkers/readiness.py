@@ -143,10 +143,14 @@ def _each(book: _Book, rule: Rule) -> list[Finding]:
 def _status(book: _Book, answer: _Answer, near: list[FaultWindow]) -> Iterator[str]:
     """Ready while the queue or any month takes a write.
 
-    Honest 503: about a fault of the queue while one of the database is about as well.  A fault of one month, or of the
-    whole database alone, leaves the queue; one of the queue alone leaves the table.
+    Honest 503: about a fault of the queue while one of the database is about as well, unless a month that none reaches
+    has its events created beside the answer.  A fault of one month, or of the whole database alone, leaves the queue;
+    one of the queue alone leaves the table.  Ready is nobody who has turned events away for long while both are gone.
     """
     if answer.status == READY:
+        gone = _nowhere(book, answer, near)
+        if gone:
+            yield f"answered {READY} while {gone} let no event be stored or queued"
         return
     if answer.status != NOT_READY:
         yield f"answered {answer.status}"
@@ -159,6 +163,25 @@ def _status(book: _Book, answer: _Answer, near: list[FaultWindow]) -> Iterator[s
         yield f"answered {NOT_READY} although the queue took events ({what} was on or just over)"
     elif no_queue and not no_table and not stalled:
         yield f"answered {NOT_READY} although the table took events (only {no_queue[0].name} was on or just over)"
+    elif no_queue and _spared(book, answer, no_table):
+        yield f"answered {NOT_READY} although the table took events of months that {no_table[0].name} does not reach"
+
+
+def _nowhere(book: _Book, answer: _Answer, near: list[FaultWindow]) -> str:
+    """Name the faults that have left an event nowhere to go for so long that anybody must have noticed; else empty."""
+
+    def on(window: FaultWindow) -> bool:
+        healing = window.healing if window.healing is not None else book.run.end
+        return window.confirmed is not None and window.confirmed < answer.t and answer.end < healing
+
+    table = [w for w in near if w.radius.whole_database and w.radius.write is Write.NO and w.radius.dates is None]
+    queue = [w for w in near if w.radius.dlq is Dlq.NO and _met(book, answer, w, UNAVAILABLE)]
+    looked = answer.t - book.run.limits.partition_check_seconds - NOTICE_SLACK_SECONDS
+    for one in table:
+        for other in queue:
+            if on(one) and on(other) and book.turned_away(other, (UNAVAILABLE,)) < looked:
+                return f"{one.name} and {other.name}"
+    return ""
 
 
 def _names_too_much(book: _Book, answer: _Answer, near: list[FaultWindow]) -> Iterator[str]:
@@ -202,9 +225,10 @@ def _excused(book: _Book, answer: _Answer, month: Month) -> bool:
 
 
 def _spared(book: _Book, answer: _Answer, near: list[FaultWindow]) -> bool:
-    """Tell whether a month that the one near fault does not reach had an event created beside the answer."""
+    """Tell whether a calm month that none of these faults reaches had an event created beside the answer."""
     return any(
         op.status == 201
+        and not book.scraped.stalled(op.month, answer.t)
         and not any(reaches(window, op.month) for window in near)
         and answer.t - 1.0 <= op.invoked
         and op.completed <= answer.end + 1.0

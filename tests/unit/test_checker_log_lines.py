@@ -7,7 +7,7 @@ import json
 import pytest
 
 from harness import events as ev
-from harness.values import Promise, Verdict
+from harness.values import Month, Promise, Verdict
 from tests.unit.histories import (
     DECEMBER,
     INJECTED,
@@ -68,6 +68,19 @@ def test_nobody_waits_for_a_connection_in_peace_at_low_load(message: str, level:
     for number in range(17):
         history.row(history.op(5.0, JANUARY, 201, writer=number))
     assert check("logs", history).verdict is Verdict.PASS, "with the background jobs they fill the pool"
+
+
+def test_queries_of_many_months_may_fill_the_pool_but_not_again_and_again() -> None:
+    history = with_line(6.0, QUEUED)
+    history.records = [record for record in history.records if not isinstance(record, ev.QuerySample)]
+    for number in range(20):
+        month = Month(2026, 1).plus(number)
+        history.add(ev.PartitionRow(f"audit_events_{month}", month.label, "FOR VALUES ..."))
+    assert "Nobody had to wait" in said(history), "nobody asked"
+    history.add(ev.QuerySample(5.5, 0.1, 200, limit=100))
+    assert "Nobody had to wait" not in said(history)
+    history.add(ev.LogLine(6.2, "INFO", QUEUED, suppressed=500))
+    assert "Nobody had to wait" in said(history), "one query asks for so many connections once"
 
 
 def test_a_write_that_stalls_or_a_process_that_begins_may_make_others_wait() -> None:

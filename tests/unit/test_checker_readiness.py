@@ -63,6 +63,28 @@ def test_readiness_in_an_outage_of_the_database_alone_is_200() -> None:
     assert "answered 503 although the queue took events (fault-0" in said(history)
 
 
+def test_a_service_that_has_nowhere_to_go_with_an_event_is_not_ready_once_it_must_have_noticed() -> None:
+    history = under(OUTAGE, NO_QUEUE, degraded=("database", "dlq"))
+    for number in range(6):
+        history.op(11.0 + number / 10, DECEMBER, 503, outcome="not_stored")
+    answer(history, 10.5, PROBED, status=503)
+    assert check("readiness", history).verdict is Verdict.PASS
+    answer(history, 10.5, 14.0, status=200)
+    assert check("readiness", history).verdict is Verdict.PASS, "it may not have noticed yet"
+    answer(history, 18.0, 18.0, status=200)
+    assert "answered 200 while fault-0 and fault-1 let no event be stored or queued" in said(history)
+
+
+def test_a_fault_of_one_month_and_the_queue_leaves_the_other_months_ready() -> None:
+    history = under(RADIUS, NO_QUEUE, degraded=(*ILL, "dlq"))
+    assert check("readiness", history).verdict is Verdict.PASS
+    answer(history, 15.0, 15.0, status=503)
+    assert "although the table took events of months that fault-0 does not reach" in said(history)
+    whole = under(OUTAGE, NO_QUEUE, degraded=("database", "dlq"))
+    answer(whole, 15.0, 15.0, status=503)
+    assert check("readiness", whole).verdict is Verdict.PASS
+
+
 def test_readiness_without_the_queue_alone_is_200() -> None:
     history = under(NO_QUEUE, degraded=("dlq",))
     assert check("readiness", history).verdict is Verdict.PASS

@@ -6,6 +6,7 @@ import asyncio
 import json
 import uuid
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +21,7 @@ from harness.probes.readback import LIMIT, ReadBack
 from harness.rundata import Run, build_run
 from harness.scenario import Load
 from harness.targets.model import Limits
-from harness.values import Month
+from harness.values import Month, utc_timestamp
 
 MONTHS = (Month(2025, 12), Month(2026, 1))
 LOAD = Load(
@@ -39,10 +40,10 @@ class Store:
         known = {"event_type", "event_outcome", "event_action"} <= event.keys() and "unknown_field" not in event
         if not known or event["event_outcome"] == "perhaps" or len(event["event_action"]) > 50:
             return 400, {"status": "rejected", "errors": []}
-        event = {"event_id": str(uuid.uuid4()), **event}
+        moment = utc_timestamp(datetime.fromisoformat(event["event_timestamp"]))
+        event = {"event_id": str(uuid.uuid4()), **event, "event_timestamp": moment}
         if self.events.setdefault(event["event_id"], event) != event:
             return 409, {"status": "conflict", "errors": []}
-        moment = event["event_timestamp"]
         partition = f"{moment[:4]}_{moment[5:7]}"
         accepted = {"event_id": event["event_id"], "event_timestamp": moment, "partition": partition}
         return 201, {**accepted, "status": "created"}

@@ -155,7 +155,7 @@ def drained_but_not_deleted() -> None:
     SqliteQueue.remove = keep  # type: ignore[method-assign]
 
 
-@defect("live-waits-for-the-drain", promise=5, scenarios=DETACHED, checkers=("recovery",))
+@defect("live-waits-for-the-drain", promise=5, scenarios=("dlq-full-in-outage",), checkers=("recovery",))
 def live_waits_for_the_drain() -> None:
     """The drain goes first, event by event: live writes of every month wait until it is through."""
     drain, move, write_month = Drainer._drain, Drainer._move, Writer._write_month
