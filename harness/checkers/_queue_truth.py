@@ -80,7 +80,8 @@ class QueueTruth:
         self._emptied = sorted(window.injecting for window in run.windows if window.radius.dlq is Dlq.DESTROYED)
         self._doubt = [_doubtful(window, run) for window in run.windows if _hides_queue(window)]
         self._held_up = sorted((window.injecting, recovery_edge(window, run)) for window in run.windows)
-        self._skew = self._database_clock()
+        self.clock_ahead_seconds = self._database_clock()
+        """How far the database's clock is ahead of the run's."""
         self.all = _Waiting()
         self.months: dict[str, _Waiting] = {}
         queued = sum(operation.status == QUEUED for operation in run.seen)
@@ -118,13 +119,13 @@ class QueueTruth:
         if not self._stored.table_read or began is None or identity[0] in self._touched:
             return math.nan
         if operation.op in self._stored.folded:
-            return self._stored.folded[operation.op] - began - self._skew
+            return self._stored.folded[operation.op] - began - self.clock_ahead_seconds
         rows = self._stored.rows.get(identity, [])
         times = [moment_of(row.recorded_at) for row in rows]
         known = [moment for moment in times if moment is not None]
         if len(known) < len(rows):
             return math.nan
-        return min(known) - began - self._skew if known else math.inf
+        return min(known) - began - self.clock_ahead_seconds if known else math.inf
 
     def gone(self, operation: Operation, stored: float) -> float:
         """When the event must have left the queue; infinite when nothing says that it did."""
@@ -198,7 +199,7 @@ class QueueTruth:
         archive, began = self.run.condensed.archive if self.run.condensed is not None else None, epoch(self.run)
         if archive is None or began is None or not self._stored.table_read:
             return False
-        return archive.rows_begun(month, start, end, began=began, skew=self._skew)
+        return archive.rows_begun(month, start, end, began=began, skew=self.clock_ahead_seconds)
 
     def oldest(self, spans: Iterable[tuple[float, float]]) -> list[tuple[float | None, float | None]]:
         """For rising spans: when the oldest event was answered that surely waits, and asked that may; None: none."""

@@ -122,7 +122,7 @@ def _quiet(run: Run, cycles: Sequence[FaultWindow]) -> list[tuple[float, float]]
     """
     spans = [(each.injecting - QUIET_SECONDS, each.injecting) for each in cycles]
     edge = recovery_edge(cycles[-1], run)
-    loaded = max((op.invoked for op in run.operations if op.writer >= 0), default=edge)
+    loaded = max((op.invoked for op in run.seen if op.writer >= 0), default=edge)
     return [*spans, (edge, loaded if loaded > edge else run.end)]
 
 

@@ -74,7 +74,7 @@ def honest(plan: Plan) -> History:
         history.add(ev.ServiceMark(plan.restarted_at, "restarted", 8))
     observed(history, plan)
     if plan.recorded:
-        recorded(history, -0.004)
+        recorded(history, plan, -0.004)
     for month in MONTHS:
         bounds = f"FOR VALUES FROM ('{month.first_day}') TO ('{month.end}')"
         history.add(ev.PartitionRow(f"audit_events_{month}", month.label, bounds))

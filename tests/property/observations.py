@@ -32,15 +32,20 @@ class Plan:
     judge_latency: bool
 
 
-def recorded(history: History, after_seconds: float) -> None:
-    """Date every row so long after the answer to its first send; what was queued is stored some seconds later."""
+def drained_at(plan: Plan, t: float) -> float:
+    """When an event that was queued at ``t`` is stored: a little after the fault that it met."""
+    return max((end + 0.7 for _, begin, end in plan.faults if begin <= t <= end), default=t + 2.0)
+
+
+def recorded(history: History, plan: Plan, after_seconds: float) -> None:
+    """Date every row so long after the answer to its first send; what was queued is stored when it drained."""
     sent = {
         record.op: record.event_id or event_id(record.op)
         for record in history.records
         if isinstance(record, ev.Invoke) and record.kind is ev.OpKind.WRITE
     }
     done = {
-        sent[record.op]: record.t + (0.0 if record.status == 201 else 3.0)
+        sent[record.op]: (record.t if record.status == 201 else drained_at(plan, record.t)) - record.op % 7 / 1000
         for record in history.records
         if isinstance(record, ev.Complete) and record.op in sent
     }
@@ -87,7 +92,7 @@ def _second(history: History, plan: Plan, t: float, answers: list[tuple[float, i
     for _, status, _, _ in done:
         if status in names:
             totals[names[status]] = totals.get(names[status], 0.0) + 1
-    waiting = [at for at, status, _, _ in done if status == 202 and at > t - 3.0]
+    waiting = [at for at, status, _, _ in done if status == 202 and drained_at(plan, at) > t]
     totals |= {"waiting": float(len(waiting)), "age": t - waiting[0] if waiting else 0.0}
     silent = any(r.service is ServiceState.DOWN and start < t < end for r, start, end in plan.faults)
     failed = {

@@ -269,6 +269,48 @@ def _refused(history: History, number: int) -> None:
         history.records[place] = dataclasses.replace(record, status=503, type=ev.Completion.FAIL, outcome="not_stored")
 
 
+def _read_changed(history: History, number: int) -> None:
+    """A query for one event shows it with another action."""
+    places = [p for p, r in enumerate(history.records) if isinstance(r, ev.QuerySample) and r.event_id]
+    sent = {r.event_id: r.content for r in history.records if isinstance(r, ev.Invoke)}
+    if places:
+        record = history.records[places[number % len(places)]]
+        assert isinstance(record, ev.QuerySample)
+        shown = sent.get(record.event_id, "{}").replace('"event_action": "a"', '"event_action": "b"')
+        history.records[places[number % len(places)]] = dataclasses.replace(record, content=shown)
+
+
+def _degraded_beside_slow(history: History, number: int) -> None:
+    """A scrape shows a month degraded while one of its writes takes long."""
+    second = float(number % SECONDS)
+    sent = {r.op: r for r in history.records if isinstance(r, ev.Invoke) and MONTHS[0].first_day <= r.event_date}
+    for place, record in enumerate(history.records):
+        if isinstance(record, ev.Complete) and record.op in sent and second - 0.5 < sent[record.op].t < second:
+            history.records[place] = dataclasses.replace(record, t=second + 0.1)
+    places = [place for place, record in enumerate(history.records) if isinstance(record, ev.MetricsSample)]
+    _degraded(history, next((at for at, place in enumerate(places) if history.records[place].t == second), 0))  # type: ignore[union-attr]
+
+
+def _stored_at_the_edge(history: History, number: int) -> None:
+    """Rows of direct writes are dated a little late: some into a fault that began just after their answers."""
+    _shown('datastorage_partition_last_write_timestamp{partition="2025_12"}', STARTED_AT.timestamp() + 8.5)(history, 11)
+    sent = {event_id(r.op): r.t for r in history.records if isinstance(r, ev.Complete) and r.status == 201}
+    for place, row in enumerate(history.records):
+        if isinstance(row, ev.TableRow) and row.recorded_at and sent.get(row.event_id, 99.0) < 8.0 + number % 3:
+            late = 0.9 if sent[row.event_id] > 7.3 else 0.0
+            moment = STARTED_AT + timedelta(seconds=sent[row.event_id] + late)
+            history.records[place] = dataclasses.replace(row, recorded_at=utc_timestamp(moment))
+
+
+def _starved_drain(history: History, number: int) -> None:
+    """Writes of some seconds take until their end, while the queue shows events all the time."""
+    _starving(history, number)
+    start = float(number % SECONDS)
+    for place, record in enumerate(history.records):
+        if isinstance(record, ev.DlqSample) and start - 1 <= record.t < start + 6.0:
+            history.records[place] = dataclasses.replace(record, depth=max(3, record.depth))
+
+
 def _poison_queued(history: History, number: int) -> None:
     """An event that no table takes is queued, and is nowhere at the end."""
     history.op(number % SECONDS + 0.3, MONTHS[0], 202, kind=ev.OpKind.POISON)
@@ -337,6 +379,9 @@ SPOILS: dict[str, Spoil] = {
     "nothing drained": _shown('datastorage_dlq_drained_total{partition="2025_12"}', 0.0, running=40),
     "drain failures": _shown('datastorage_dlq_drain_failures_total{partition="2026_01"}', 2.0, running=40),
     "dead letters": _shown('datastorage_dlq_dead_letters{reason="poison"}', 3.0, running=40),
+    "write stuck": _shown(
+        'datastorage_partition_last_write_timestamp{partition="2025_12"}', STARTED_AT.timestamp() + 3.0, running=9
+    ),
     "written late": _shown(
         'datastorage_partition_last_write_timestamp{partition="2025_12"}', STARTED_AT.timestamp() + 25.0
     ),
@@ -371,6 +416,10 @@ SPOILS: dict[str, Spoil] = {
     "machine stood still": _stood_still,
     "samplers stood still": _samplers_only,
     "starving": _starving,
+    "starved by a drain": _starved_drain,
+    "degraded beside a slow write": _degraded_beside_slow,
+    "stored at the edge": _stored_at_the_edge,
+    "read changed": _read_changed,
     "refused as full": _refused,
     "dead letter": lambda history, number: history.queued_row(number % history.next_op, "dead", "23514"),
     "locked parent": _change(ev.ConnectionSample, locking_parent=True),

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from harness import events as ev
 from harness.blast import BlastRadius, Write
 from harness.checkers import DEFAULT_CHECKERS, fallback, isolation
+from harness.checkers._queue_truth import QueueTruth
 from harness.checkers.clocks import clocks
 from harness.checkers.judge import judge
 from harness.columnar.condense import condense
@@ -77,6 +78,7 @@ def test_what_a_run_is_asked_of_all_its_operations_does_not_depend_on_folding(ge
         assert run.slow_spans(0.2) == whole.slow_spans(0.2)
         assert run.usual_201[0] == whole.usual_201[0]
         assert run.usual_201[1] == pytest.approx(whole.usual_201[1])
+        assert QueueTruth(run).clock_ahead_seconds == pytest.approx(QueueTruth(whole).clock_ahead_seconds, abs=1e-9)
         assert run.writers == whole.writers
         assert run.began == whole.began
         busiest = run.busiest_writer(1.0, 20.0), whole.busiest_writer(1.0, 20.0)

@@ -209,6 +209,17 @@ def test_a_write_that_stalled_beside_a_degraded_scrape_is_known_though_it_was_fo
     assert condensed == whole
 
 
+@pytest.mark.usefixtures("columnar")
+def test_writes_that_starve_beside_a_drain_are_known_though_they_were_folded(tmp_path: Path) -> None:
+    history = good()
+    for number in history.ops(JANUARY, 21.3, 25.0):
+        history.edit(ev.Complete, lambda one, number=number: one.op == number, t=25.0 + number / 10_000)  # type: ignore[misc]
+    history.edit(ev.DlqSample, lambda one: 21.0 < one.t < 26.0, depth=5)
+    whole, condensed = both(tmp_path / "run", history, "recovery")
+    assert len(whole.findings[0].event_ids) > 2
+    assert condensed == whole
+
+
 def test_a_run_without_history_or_columns_is_refused(tmp_path: Path) -> None:
     with pytest.raises(HistoryError, match="no readable history"):
         columns_of(tmp_path)
