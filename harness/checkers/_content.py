@@ -67,7 +67,7 @@ def fingerprint(text: str, own_id: str = "") -> tuple[int, str]:
     becomes a pair that no honest content holds; what does hold its mark is told apart as the text it is.
     """
     try:
-        data = json.loads(text, parse_float=_marked_number, parse_int=_marked_number)
+        data = _MARKING.decode(text)
     except (ValueError, ArithmeticError, RecursionError):
         data = None
     if not isinstance(data, dict) or _MARK_AS_SENT in text or not isinstance(data.get("correlation_id", ""), str):
@@ -104,6 +104,9 @@ def _marked_number(text: str) -> tuple[str, str]:
         return (_MARK, "0")
     sign = "-" if text[0] == "-" else ""
     return (_MARK, f"{sign}{significant}e{len(digits) - len(significant) - len(fraction)}")
+
+
+_MARKING = json.JSONDecoder(parse_float=_marked_number, parse_int=_marked_number)
 
 
 def _same(name: str, mine: dict[str, Any], theirs: dict[str, Any]) -> bool:
