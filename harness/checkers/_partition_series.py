@@ -122,7 +122,8 @@ def _healthy_in_peace(scraped: Scraped, month: Month, findings: list[Finding], u
         if written is None or healthy(scrape, month) is not False or scraped.disturbed(month, scrape.t):
             continue
         # Degraded says that some writes stall, and the client saw one that did: a starved machine is one reason.
-        if scrape.get(STATUS, partition=month.label, status="degraded") == 1 and scraped.write_stalled(month, scrape.t):
+        degraded = scrape.get(STATUS, partition=month.label, status="degraded") == 1
+        if degraded and scraped.may_be_degraded(month, scrape.t):
             continue
         (stalled if scraped.stalled(month, scrape.t) else wrong).append(scrape.t)
         if wrong[-1:] == [scrape.t]:

@@ -119,6 +119,14 @@ class Scraped:
         """Tell whether a write of the month took so long about ``t`` that a service may call it stalled."""
         return self.stall_within(month, t - SCRAPE_SLACK_SECONDS, t + self._answering(t) + SCRAPE_SLACK_SECONDS)
 
+    def may_be_degraded(self, month: Month, t: float) -> bool:
+        """Tell whether a write of the month stalled so lately that a service may still call the month degraded.
+
+        It need not take back what it said before its maintenance loop looks again.
+        """
+        since = t - self.run.limits.partition_check_seconds - SCRAPE_SLACK_SECONDS
+        return self.stall_within(month, since, t + self._answering(t) + SCRAPE_SLACK_SECONDS)
+
     def stall_within(self, month: Month, start: float, end: float) -> bool:
         """Tell whether a write of the month, under way in the time, took so long that it may count as stalled."""
         starts, ends = self._slow.get(month, ([], []))
