@@ -187,8 +187,8 @@ def _nowhere(book: _Book, answer: _Answer, near: list[FaultWindow]) -> str:
 def _names_too_much(book: _Book, answer: _Answer, near: list[FaultWindow]) -> Iterator[str]:
     """What is named is ill.
 
-    Honest: a month beside which the canary stalls or one of whose writes stalled lately, any month and the database while a fault may
-    still show in them, a queue that is full where the scenario makes it small.
+    Honest: a month beside which the canary stalls or one of whose writes stalled lately, any month and the database
+    while a fault may still show in them, a queue that is full where the scenario makes it small.
     """
     for name in answer.degraded:
         month = _month(name)
