@@ -161,6 +161,13 @@ def _all_months(scenario: dict[str, object]) -> tuple[Month, ...] | None:
     return None if months is None else (*months, *(_months(scenario, "late_months") or ()))
 
 
+STALL_SHARE = 0.25
+"""An insert of the harness that takes this share of the smallest time-out stalls.
+
+Well below the time-out itself, since a service that keeps a stalling month to a share of its pool has to give up sooner.
+"""
+
+
 class Calm(enum.Enum):
     """What the canary says of a month around some moment."""
 
@@ -178,7 +185,7 @@ class Canary:
 
     def __init__(self, run: Run) -> None:
         """Index the samples by month."""
-        self._bound = run.limits.smallest_timeout_seconds / 2
+        self._bound = run.limits.smallest_timeout_seconds * STALL_SHARE
         self._memory = run.limits.recovery_seconds
         self._spans: dict[str, list[float]] = {}
         self._stalls: dict[str, list[tuple[float, float]]] = {}
