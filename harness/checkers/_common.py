@@ -164,7 +164,7 @@ def _all_months(scenario: dict[str, object]) -> tuple[Month, ...] | None:
 STALL_SHARE = 0.25
 """An insert of the harness that takes this share of the smallest time-out stalls.
 
-Well below the time-out itself, since a service that keeps a stalling month to a share of its pool has to give up sooner.
+Well below the time-out itself, since a service that keeps a stalling month to a share of its pool gives up sooner.
 """
 
 
