@@ -40,13 +40,17 @@ MIN_LIVE_SAMPLES = 200
 
 @dataclass(frozen=True)
 class Drain:
-    """The drain of one repair: of ``backlog`` events, begun at the probe and over by ``ended`` (None: not seen)."""
+    """The drain of one repair: of ``backlog`` events, begun at the probe and over by ``ended`` (None: not seen).
+
+    Another fault came at ``disturbed``, infinite for never: what is so from then on may be its doing.
+    """
 
     window: FaultWindow
     healing: float
     probed: float
     backlog: int
     ended: float | None
+    disturbed: float = math.inf
 
     @property
     def seconds(self) -> float | None:
@@ -67,8 +71,13 @@ def drains(run: Run) -> list[Drain]:
         backlog = max((sample.depth for sample in [*last_before, *begun[:1]]), default=0)
         empty = [sample for sample in begun if sample.t >= window.probed and sample.depth == 0]
         if backlog:
-            found.append(Drain(window, window.healing, window.probed, backlog, empty[0].t if empty else None))
+            ended = empty[0].t if empty else None
+            found.append(Drain(window, window.healing, window.probed, backlog, ended, _next_fault(run, window.probed)))
     return found
+
+
+def _next_fault(run: Run, probed: float) -> float:
+    return min((other.injecting for other in run.windows if other.injecting > probed), default=math.inf)
 
 
 def _overlapped(run: Run, window: FaultWindow, probed: float) -> bool:
@@ -101,6 +110,8 @@ def _began_late(run: Run, drain: Drain, stored: Stored) -> Iterator[Finding]:
     queued = _kept_back(run, drain.window)
     times = [at for op in queued if (at := stored.stored_at(op)) is not None and at >= drain.healing]
     bound = drain.probed + run.limits.recovery_seconds + BEGIN_SLACK_SECONDS
+    if drain.disturbed <= bound:
+        return
     if not times or len(times) < len(queued) / 2 or min(times) <= bound or _database_stalled(run, drain, bound):
         return
     said = f"The drain of {drain.backlog} events began {min(times) - drain.probed:.1f} s after {drain.window.name}"
@@ -126,7 +137,7 @@ def _took_long(run: Run, drain: Drain) -> Iterator[Finding]:
     allowed = _deadline(run) + drain.backlog / SLOWEST_EVENTS_PER_SECOND
     bound = drain.probed + allowed
     until = drain.ended if drain.ended is not None else run.final.t if run.final is not None else drain.probed
-    if until <= bound or _database_stalled(run, drain, bound):
+    if min(until, drain.disturbed) <= bound or _database_stalled(run, drain, bound):
         return
     state = "over" if drain.ended is not None else "not over"
     said = f"The drain of {drain.backlog} events was {state} {until - drain.probed:.1f} s after the repair of"
@@ -152,7 +163,7 @@ def _starved(run: Run, drain: Drain) -> Iterator[Finding]:
 
     In the months that the fault hurt a breaker may still queue for a while; its 202s wait for nobody.
     """
-    ended = drain.ended if drain.ended is not None else run.end
+    ended = _undisturbed_end(run, drain)
     for month in run.months:
         waited = _starving(run, month, drain.probed, ended)
         if waited and not _database_stalled(run, drain, ended):
@@ -162,6 +173,10 @@ def _starved(run: Run, drain: Drain) -> Iterator[Finding]:
             yield Finding(Promise.RECOVERY, summary, event_ids(waited), waited[0].invoked)
     if wishes(run).judge_latency:
         yield from _slow(run, drain, ended)
+
+
+def _undisturbed_end(run: Run, drain: Drain) -> float:
+    return min(run.end if drain.ended is None else drain.ended, drain.disturbed)
 
 
 def _starving(run: Run, month: Month, start: float, end: float) -> list[Operation]:
@@ -205,7 +220,7 @@ def _beside(operation: Operation, drain: Drain, ended: float) -> bool:
 
 def drain_needs(run: Run) -> Needs:
     """What these rules need of a condensed run."""
-    spans = tuple((one.probed, run.end if one.ended is None else one.ended) for one in drains(run))
+    spans = tuple((one.probed, _undisturbed_end(run, one)) for one in drains(run))
     cuts = tuple(t for span in spans for t in span) if wishes(run).judge_latency else ()
     return Needs(cuts=cuts, stalls=spans, stall_seconds=STARVED_SECONDS)
 

@@ -83,6 +83,22 @@ def test_a_drain_takes_no_longer_than_its_backlog_allows(deadline: float, late: 
         assert "The drain of 90 events was over 6.3 s after the repair of lock-partition; 5.5 s" in found[0]
 
 
+def then_paused(history: History, injecting: float) -> History:
+    """The history with a second fault, which silences the service while the drain of the first may still go on."""
+    paused = BlastRadius(months=None, write=Write.NO, service=ServiceState.PAUSED, edge=Edge.RESTART)
+    marks = dict.fromkeys(("injecting", "injected", "confirmed"), injecting)
+    history.fault(paused, number=1, name="pause-service", **marks, healing=33.0, healed=33.0, probed=33.0)
+    return history
+
+
+@pytest.mark.parametrize(("injecting", "late"), [(25.5, False), (25.9, True)])
+def test_a_drain_that_another_fault_stops_in_its_time_is_not_late(injecting: float, late: bool) -> None:
+    history = then_paused(drained(ends=34), injecting)
+    wishes = '{"min_strict_events": 20, "recovery_deadline_seconds": 5}'
+    history.edit(ev.RunStarted, lambda record: True, scenario_json=wishes)
+    assert bool(about(check("recovery", history), "are allowed")) == late
+
+
 def slow_beside(seconds: float, *, others: bool = False) -> History:
     """A drain of ten seconds in which one January writer waits, with or without others that are served meanwhile."""
     history = drained(ends=31)
@@ -99,6 +115,16 @@ def test_live_writes_that_wait_while_nothing_of_their_month_is_created_starve() 
     assert "While 90 events drained no event of 2026_01 was created for 4.0 s" in said
     assert not about(check("recovery", slow_beside(2.9)), "although")
     assert not about(check("recovery", slow_beside(4.0, others=True)), "although"), "one slow write is no starvation"
+
+
+def test_writes_that_wait_under_a_later_fault_do_not_starve_beside_the_drain_of_the_first() -> None:
+    history = drained(ends=34)
+    for number in history.ops(JANUARY, 26, 31):
+        history.drop(ev.Complete, lambda record, wanted=number: record.op == wanted)  # type: ignore[misc]
+        history.drop(ev.Invoke, lambda record, wanted=number: record.op == wanted)  # type: ignore[misc]
+    history.op(26.0, JANUARY, 201, took=5.0)
+    assert about(check("recovery", history), "although its writers waited")
+    assert not about(check("recovery", then_paused(history, 26.0)), "although its writers waited")
 
 
 def test_a_month_that_nobody_writes_into_does_not_starve() -> None:
