@@ -125,11 +125,14 @@ def test_what_is_not_ill_is_not_named(name: str) -> None:
         assert promises("readiness", history) == {Promise.TRUTH}
 
 
-def test_a_month_beside_which_a_write_stalls_may_be_named() -> None:
+@pytest.mark.parametrize(("ended_before", "honest"), [(-0.3, True), (1.2, True), (4.9, True), (5.1, False)])
+def test_a_month_may_be_named_while_a_write_stalls_and_for_the_recovery_time_after_it(
+    ended_before: float, honest: bool
+) -> None:
     history = good()
-    answer(history, 5, 5, degraded=(f"partition {JANUARY}",))
-    history.row(history.op(4.9, JANUARY, 201, took=0.4))
-    assert check("readiness", history).verdict is Verdict.PASS
+    answer(history, 9, 9, degraded=(f"partition {JANUARY}",))
+    history.row(history.op(9 - ended_before - 0.4, JANUARY, 201, took=0.4))
+    assert (check("readiness", history).verdict is Verdict.PASS) is honest
 
 
 def test_a_database_beside_which_the_canary_stalls_may_be_named() -> None:
