@@ -15,13 +15,13 @@ from ..oracle import CREATED, QUEUED
 from ..rundata import FaultWindow, Operation, Run
 from ..values import Month, Phase, Promise
 from ._common import (
-    Calm,
     Canary,
     event_ids,
     expectations,
     folded_expectations,
     in_flight,
     quantile,
+    reaches,
     shared,
     wishes,
 )
@@ -153,21 +153,26 @@ def _deadline(run: Run) -> float:
 
 
 def _database_stalled(run: Run, drain: Drain, until: float) -> bool:
-    """Tell whether the canary of some month stalled between the heal and the moment that is judged."""
+    """Tell whether the canary of some month stalled between the probe and the moment that is judged.
+
+    What it met before is the fault's doing, which nearly always stopped the canary as well.
+    """
     canary = shared(run, Canary)
-    return any(canary.around(month, drain.probed, until) is Calm.STALLED for month in run.months)
+    return any(canary.stalled_between(month, drain.probed, until) for month in run.months)
 
 
 def _starved(run: Run, drain: Drain) -> Iterator[Finding]:
     """While the queue drains live writes go on: none waits long without another one of its month being created.
 
-    In the months that the fault hurt a breaker may still queue for a while; its 202s wait for nobody.
+    The months that the fault hurt have the recovery time to take writes again.  A breaker may still queue for a while;
+    its 202s wait for nobody.
     """
     ended = _undisturbed_end(run, drain)
     for month in run.months:
-        waited = _starving(run, month, drain.probed, ended)
+        begin = drain.probed + (run.limits.recovery_seconds if reaches(drain.window, month) else 0.0)
+        waited = _starving(run, month, begin, ended)
         if waited and not _database_stalled(run, drain, ended):
-            longest = max(min(op.completed, ended) - max(op.invoked, drain.probed) for op in waited)
+            longest = max(min(op.completed, ended) - max(op.invoked, begin) for op in waited)
             said = f"While {drain.backlog} events drained no event of {month} was created for {longest:.1f} s"
             summary = f"{said}, although its writers waited."
             yield Finding(Promise.RECOVERY, summary, event_ids(waited), waited[0].invoked)

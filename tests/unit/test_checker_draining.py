@@ -10,7 +10,7 @@ import pytest
 from harness import events as ev
 from harness.blast import BlastRadius, Edge, ServiceState, Write
 from harness.checking import CheckResult
-from harness.values import Promise, Verdict, utc_timestamp
+from harness.values import Month, Promise, Verdict, utc_timestamp
 from tests.unit.histories import (
     DECEMBER,
     END,
@@ -57,6 +57,15 @@ def test_a_drain_that_begins_after_the_recovery_time_is_a_finding(begins: float,
     result = check("recovery", drained(begins=begins, ends=26))
     assert bool(about(result, "began")) == late
     assert all(finding.event_ids for finding in result.findings)
+
+
+@pytest.mark.parametrize(("seconds", "late"), [(0.6, True), (1.2, False)])
+def test_that_the_fault_itself_stopped_the_canary_excuses_no_late_drain(seconds: float, late: bool) -> None:
+    """The insert was begun under the fault; one that ends after the repair shows that the database still stalls."""
+    history = drained(begins=28, ends=29)
+    history.add(*(ev.CanarySample(11 + step / 10, DECEMBER.label, 0.01, "23514") for step in range(90)))
+    history.add(ev.CanarySample(19.5, DECEMBER.label, seconds))
+    assert bool(about(check("recovery", history), "began")) == late
 
 
 def test_a_drain_is_not_timed_beside_another_fault_a_stall_or_without_the_times_of_its_rows() -> None:
@@ -115,6 +124,16 @@ def test_live_writes_that_wait_while_nothing_of_their_month_is_created_starve() 
     assert "While 90 events drained no event of 2026_01 was created for 4.0 s" in said
     assert not about(check("recovery", slow_beside(2.9)), "although")
     assert not about(check("recovery", slow_beside(4.0, others=True)), "although"), "one slow write is no starvation"
+
+
+@pytest.mark.parametrize(("month", "starved"), [(JANUARY, True), (DECEMBER, False)])
+def test_a_month_that_was_hurt_has_the_recovery_time_to_take_writes_again(month: Month, starved: bool) -> None:
+    history = drained(ends=31)
+    for number in history.ops(month, 19.9, 24.5):
+        history.drop(ev.Complete, lambda record, wanted=number: record.op == wanted)  # type: ignore[misc]
+        history.drop(ev.Invoke, lambda record, wanted=number: record.op == wanted)  # type: ignore[misc]
+    history.op(PROBED, month, 201, took=4.2)
+    assert bool(about(check("recovery", history), "although its writers waited")) == starved
 
 
 def test_writes_that_wait_under_a_later_fault_do_not_starve_beside_the_drain_of_the_first() -> None:
