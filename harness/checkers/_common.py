@@ -224,6 +224,10 @@ class Canary:
         seen = index < len(times) and times[index] <= end + 0.2
         return Calm.CALM if seen else Calm.UNSEEN
 
+    def stalled_between(self, month: Month, start: float, end: float) -> bool:
+        """Tell whether the month's canary stalled in [start, end] itself, as a fault that was over by then did not."""
+        return _meets((*self._standstills, *self._stalls.get(month.label, ())), start, end + 0.2)
+
     def stalled_unexplained(self, operation: Operation) -> bool:
         """Tell whether some month's canary stalled beside the operation although no fault stopped that month."""
         start, end = operation.invoked, min(operation.completed, operation.invoked + self._patience)

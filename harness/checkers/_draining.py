@@ -15,13 +15,13 @@ from ..oracle import CREATED, QUEUED
 from ..rundata import FaultWindow, Operation, Run
 from ..values import Month, Phase, Promise
 from ._common import (
-    Calm,
     Canary,
     event_ids,
     expectations,
     folded_expectations,
     in_flight,
     quantile,
+    reaches,
     shared,
     wishes,
 )
@@ -40,13 +40,17 @@ MIN_LIVE_SAMPLES = 200
 
 @dataclass(frozen=True)
 class Drain:
-    """The drain of one repair: of ``backlog`` events, begun at the probe and over by ``ended`` (None: not seen)."""
+    """The drain of one repair: of ``backlog`` events, begun at the probe and over by ``ended`` (None: not seen).
+
+    Another fault came at ``disturbed``, infinite for never: what is so from then on may be its doing.
+    """
 
     window: FaultWindow
     healing: float
     probed: float
     backlog: int
     ended: float | None
+    disturbed: float = math.inf
 
     @property
     def seconds(self) -> float | None:
@@ -67,8 +71,13 @@ def drains(run: Run) -> list[Drain]:
         backlog = max((sample.depth for sample in [*last_before, *begun[:1]]), default=0)
         empty = [sample for sample in begun if sample.t >= window.probed and sample.depth == 0]
         if backlog:
-            found.append(Drain(window, window.healing, window.probed, backlog, empty[0].t if empty else None))
+            ended = empty[0].t if empty else None
+            found.append(Drain(window, window.healing, window.probed, backlog, ended, _next_fault(run, window.probed)))
     return found
+
+
+def _next_fault(run: Run, probed: float) -> float:
+    return min((other.injecting for other in run.windows if other.injecting > probed), default=math.inf)
 
 
 def _overlapped(run: Run, window: FaultWindow, probed: float) -> bool:
@@ -101,6 +110,8 @@ def _began_late(run: Run, drain: Drain, stored: Stored) -> Iterator[Finding]:
     queued = _kept_back(run, drain.window)
     times = [at for op in queued if (at := stored.stored_at(op)) is not None and at >= drain.healing]
     bound = drain.probed + run.limits.recovery_seconds + BEGIN_SLACK_SECONDS
+    if drain.disturbed <= bound:
+        return
     if not times or len(times) < len(queued) / 2 or min(times) <= bound or _database_stalled(run, drain, bound):
         return
     said = f"The drain of {drain.backlog} events began {min(times) - drain.probed:.1f} s after {drain.window.name}"
@@ -126,7 +137,7 @@ def _took_long(run: Run, drain: Drain) -> Iterator[Finding]:
     allowed = _deadline(run) + drain.backlog / SLOWEST_EVENTS_PER_SECOND
     bound = drain.probed + allowed
     until = drain.ended if drain.ended is not None else run.final.t if run.final is not None else drain.probed
-    if until <= bound or _database_stalled(run, drain, bound):
+    if min(until, drain.disturbed) <= bound or _database_stalled(run, drain, bound):
         return
     state = "over" if drain.ended is not None else "not over"
     said = f"The drain of {drain.backlog} events was {state} {until - drain.probed:.1f} s after the repair of"
@@ -142,26 +153,35 @@ def _deadline(run: Run) -> float:
 
 
 def _database_stalled(run: Run, drain: Drain, until: float) -> bool:
-    """Tell whether the canary of some month stalled between the heal and the moment that is judged."""
+    """Tell whether the canary of some month stalled between the probe and the moment that is judged.
+
+    What it met before is the fault's doing, which nearly always stopped the canary as well.
+    """
     canary = shared(run, Canary)
-    return any(canary.around(month, drain.probed, until) is Calm.STALLED for month in run.months)
+    return any(canary.stalled_between(month, drain.probed, until) for month in run.months)
 
 
 def _starved(run: Run, drain: Drain) -> Iterator[Finding]:
     """While the queue drains live writes go on: none waits long without another one of its month being created.
 
-    In the months that the fault hurt a breaker may still queue for a while; its 202s wait for nobody.
+    The months that the fault hurt have the recovery time to take writes again.  A breaker may still queue for a while;
+    its 202s wait for nobody.
     """
-    ended = drain.ended if drain.ended is not None else run.end
+    ended = _undisturbed_end(run, drain)
     for month in run.months:
-        waited = _starving(run, month, drain.probed, ended)
+        begin = drain.probed + (run.limits.recovery_seconds if reaches(drain.window, month) else 0.0)
+        waited = _starving(run, month, begin, ended)
         if waited and not _database_stalled(run, drain, ended):
-            longest = max(min(op.completed, ended) - max(op.invoked, drain.probed) for op in waited)
+            longest = max(min(op.completed, ended) - max(op.invoked, begin) for op in waited)
             said = f"While {drain.backlog} events drained no event of {month} was created for {longest:.1f} s"
             summary = f"{said}, although its writers waited."
             yield Finding(Promise.RECOVERY, summary, event_ids(waited), waited[0].invoked)
     if wishes(run).judge_latency:
         yield from _slow(run, drain, ended)
+
+
+def _undisturbed_end(run: Run, drain: Drain) -> float:
+    return min(run.end if drain.ended is None else drain.ended, drain.disturbed)
 
 
 def _starving(run: Run, month: Month, start: float, end: float) -> list[Operation]:
@@ -205,7 +225,7 @@ def _beside(operation: Operation, drain: Drain, ended: float) -> bool:
 
 def drain_needs(run: Run) -> Needs:
     """What these rules need of a condensed run."""
-    spans = tuple((one.probed, run.end if one.ended is None else one.ended) for one in drains(run))
+    spans = tuple((one.probed, _undisturbed_end(run, one)) for one in drains(run))
     cuts = tuple(t for span in spans for t in span) if wishes(run).judge_latency else ()
     return Needs(cuts=cuts, stalls=spans, stall_seconds=STARVED_SECONDS)
 

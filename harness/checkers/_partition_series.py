@@ -121,9 +121,10 @@ def _healthy_in_peace(scraped: Scraped, month: Month, findings: list[Finding], u
         written = scraped.created_before(month, scrape.t)
         if written is None or healthy(scrape, month) is not False or scraped.disturbed(month, scrape.t):
             continue
-        # Degraded says that some writes stall, and the client saw one that did: a starved machine is one reason.
+        # Degraded says that some writes stall, and the client saw one that did: a starved machine is one reason.  How
+        # long a service calls the month so afterwards is its choice, within the time that recovery may take.
         degraded = scrape.get(STATUS, partition=month.label, status="degraded") == 1
-        if degraded and scraped.may_be_degraded(month, scrape.t):
+        if degraded and scraped.stalled_lately(month, scrape.t):
             continue
         (stalled if scraped.stalled(month, scrape.t) else wrong).append(scrape.t)
         if wrong[-1:] == [scrape.t]:

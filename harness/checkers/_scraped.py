@@ -119,13 +119,10 @@ class Scraped:
         """Tell whether a write of the month took so long about ``t`` that a service may call it stalled."""
         return self.stall_within(month, t - SCRAPE_SLACK_SECONDS, t + self._answering(t) + SCRAPE_SLACK_SECONDS)
 
-    def may_be_degraded(self, month: Month, t: float) -> bool:
-        """Tell whether a write of the month stalled so lately that a service may still call the month degraded.
-
-        It need not take back what it said before its maintenance loop looks again.
-        """
-        since = t - self.run.limits.partition_check_seconds - SCRAPE_SLACK_SECONDS
-        return self.stall_within(month, since, t + self._answering(t) + SCRAPE_SLACK_SECONDS)
+    def stalled_lately(self, month: Month, t: float) -> bool:
+        """Tell whether a write of the month stalls about ``t``, or did within the recovery time before it."""
+        end = t + self._answering(t) + SCRAPE_SLACK_SECONDS
+        return self.stall_within(month, t - self.run.limits.recovery_seconds, end)
 
     def stall_within(self, month: Month, start: float, end: float) -> bool:
         """Tell whether a write of the month, under way in the time, took so long that it may count as stalled."""

@@ -111,7 +111,10 @@ class _Books:
             self._facts["rows"] += len(rows)
             for row in rows:
                 expected = f"{row.event_date:%Y_%m}"
-                if row.month != expected:
+                if row.month != expected and self._withheld(identity):
+                    said = "events are in another partition than their month's, whose fault was never seen repaired"
+                    self._unsure[said].append(row.event_id)
+                elif row.month != expected:
                     place = f"the partition of {row.month}" if row.month else "a default partition"
                     self._blame(Promise.CONSERVATION, f"of {expected} lie in {place}", row.event_id)
             self._origin(identity, rows[0].event_id, "are stored in the table")

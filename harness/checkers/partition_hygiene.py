@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Iterator
 
 from .. import events as ev
 from ..checking import CHECKERS, CONDENSABLE, CheckResult, Finding, nothing_more
@@ -28,22 +29,14 @@ def partition_hygiene(run: Run) -> CheckResult:
     partitions = run.of_kind(ev.PartitionRow)
     if not partitions:
         return CheckResult(NAME, meanwhile, ("The final read lists no partition, so nothing was judged.",))
-    findings: list[Finding] = [*meanwhile]
-    by_month: dict[str, list[str]] = defaultdict(list)
-    for partition in partitions:
-        if not partition.month:
-            said = f"{partition.name} is a default partition: rows land there instead of in the queue."
-            findings.append(Finding(Promise.CONSERVATION, said, run.rows_in("")))
-            continue
-        by_month[partition.month].append(partition.name)
-        if not _whole_month(partition):
-            said = f"{partition.name} ({partition.month}) has bounds {partition.bounds}, not those of its month."
-            findings.append(Finding(Promise.ISOLATION, said, run.rows_in(partition.month)))
-    for month, names in by_month.items():
-        if len(names) > 1:
-            said = f"{month} has more than one partition: {', '.join(sorted(names))}."
-            findings.append(Finding(Promise.ISOLATION, said, run.rows_in(month)))
-    return CheckResult(NAME, tuple(findings), facts={"partitions": float(len(partitions)), **looks})
+    wrong = list(_wrong(run, partitions))
+    findings = (*meanwhile, *(finding for month, finding in wrong if not _unrepaired(run, month)))
+    unknowns = tuple(
+        f"{finding.summary} A fault that was never seen repaired may have left it so."
+        for month, finding in wrong
+        if _unrepaired(run, month)
+    )
+    return CheckResult(NAME, findings, unknowns, facts={"partitions": float(len(partitions)), **looks})
 
 
 CONDENSABLE.register(NAME)(nothing_more)
@@ -57,3 +50,29 @@ def _whole_month(partition: ev.PartitionRow) -> bool:
     except UsageError:
         return False
     return found is not None and found.groups() == (month.first_day.isoformat(), month.end.isoformat())
+
+
+def _wrong(run: Run, partitions: list[ev.PartitionRow]) -> Iterator[tuple[str, Finding]]:
+    """What is wrong with the partitions at the end, by month; "" for a default, which concerns all of them."""
+    by_month: dict[str, list[str]] = defaultdict(list)
+    for partition in partitions:
+        if not partition.month:
+            said = f"{partition.name} is a default partition: rows land there instead of in the queue."
+            yield "", Finding(Promise.CONSERVATION, said, run.rows_in(""))
+            continue
+        by_month[partition.month].append(partition.name)
+        if not _whole_month(partition):
+            said = f"{partition.name} ({partition.month}) has bounds {partition.bounds}, not those of its month."
+            yield partition.month, Finding(Promise.ISOLATION, said, run.rows_in(partition.month))
+    for month, names in by_month.items():
+        if len(names) > 1:
+            said = f"{month} has more than one partition: {', '.join(sorted(names))}."
+            yield month, Finding(Promise.ISOLATION, said, run.rows_in(month))
+
+
+def _unrepaired(run: Run, label: str) -> bool:
+    """Tell whether the catalog may still be as a fault made it: one that nobody saw repaired."""
+    return any(
+        window.probed is None and (not label or window.radius.months is None or label in map(str, window.radius.months))
+        for window in run.windows
+    )

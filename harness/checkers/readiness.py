@@ -187,7 +187,7 @@ def _nowhere(book: _Book, answer: _Answer, near: list[FaultWindow]) -> str:
 def _names_too_much(book: _Book, answer: _Answer, near: list[FaultWindow]) -> Iterator[str]:
     """What is named is ill.
 
-    Honest: a month beside which the canary stalls or one of whose writes stalled lately, any month and the database
+    Honest: a month beside which the canary stalls, or one of whose writes stalled lately, any month and the database
     while a fault may still show in them, a queue that is full where the scenario makes it small.
     """
     for name in answer.degraded:
@@ -219,7 +219,7 @@ def _excused(book: _Book, answer: _Answer, month: Month) -> bool:
     times = (answer.t, answer.end)
     known = month in book.run.months
     return any(
-        scraped.disturbed(month, t) or scraped.stalled(month, t) or scraped.may_be_degraded(month, t) or not known
+        scraped.disturbed(month, t) or scraped.stalled(month, t) or scraped.stalled_lately(month, t) or not known
         for t in times
     )
 

@@ -10,7 +10,7 @@ from ..checking import CHECKERS, CONDENSABLE, CheckResult, Finding, Needs
 from ..oracle import CREATED
 from ..rundata import FaultWindow, Run
 from ..values import Month, Promise
-from ._common import event_ids, nothing_sent, reaches
+from ._common import Canary, event_ids, nothing_sent, reaches, shared
 from ._deviations import Owner, deviations, grouped
 from ._draining import drain_findings, drain_needs, ended_at_start, not_back
 from .clocks import clocks, measured_times
@@ -86,7 +86,9 @@ def _resumed(run: Run, window: FaultWindow, month: Month, findings: list[Finding
         if operation.kind is ev.OpKind.WRITE and window.probed <= operation.invoked and operation.completed <= bound
     ]
     waited = f"{run.limits.recovery_seconds:g} s after {window.name} was repaired"
-    if tried:
+    if tried and shared(run, Canary).stalled_between(month, window.probed, bound):
+        unknowns.append(f"No direct write into {month} within {waited}, but the canary's own inserts stalled as well.")
+    elif tried:
         answers = ", ".join(sorted({str(operation.status or "none") for operation in tried}))
         said = f"No direct write into {month} within {waited}; answers were {answers}."
         findings.append(Finding(Promise.RECOVERY, said, event_ids(tried), window.probed))

@@ -10,7 +10,7 @@ import pytest
 from harness import events as ev
 from harness.blast import BlastRadius, Edge, ServiceState, Write
 from harness.checking import CheckResult
-from harness.values import Promise, Verdict, utc_timestamp
+from harness.values import Month, Promise, Verdict, utc_timestamp
 from tests.unit.histories import (
     DECEMBER,
     END,
@@ -59,6 +59,15 @@ def test_a_drain_that_begins_after_the_recovery_time_is_a_finding(begins: float,
     assert all(finding.event_ids for finding in result.findings)
 
 
+@pytest.mark.parametrize(("seconds", "late"), [(0.6, True), (1.2, False)])
+def test_that_the_fault_itself_stopped_the_canary_excuses_no_late_drain(seconds: float, late: bool) -> None:
+    """The insert was begun under the fault; one that ends after the repair shows that the database still stalls."""
+    history = drained(begins=28, ends=29)
+    history.add(*(ev.CanarySample(11 + step / 10, DECEMBER.label, 0.01, "23514") for step in range(90)))
+    history.add(ev.CanarySample(19.5, DECEMBER.label, seconds))
+    assert bool(about(check("recovery", history), "began")) == late
+
+
 def test_a_drain_is_not_timed_beside_another_fault_a_stall_or_without_the_times_of_its_rows() -> None:
     beside = drained(begins=28, ends=29)
     beside.fault(
@@ -83,6 +92,22 @@ def test_a_drain_takes_no_longer_than_its_backlog_allows(deadline: float, late: 
         assert "The drain of 90 events was over 6.3 s after the repair of lock-partition; 5.5 s" in found[0]
 
 
+def then_paused(history: History, injecting: float) -> History:
+    """The history with a second fault, which silences the service while the drain of the first may still go on."""
+    paused = BlastRadius(months=None, write=Write.NO, service=ServiceState.PAUSED, edge=Edge.RESTART)
+    marks = dict.fromkeys(("injecting", "injected", "confirmed"), injecting)
+    history.fault(paused, number=1, name="pause-service", **marks, healing=33.0, healed=33.0, probed=33.0)
+    return history
+
+
+@pytest.mark.parametrize(("injecting", "late"), [(25.5, False), (25.9, True)])
+def test_a_drain_that_another_fault_stops_in_its_time_is_not_late(injecting: float, late: bool) -> None:
+    history = then_paused(drained(ends=34), injecting)
+    wishes = '{"min_strict_events": 20, "recovery_deadline_seconds": 5}'
+    history.edit(ev.RunStarted, lambda record: True, scenario_json=wishes)
+    assert bool(about(check("recovery", history), "are allowed")) == late
+
+
 def slow_beside(seconds: float, *, others: bool = False) -> History:
     """A drain of ten seconds in which one January writer waits, with or without others that are served meanwhile."""
     history = drained(ends=31)
@@ -99,6 +124,26 @@ def test_live_writes_that_wait_while_nothing_of_their_month_is_created_starve() 
     assert "While 90 events drained no event of 2026_01 was created for 4.0 s" in said
     assert not about(check("recovery", slow_beside(2.9)), "although")
     assert not about(check("recovery", slow_beside(4.0, others=True)), "although"), "one slow write is no starvation"
+
+
+@pytest.mark.parametrize(("month", "starved"), [(JANUARY, True), (DECEMBER, False)])
+def test_a_month_that_was_hurt_has_the_recovery_time_to_take_writes_again(month: Month, starved: bool) -> None:
+    history = drained(ends=31)
+    for number in history.ops(month, 19.9, 24.5):
+        history.drop(ev.Complete, lambda record, wanted=number: record.op == wanted)  # type: ignore[misc]
+        history.drop(ev.Invoke, lambda record, wanted=number: record.op == wanted)  # type: ignore[misc]
+    history.op(PROBED, month, 201, took=4.2)
+    assert bool(about(check("recovery", history), "although its writers waited")) == starved
+
+
+def test_writes_that_wait_under_a_later_fault_do_not_starve_beside_the_drain_of_the_first() -> None:
+    history = drained(ends=34)
+    for number in history.ops(JANUARY, 26, 31):
+        history.drop(ev.Complete, lambda record, wanted=number: record.op == wanted)  # type: ignore[misc]
+        history.drop(ev.Invoke, lambda record, wanted=number: record.op == wanted)  # type: ignore[misc]
+    history.op(26.0, JANUARY, 201, took=5.0)
+    assert about(check("recovery", history), "although its writers waited")
+    assert not about(check("recovery", then_paused(history, 26.0)), "although its writers waited")
 
 
 def test_a_month_that_nobody_writes_into_does_not_starve() -> None:

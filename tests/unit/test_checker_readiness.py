@@ -125,11 +125,13 @@ def test_what_is_not_ill_is_not_named(name: str) -> None:
         assert promises("readiness", history) == {Promise.TRUTH}
 
 
-@pytest.mark.parametrize(("at", "honest"), [(4.9, True), (2.7, True), (2.0, False)])
-def test_a_month_may_be_named_until_the_loop_looks_again_after_a_stall(at: float, honest: bool) -> None:
+@pytest.mark.parametrize(("ended_before", "honest"), [(-0.3, True), (1.2, True), (4.9, True), (5.1, False)])
+def test_a_month_may_be_named_while_a_write_stalls_and_for_the_recovery_time_after_it(
+    ended_before: float, honest: bool
+) -> None:
     history = good()
-    answer(history, 5, 5, degraded=(f"partition {JANUARY}",))
-    history.row(history.op(at, JANUARY, 201, took=0.4))
+    answer(history, 9, 9, degraded=(f"partition {JANUARY}",))
+    history.row(history.op(9 - ended_before - 0.4, JANUARY, 201, took=0.4))
     assert (check("readiness", history).verdict is Verdict.PASS) is honest
 
 

@@ -82,6 +82,10 @@ def test_a_month_that_does_not_resume_is_a_finding() -> None:
     (finding,) = [f for f in check("recovery", history).findings if "No direct write" in f.summary]
     assert finding.promise is Promise.RECOVERY
     assert event_id(tried[-5]) in finding.event_ids
+    history.edit(ev.CanarySample, lambda r: r.month == DECEMBER.label and 21 < r.t < 22, seconds=4.0)
+    stalled = check("recovery", history)
+    assert "No direct write" not in " ".join(finding.summary for finding in stalled.findings)
+    assert any("No direct write" in said and "canary" in said for said in stalled.unknowns)
 
 
 def test_a_month_resumed_within_the_recovery_time_is_none() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from harness import events as ev
 from harness.blast import BlastRadius, Write
-from harness.values import Promise, Verdict
+from harness.values import Month, Promise, Verdict
 from tests.unit.histories import (
     DECEMBER,
     END,
@@ -340,6 +340,33 @@ def test_a_wrong_partition_is_a_finding(extra: ev.PartitionRow) -> None:
     history.add(extra)
     assert promises("partition-hygiene", history) <= {Promise.CONSERVATION, Promise.ISOLATION} != set()
     assert check("partition-hygiene", history).verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize(
+    ("extra", "unsure"),
+    [
+        (ev.PartitionRow("audit_events_default", "", "DEFAULT"), True),
+        (ev.PartitionRow("audit_events_2025_12_b", "2025_12", "FOR VALUES IN ('2025-12-01')"), True),
+        (ev.PartitionRow("audit_events_2026_02", "2026_02", "FOR VALUES IN ('2026-02-01')"), False),
+    ],
+)
+def test_what_a_fault_that_was_not_repaired_may_have_left_is_not_the_services(
+    extra: ev.PartitionRow, unsure: bool
+) -> None:
+    history = good()
+    history.add(extra)
+    history.drop(ev.FaultMark, lambda r: r.step is ev.FaultStep.PROBED)
+    assert check("partition-hygiene", history).verdict is (Verdict.UNKNOWN if unsure else Verdict.FAIL)
+
+
+@pytest.mark.parametrize("month", [DECEMBER, JANUARY])
+def test_a_row_beside_its_month_is_not_the_services_where_the_fault_was_not_repaired(month: Month) -> None:
+    history = good()
+    number = history.ops(month, 1, 2)[0]
+    history.edit(ev.TableRow, lambda r: r.event_id == event_id(number), month="")
+    assert promises("conservation", history) == {Promise.CONSERVATION}
+    history.drop(ev.FaultMark, lambda r: r.step is ev.FaultStep.PROBED)
+    assert check("conservation", history).verdict is (Verdict.UNKNOWN if month is DECEMBER else Verdict.FAIL)
 
 
 def test_a_restored_copy_under_another_name_is_fine() -> None:
