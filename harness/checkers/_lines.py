@@ -14,7 +14,7 @@ from ..oracle import CREATED, REJECTED
 from ..rundata import Operation, over_at
 from ..values import Promise
 from ._common import LOG_SLACK_SECONDS, between_lives, event_ids, life_of, recovery_edge
-from ._pool_series import BACKGROUND_JOBS
+from ._pool_series import BACKGROUND_JOBS, months_of_query
 from ._scraped import Scraped
 from ._secrets import credential_in, event_ids_in
 
@@ -107,7 +107,7 @@ def _pool(scraped: Scraped, lines: list[ev.LogLine]) -> Iterator[Finding]:
 def _by_queries(scraped: Scraped, calm: list[ev.LogLine]) -> int:
     """How often the queries before these lines may have filled the pool: each may hold a connection for each month."""
     run = scraped.run
-    months = max(len(run.of_kind(ev.PartitionRow)), len(run.months))
+    months = months_of_query(run)
     if months + BACKGROUND_JOBS + max(_at_once(scraped, line.t) for line in calm) < run.limits.db_pool_max:
         return 0
     asked = [query.t for query in run.of_kind(ev.QuerySample)]

@@ -154,7 +154,7 @@ def test_the_sockets_of_the_process_tell_where_others_share_its_role() -> None:
 
 def test_no_more_connections_are_in_use_than_requests_and_jobs_can_hold() -> None:
     history = good()
-    pool(history, 24, 1, 30, 30)
+    pool(history, 24, 1, 30.5, 30.5)
     assert "requests and background jobs can hold" in said(history)
     busy = good()
     pool(busy, 24, 1, 30, 30)
@@ -166,6 +166,17 @@ def test_no_more_connections_are_in_use_than_requests_and_jobs_can_hold() -> Non
     for number in range(10):
         unanswered.op(26.0, JANUARY, 0, writer=number)
     assert "requests and background jobs" not in said(unanswered)
+
+
+@pytest.mark.parametrize(("asked_at", "status", "honest"), [(29.95, 200, True), (28.5, 200, False), (28.5, 0, True)])
+def test_a_query_may_hold_a_connection_for_each_month(asked_at: float, status: int, honest: bool) -> None:
+    history = good()
+    history.drop(ev.QuerySample)
+    for number in range(16):
+        history.add(ev.PartitionRow(f"audit_events_{number}", f"{2026 + number // 12}_{number % 12 + 1:02}", ""))
+    history.add(ev.QuerySample(asked_at, 0.05, status, "", DECEMBER.label, 10))
+    pool(history, 22, 1, 30, 30)
+    assert ("requests and background jobs can hold" not in said(history)) == honest
 
 
 def test_acquisitions_are_at_least_the_writes_of_one_writer() -> None:
@@ -184,6 +195,10 @@ def test_no_connection_breaks_before_the_first_fault() -> None:
     later = good()
     gauge(later, lambda t, text, old: float(t > 10) if text == ERRORS else old)
     assert check("metrics", later).verdict is Verdict.PASS
+    stalled = good()
+    stalled.add(ev.CanarySample(2.5, JANUARY.label, 1.0))
+    gauge(stalled, lambda t, text, old: float(t > 3) if text == ERRORS else old)
+    assert ERRORS not in said(stalled), "a connection that was given up on a time-out may count"
     before = good()
     gauge(before, lambda t, text, old: 30.0 if text == ERRORS else old)
     assert check("metrics", before).verdict is Verdict.PASS, "it began before the run"
