@@ -164,8 +164,10 @@ def test_a_fallback_is_told_when_it_begins_and_ends(message: str, late: float) -
     [
         ("Connecting to postgresql://slm_user:hunter2@db/audit", ""),
         ("Connecting", '{"dsn": "host=db password=hunter2"}'),
-        ("Connecting", '{"token": "***"}'),
-        ("Authorization: Bearer ***", ""),
+        ("Connecting", f'{{"token": "{ev.HIDDEN}"}}'),
+        (f"Authorization: Bearer {ev.HIDDEN}", ""),
+        (f"Connecting to postgresql+asyncpg://slm_user:{ev.HIDDEN}@db/audit", ""),
+        ("Connecting to postgresql://slm_user:xander@db/audit", ""),
     ],
 )
 def test_no_line_holds_a_credential(message: str, fields: str) -> None:
@@ -176,6 +178,10 @@ def test_a_connection_string_without_a_password_and_a_banner_are_honest() -> Non
     for message in (
         "Connecting to postgresql://slm_user@db/audit",
         "*** audit service ***",
+        "Engine(postgresql+asyncpg://slm_user:***@db/audit)",
+        "Connecting to postgres://slm_user:xxxxx@db/audit",
+        "host=db password=[REDACTED] user=slm_user",
+        'token="***"',
         "password authentication failed",
     ):
         assert check("logs", with_line(15.0, message)).verdict is Verdict.PASS

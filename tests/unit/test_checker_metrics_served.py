@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import uuid
 
 import pytest
 
@@ -236,14 +237,25 @@ def test_a_database_that_refuses_the_harness_has_cut_the_service_too() -> None:
         ('correlation="r1/17"', "the id of an event"),
         ('dsn="host=db password=x"', "a credential or a connection string"),
         ('dsn="postgresql://slm_user@db/audit"', "a credential or a connection string"),
-        ('key="***"', "a credential or a connection string"),
-        ('row="event_data"', "an event's payload"),
+        (f'key="{ev.HIDDEN}"', "a credential or a connection string"),
+        ('row="{\\"event_data\\":{}}"', "an event's payload"),
+        ('event_data="17"', "an event's payload"),
     ],
 )
 def test_no_label_holds_an_id_a_payload_or_a_credential(labels: str, what: str) -> None:
     history = good()
     exported(history, f"service_builds{{{labels}}}", lambda t: 1.0 if t == 20 else None)
     assert f"service_builds holds {what}" in said(history)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    ['field="event_data"', f'instance="{uuid.UUID(int=2**80)}"', 'auth="password=***"', 'to="db://a:xxxxx@db/b"'],
+)
+def test_a_label_may_name_a_field_or_an_instance_or_hide_a_password_by_itself(labels: str) -> None:
+    history = good()
+    exported(history, f"service_event_data{{{labels}}}", lambda t: 1.0)
+    assert check("metrics", history).verdict is Verdict.PASS
 
 
 def test_further_series_with_a_handful_of_labels_are_the_service_s_own_affair() -> None:
