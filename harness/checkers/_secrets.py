@@ -13,7 +13,9 @@ from ._scraped import Scraped
 from ._series import parse_series
 
 MANY_VALUES = 50
-"""A label with so many values, and still growing, counts events; months, routes and statuses are fewer."""
+"""A label with so many values, and still growing, counts events; routes and statuses are fewer."""
+MANY_NEW_VALUES = 10
+"""So many new values in a run's second half are growth; the months of an old table may be many, but few are new."""
 _MASK = r"(?:\*+|x{3,}|•+|…|\.{3}|[<\[(]?(?:redacted|hidden|masked|removed)[>\])]?)"
 """What libraries put where a password was: no credential is told by it."""
 _CREDENTIAL = re.compile(
@@ -64,7 +66,7 @@ def secret_findings(scraped: Scraped) -> Iterator[Finding]:
     halfway = scraped.scrapes[len(scraped.scrapes) // 2].t
     for (name, label), seen in values.items():
         later = [t for t in seen.values() if t > halfway]
-        if len(seen) >= MANY_VALUES and later:
+        if len(seen) >= MANY_VALUES and len(later) >= MANY_NEW_VALUES:
             said = f"Label {label} of {name} has {len(seen)} values, {len(later)} of them new in the run's second half."
             yield Finding(Promise.TRUTH, said, (), max(later))
 

@@ -271,3 +271,11 @@ def test_a_label_whose_values_grow_with_the_events_is_a_finding() -> None:
         name = f'datastorage_events_total{{outcome="created",user="u{number}"}}'
         exported(history, name, lambda t, number=number: 1.0 if t > number / 2 else None)  # type: ignore[misc]
     assert "Label user of datastorage_events_total has 60 values" in said(history)
+
+
+def test_a_table_of_many_months_may_get_one_more() -> None:
+    history = good()
+    for number in range(60):
+        name = f'service_pages{{partition="{2019 + number // 12}_{number % 12 + 1:02}"}}'
+        exported(history, name, lambda t, number=number: 1.0 if number or t > 30 else None)  # type: ignore[misc]
+    assert check("metrics", history).verdict is Verdict.PASS
