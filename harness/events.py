@@ -12,6 +12,9 @@ import enum
 from dataclasses import dataclass
 from datetime import date
 
+HIDDEN = "***hidden***"
+"""What a history has where a secret of the run stood; a service that hides its own with asterisks writes another."""
+
 
 class OpKind(enum.StrEnum):
     """What the client meant by a request."""

@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 from .errors import HistoryError
-from .events import Complete, Invoke, MetricsSample, OpKind, Record
+from .events import HIDDEN, Complete, Invoke, MetricsSample, OpKind, Record
 from .jsonlines import decode, encode
 
 FILE_NAME = "history.jsonl"
@@ -64,7 +64,7 @@ class History:
 
     def add(self, record: Record) -> None:
         """Append one record."""
-        line = redact(encode(record), self._secrets) + "\n"
+        line = redact(encode(record), self._secrets, HIDDEN) + "\n"
         os.write(self._descriptor, line.encode("utf-8", "surrogatepass"))
         if isinstance(record, Invoke):
             self._invokes[record.op] = (record.event_id, record.event_date, record.kind)
@@ -96,11 +96,11 @@ class History:
             self._descriptor = -1
 
 
-def redact(text: str, secrets: Sequence[str]) -> str:
-    """Replace every secret by ``***``."""
+def redact(text: str, secrets: Sequence[str], mask: str = "***") -> str:
+    """Replace every secret by the mask."""
     for secret in secrets:
         if secret in text:
-            text = text.replace(secret, "***")
+            text = text.replace(secret, mask)
     return text
 
 

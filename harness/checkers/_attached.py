@@ -96,8 +96,13 @@ def _defaults(looks: Looks) -> Iterator[Finding]:
 
 
 def _ahead(looks: Looks) -> Iterator[Finding]:
-    """The present month and those that are due ahead are there, except while a fault reaches them."""
-    began = epoch(looks.run)
+    """The present month and those that are due ahead are there, except while a fault reaches them.
+
+    Honest: a service that has only just been started, whose loop makes them one by one.
+    """
+    began, run = epoch(looks.run), looks.run
+    started = min((mark.t for mark in run.of_kind(ev.ServiceMark) if mark.what == "started"), default=-math.inf)
+    made_by = started + run.limits.partition_check_seconds + MAKING_SLACK_SECONDS
     if began is None:
         return
     day = (datetime.fromtimestamp(began, UTC) - timedelta(seconds=CLOCK_SLACK_SECONDS)).date()
@@ -107,7 +112,8 @@ def _ahead(looks: Looks) -> Iterator[Finding]:
         missing = [
             sample
             for sample in looks.samples
-            if month.label not in {child.month for child in sample.children}
+            if sample.t > made_by
+            and month.label not in {child.month for child in sample.children}
             and not any(
                 window.injecting <= sample.t + sample.seconds and sample.t <= recovery_edge(window, looks.run)
                 for window in faults

@@ -14,9 +14,9 @@ from ..oracle import CREATED, REJECTED
 from ..rundata import Operation, over_at
 from ..values import Promise
 from ._common import LOG_SLACK_SECONDS, between_lives, event_ids, life_of, recovery_edge
-from ._pool_series import BACKGROUND_JOBS
+from ._pool_series import BACKGROUND_JOBS, months_of_query
 from ._scraped import Scraped
-from ._secrets import credential_in, event_ids_in
+from ._secrets import credential_in, event_ids_in, payload_in
 
 FLUSH_SECONDS = 2.0
 """Within this the closing line of a storm, with its suppressed count, must have come."""
@@ -36,7 +36,6 @@ _LEVELS = {
 }
 _SHARE = re.compile(r"Connection pool exhausted \((\d+)/(\d+) in use\)\Z")
 _SQLSTATE = re.compile(r"[0-9A-Z]{5}\Z|null\Z")
-_EVENT = re.compile(r"event_data\W{0,6}\{")
 _TELLING_CHARACTERS = 6
 """A value of an event shorter than this may stand in a line for another reason."""
 
@@ -107,7 +106,7 @@ def _pool(scraped: Scraped, lines: list[ev.LogLine]) -> Iterator[Finding]:
 def _by_queries(scraped: Scraped, calm: list[ev.LogLine]) -> int:
     """How often the queries before these lines may have filled the pool: each may hold a connection for each month."""
     run = scraped.run
-    months = max(len(run.of_kind(ev.PartitionRow)), len(run.months))
+    months = months_of_query(run)
     if months + BACKGROUND_JOBS + max(_at_once(scraped, line.t) for line in calm) < run.limits.db_pool_max:
         return 0
     asked = [query.t for query in run.of_kind(ev.QuerySample)]
@@ -231,7 +230,7 @@ def _told_too_much(scraped: Scraped, lines: list[ev.LogLine]) -> Iterator[Findin
     for line, text, ids in zip(lines, texts, named_in, strict=True):
         named = [op for each in sorted(ids) if (op := by_id.get(each)) is not None]
         holding = [op for op in named if _holds(text, op)]
-        if holding or _EVENT.search(text):
+        if holding or payload_in(text):
             found.append((line, event_ids(holding)))
     if found:
         ids_held = tuple(dict.fromkeys(each for _, held in found for each in held))

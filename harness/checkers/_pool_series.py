@@ -11,7 +11,7 @@ from ..checking import Finding
 from ..oracle import QUEUED, UNAVAILABLE
 from ..rundata import FaultWindow, Run, is_created
 from ..values import Promise
-from ._common import SCRAPE_SLACK_SECONDS, event_ids, life_of, recovery_edge
+from ._common import SCRAPE_SLACK_SECONDS, Calm, event_ids, life_of, recovery_edge
 from ._counted import Life, lives
 from ._scraped import Scraped
 from ._series import Scrape
@@ -110,20 +110,34 @@ def _against_backends(scraped: Scraped) -> Iterator[Finding]:
 def _against_requests(scraped: Scraped) -> Iterator[Finding]:
     """No more connections are in use than requests and background jobs can hold.
 
-    Honest: a request that nobody waits for any more, which may go on to its deadline; whatever hangs about a fault or
-    while a write stalls.
+    Honest: a request that nobody waits for any more, which may go on to its deadline; a query that reads every month
+    on a connection of its own; whatever hangs about a fault or while a write stalls.
     """
     run = scraped.run
     spans = [(scrape.t - SCRAPE_SLACK_SECONDS, scrape.end + SCRAPE_SLACK_SECONDS) for scrape in scraped.scrapes]
-    for scrape, at_once in zip(scraped.scrapes, scraped.at_once(spans), strict=True):
+    queries, months = run.of_kind(ev.QuerySample), months_of_query(run)
+    for scrape, span, at_once in zip(scraped.scrapes, spans, scraped.at_once(spans), strict=True):
         value = scrape.get(IN_USE)
-        most = at_once + BACKGROUND_JOBS
-        if value is None or value <= most or any(scraped.disturbed(month, scrape.t) for month in run.months):
+        if value is None or value <= at_once + BACKGROUND_JOBS:
+            continue
+        reading = sum(1 for query in queries if query.t <= span[1] and _read_until(run, query) >= span[0])
+        most = at_once + BACKGROUND_JOBS + reading * months
+        if value <= most or any(scraped.disturbed(month, scrape.t) for month in run.months):
             continue
         if not any(scraped.write_stalled(month, scrape.t) for month in run.months):
             said = f"{IN_USE} is {value:g} while requests and background jobs can hold {most} at most."
             yield Finding(Promise.TRUTH, said, (), scrape.t)
             return
+
+
+def months_of_query(run: Run) -> int:
+    """How many connections one query may hold, if it reads every month on one of its own."""
+    return max(len(run.of_kind(ev.PartitionRow)), len(run.months))
+
+
+def _read_until(run: Run, query: ev.QuerySample) -> float:
+    """When a query was over; one that was not answered may have gone on to its deadline."""
+    return query.t + query.seconds + (0.0 if query.status else run.limits.request_deadline_seconds)
 
 
 def _acquisitions(life: Life) -> Iterator[Finding]:
@@ -160,7 +174,8 @@ def _errors_in_peace(scraped: Scraped) -> Iterator[Finding]:
     if len(life) < 2:
         return
     grown = (life[-1].get(ERRORS) or 0.0) - (life[0].get(ERRORS) or 0.0)
-    stalled = any(scraped.stalled(month, t.t) for month in run.months for t in (life[0], life[-1]))
+    # The connection that was given up when a time-out ran out may count at any moment between the two scrapes.
+    stalled = any(scraped.canary.around(month, life[0].t, life[-1].t) is Calm.STALLED for month in run.months)
     if grown > 0 and not stalled:
         said = f"{ERRORS} grew by {grown:g} before any fault."
         yield Finding(Promise.TRUTH, said, (), life[-1].t)

@@ -150,7 +150,10 @@ def _ages(scraped: Scraped, truth: QueueTruth) -> Iterator[Finding]:
 
 
 def _capacity(scraped: Scraped, asked: list[Asked]) -> Iterator[Finding]:
-    """The capacity is what the scenario sets, never changes, is what the endpoint says, and is not exceeded."""
+    """The capacity is what the scenario sets, never changes, and is what the endpoint says.
+
+    That it is not exceeded is ``capacity``'s, which knows that an event on its way to the dead letters counts twice.
+    """
     values = {value for scrape in scraped.scrapes if (value := scrape.get(CAPACITY)) is not None}
     told = {float(one.sample.capacity) for one in asked if one.sample.capacity >= 0}
     declared = declared_capacity(scraped.run)
@@ -162,10 +165,6 @@ def _capacity(scraped: Scraped, asked: list[Asked]) -> Iterator[Finding]:
         yield Finding(Promise.TRUTH, f"{CAPACITY} is {shown}, but {ENDPOINT} says {said}.")
     if declared is not None and values and values != {float(declared)}:
         yield Finding(Promise.TRUTH, f"{CAPACITY} is {shown}, but DLQ_MAX_EVENTS is {declared}.")
-    most = max((one.sample.depth + one.sample.dead for one in asked), default=0)
-    bound = min((*values, *told, *([float(declared)] if declared is not None else [])), default=None)
-    if bound is not None and most > bound:
-        yield Finding(Promise.BOUNDS, f"{ENDPOINT} shows {most} events, pending and dead, in a queue of {bound:g}.")
 
 
 def _grown(name: str, first: Scrape, last: Scrape, label: str) -> float | None:

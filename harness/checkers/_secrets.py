@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+from .. import events as ev
 from ..checking import Finding
 from ..rundata import Run
 from ..values import Promise
@@ -12,18 +13,30 @@ from ._scraped import Scraped
 from ._series import parse_series
 
 MANY_VALUES = 50
-"""A label with so many values, and still growing, counts events; months, routes and statuses are fewer."""
+"""A label with so many values, and still growing, counts events; routes and statuses are fewer."""
+MANY_NEW_VALUES = 10
+"""So many new values in a run's second half are growth; the months of an old table may be many, but few are new."""
+_MASK = r"(?:\*+|x{3,}|•+|…|\.{3}|[<\[(]?(?:redacted|hidden|masked|removed)[>\])]?)"
+"""What libraries put where a password was: no credential is told by it."""
 _CREDENTIAL = re.compile(
-    r"[:=/\"']\s?\*\*\*|\bbearer \*\*\*|\w+://[^/\s:@\"]+:[^/\s@\"]+@|\b(?:password|passwd|token|secret)\s*=\s*\S",
+    rf"{re.escape(ev.HIDDEN)}|\w+://[^/\s:@\"]+:(?!{_MASK}@)[^/\s@\"]+@"
+    rf"|\b(?:password|passwd|token|secret)\s*=\s*(?![\"']?{_MASK}(?:[\s\"',;&)]|$))\S",
     re.IGNORECASE,
 )
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
+_PAYLOAD = re.compile(r"event_data\W{0,6}\{")
+_LABEL_OF_PAYLOAD = re.compile(r"[{,]\s*event_data=")
 _DSN = re.compile(r"\bpostgres(?:ql)?://", re.IGNORECASE)
 
 
 def credential_in(text: str) -> bool:
-    """Tell whether a text shows a credential; the history has the run's own ones as ``***``."""
+    """Tell whether a text shows a credential; the history has :data:`HIDDEN` for each of the run's own."""
     return _CREDENTIAL.search(text) is not None
+
+
+def payload_in(text: str) -> bool:
+    """Tell whether a text shows the data of an event; its name alone is the field's."""
+    return _PAYLOAD.search(text) is not None
 
 
 def event_ids_in(run: Run, text: str) -> list[str]:
@@ -34,13 +47,15 @@ def event_ids_in(run: Run, text: str) -> list[str]:
 def secret_findings(scraped: Scraped) -> Iterator[Finding]:
     """No label's name or value holds an id, a payload or a credential, and none has a value an event.
 
-    Honest: any further series and label of the service's own with a handful of values.
+    Honest: any further series and label of the service's own with a handful of values, such as the id of its instance.
     """
     told: set[tuple[str, str]] = set()
     values: dict[tuple[str, str], dict[str, float]] = {}
-    for text, t in _texts(scraped).items():
+    texts = _texts(scraped)
+    sent = _sent(scraped.run, texts)
+    for text, t in texts.items():
         name, labels = parse_series(text)
-        said = _said(scraped.run, text)
+        said = _said(scraped.run, text, sent)
         if said and (said, name) not in told:
             told.add((said, name))
             shown = text if len(text) <= 160 else f"{text[:160]}…"
@@ -51,7 +66,7 @@ def secret_findings(scraped: Scraped) -> Iterator[Finding]:
     halfway = scraped.scrapes[len(scraped.scrapes) // 2].t
     for (name, label), seen in values.items():
         later = [t for t in seen.values() if t > halfway]
-        if len(seen) >= MANY_VALUES and later:
+        if len(seen) >= MANY_VALUES and len(later) >= MANY_NEW_VALUES:
             said = f"Label {label} of {name} has {len(seen)} values, {len(later)} of them new in the run's second half."
             yield Finding(Promise.TRUTH, said, (), max(later))
 
@@ -65,11 +80,19 @@ def _texts(scraped: Scraped) -> dict[str, float]:
     return found
 
 
-def _said(run: Run, text: str) -> str:
-    if "{" not in text:
+def _sent(run: Run, texts: Iterable[str]) -> frozenset[str]:
+    """The UUIDs in the texts, in lower case, that are ids of events of the run."""
+    found = frozenset(each.lower() for text in texts for each in _UUID.findall(text))
+    return frozenset(run.sent_as(found)) if found else found
+
+
+def _said(run: Run, text: str, sent: frozenset[str]) -> str:
+    labels = text[text.index("{") :] if "{" in text else ""
+    if not labels:
         return ""
     if credential_in(text) or _DSN.search(text):
         return "a credential or a connection string"
-    if event_ids_in(run, text):
+    ids = event_ids_in(run, text)
+    if any(each.lower() in sent or not _UUID.fullmatch(each) for each in ids):
         return "the id of an event"
-    return "an event's payload" if "event_data" in text else ""
+    return "an event's payload" if payload_in(labels) or _LABEL_OF_PAYLOAD.search(labels) else ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bisect
-import json
 from collections.abc import Sequence
 
 from .. import events as ev
@@ -13,13 +12,13 @@ from ..oracle import UNAVAILABLE
 from ..rundata import Operation, Run
 from ..values import Promise
 from ._common import event_ids, in_flight, nothing_sent, unseen
+from ._queue_truth import declared_capacity
 
 NAME = "capacity"
 NEAR_SECONDS = 1.0
 """A sample further from an answer says nothing of the queue at that moment."""
 FEWEST_EARLY = 5
 """A disk that stalls for a moment may have the queue's file refuse an event or two while there is room."""
-_SETTING = "DLQ_MAX_EVENTS"
 _FULL_BY_LOAD = "dlq-full"
 """The one fault of the queue that leaves its file alone: under any other a 503 has a reason that no depth shows."""
 
@@ -54,13 +53,9 @@ CONDENSABLE.register(NAME)(nothing_more)
 
 def _capacity(run: Run, samples: Sequence[ev.DlqSample]) -> int | None:
     """What the scenario set, else what the service says throughout; None when nobody tells."""
-    try:
-        data = json.loads(run.started.scenario_json)
-        setting = data.get("service_environment", {}).get(_SETTING) if isinstance(data, dict) else None
-        if setting is not None:
-            return int(setting)
-    except (ValueError, AttributeError):
-        pass  # A scenario that cannot be read sets nothing.
+    declared = declared_capacity(run)
+    if declared is not None:
+        return declared
     told = {sample.capacity for sample in samples if sample.capacity > 0}
     return max(told, default=None)
 

@@ -47,7 +47,7 @@ def logs(run: Run) -> CheckResult:
     for month in run.months:
         findings += [*_activated(book, month), *_ended(book, month), *_unfounded(book, month)]
         findings += [*_counted(book, month), *_pairs(book, month)]
-        failed = sum(1 + line.suppressed for line in book.failed(month))
+        failed = _occurrences(book.failed(month))
         if failed:
             facts[f"failed_writes_logged_{month}"] = float(failed)
     findings += line_findings(book.scraped)
@@ -123,6 +123,10 @@ def _by_completion(operations: Iterable[Operation]) -> list[Operation]:
     return sorted(operations, key=lambda op: op.completed)
 
 
+def _occurrences(lines: Iterable[ev.LogLine]) -> int:
+    return sum(1 + line.suppressed for line in lines)
+
+
 def _stops_writes(window: FaultWindow, month: Month) -> bool:
     return window.radius.write is Write.NO and reaches(window, month) and window.confirmed is not None
 
@@ -139,12 +143,21 @@ def _activated(book: _Book, month: Month) -> Iterator[Finding]:
             continue
         # The episode begins with its first queued event, and the line with the episode.
         start, end = window.injecting - LOG_SLACK_SECONDS, queued[0].completed + FLUSH_SECONDS + LOG_SLACK_SECONDS
+        if _going_on(book, month, start, queued[0].completed):
+            continue
         if not any(start <= line.t <= end for line in lines):
             late = [line.t for line in lines if line.t > end]
             when = f" before {late[0]:.1f} s" if late else ""
             said = f"No line '{ACTIVATED_LINE}{month}'{when} although {window.name} had events queued"
             yield Finding(Promise.TRUTH, f"{said} from {queued[0].completed:.1f} s on.", event_ids(queued), end)
     yield from _too_often(book, month)
+
+
+def _going_on(book: _Book, month: Month, start: float, until: float) -> bool:
+    """Tell whether an episode that a stall began just before has not ended: its breaker stays open for a while."""
+    earliest = start - book.run.limits.recovery_seconds
+    begun = max((line.t for line in book.activated(month) if earliest <= line.t < start), default=None)
+    return begun is not None and not any(begun <= line.t <= until for line in book.ended(month))
 
 
 def _too_often(book: _Book, month: Month) -> Iterator[Finding]:
@@ -177,6 +190,9 @@ def _ended(book: _Book, month: Month) -> Iterator[Finding]:
     if not lines or not windows or any(window.probed is None for window in windows):
         return
     opened = lines[-1].t
+    # A line that follows another so soon may close a storm: what it tells of happened at some time since the other.
+    storm = len(lines) > 1 and opened - lines[-2].t <= FLUSH_SECONDS + REPEAT_SECONDS
+    begun = lines[-2].t if storm and _occurrences(book.ended(month)) >= _occurrences(lines) else opened
     written = [
         operation
         for operation in book.run.seen_in(month)
@@ -188,7 +204,7 @@ def _ended(book: _Book, month: Month) -> Iterator[Finding]:
     same_life = life_of(book.boundaries, opened) == life_of(book.boundaries, book.run.end)
     if not written or not same_life:
         return
-    ended = [line.t for line in book.ended(month) if line.t >= opened - LOG_SLACK_SECONDS]
+    ended = [line.t for line in book.ended(month) if line.t >= begun - LOG_SLACK_SECONDS]
     resumed = min(operation.completed for operation in written)
     if not ended:
         said = f"No line '{ENDED_LINE}{month}' although direct writes had resumed."
@@ -206,7 +222,7 @@ def _pairs(book: _Book, month: Month) -> Iterator[Finding]:
     the log still kept back when it was read.
     """
     activated, ended = book.activated(month), book.ended(month)
-    begun, over = (sum(1 + line.suppressed for line in lines) for lines in (activated, ended))
+    begun, over = _occurrences(activated), _occurrences(ended)
     early = bool(ended and activated) and ended[0].t < activated[0].t - LOG_SLACK_SECONDS
     if over > begun + len(book.boundaries) or (early and not book.boundaries):
         said = f"'{ENDED_LINE}{month}' came {over} times, but only {begun} fallbacks had been activated."
@@ -233,9 +249,13 @@ def _unfounded(book: _Book, month: Month) -> Iterator[Finding]:
 
 
 def _counted(book: _Book, month: Month) -> Iterator[Finding]:
-    """Lines plus suppressed are the occurrences that the counter of failed writes counts."""
+    """Lines plus suppressed are the occurrences that the counter of failed writes counts.
+
+    Honest: what the closing line of a storm, for which the run ended too early, had still to tell.
+    """
     scraped = book.scraped
-    known = [s for s in scraped.scrapes if s.get(FAILURES, partition=month.label) is not None]
+    told = [scrape for scrape in scraped.scrapes if scrape.end <= book.run.end - FLUSH_SECONDS]
+    known = [s for s in told if s.get(FAILURES, partition=month.label) is not None]
     if scraped.restarted or len(known) < 2:
         return
     first, last = known[0], known[-1]

@@ -22,6 +22,8 @@ from ._served import served_findings
 
 NAME = "metrics"
 _COUNTER_ENDINGS = ("_total", "_count", "_sum", "_bucket")
+_OWN = "datastorage_"
+"""The contract's series begin so: a library's gauge may end like a counter, as ``nodejs_active_handles_total`` does."""
 
 Rule = Callable[[Scraped, Scrape], Iterator[tuple[Promise, str]]]
 
@@ -101,14 +103,14 @@ def _present(_: Scraped, scrape: Scrape) -> Iterator[tuple[Promise, str]]:
 
 
 def _falling(scraped: Scraped) -> Iterator[Finding]:
-    """Counters never fall while the process lives."""
+    """Counters of the contract never fall while the process lives."""
     fallen: dict[str, tuple[float, str]] = {}
     for scrapes in scraped.lives():
         last: dict[str, float] = {}
         for scrape in scrapes:
             for text, value in scrape.sample.series.items():
                 family = text.partition("{")[0]
-                if not family.endswith(_COUNTER_ENDINGS):
+                if not family.startswith(_OWN) or not family.endswith(_COUNTER_ENDINGS):
                     continue
                 if value < last.get(text, value) and family not in fallen:
                     fallen[family] = (scrape.t, f"Counter {text} fell from {last[text]:g} to {value:g}.")

@@ -10,12 +10,14 @@ from harness import events as ev
 from harness.values import Month, Promise, Verdict
 from tests.unit.histories import (
     DECEMBER,
+    END,
     INJECTED,
     JANUARY,
     PROBED,
     History,
     check,
     event_id,
+    gauge,
     good,
     promises,
 )
@@ -149,6 +151,38 @@ def test_an_episode_may_begin_in_one_process_and_end_in_the_next() -> None:
     assert check("logs", history).verdict is Verdict.PASS
 
 
+@pytest.mark.parametrize("ended", [False, True])
+def test_an_episode_that_a_stall_began_may_go_on_when_the_fault_bites(ended: bool) -> None:
+    history = good()
+    for number in history.ops(DECEMBER, 8, 10):
+        history.answer(number, 202)
+    history.edit(ev.LogLine, lambda r: r.message == ACTIVATED, t=8.1)
+    if ended:
+        history.add(ev.LogLine(9.8, "INFO", ENDED))
+    assert (f"No line '{ACTIVATED}'" in said(history)) == ended
+
+
+@pytest.mark.parametrize("over", [True, False])
+def test_the_closing_line_of_a_storm_tells_of_an_episode_that_ended_before_it(over: bool) -> None:
+    history = good()
+    for t in (21.0, 21.3):
+        history.answer(history.ops(DECEMBER, t, t + 0.1)[0], 202)
+    for t, message in ((21.0, ACTIVATED), (21.1, ENDED), (23.0, ACTIVATED)):
+        history.add(ev.LogLine(t, "INFO", message))
+    if over:
+        history.add(ev.LogLine(22.2, "INFO", ENDED))
+    assert (check("logs", history).verdict is Verdict.PASS) == over
+
+
+def test_what_a_storm_has_still_to_tell_when_the_run_ends_is_not_missing() -> None:
+    history = good()
+    failures = f'datastorage_partition_write_failures_total{{partition="{DECEMBER}"}}'
+    gauge(history, lambda t, text, old: old + 2 if text == failures and t > END - 1 else old)
+    assert check("logs", history).verdict is Verdict.PASS
+    gauge(history, lambda t, text, old: old + 2 if text == failures and END - 4 < t <= END - 1 else old)
+    assert "counted 5 times" in said(history)
+
+
 @pytest.mark.parametrize(("message", "late"), [(ACTIVATED, 13.0), (ENDED, 24.0)])
 def test_a_fallback_is_told_when_it_begins_and_ends(message: str, late: float) -> None:
     history = good()
@@ -164,8 +198,10 @@ def test_a_fallback_is_told_when_it_begins_and_ends(message: str, late: float) -
     [
         ("Connecting to postgresql://slm_user:hunter2@db/audit", ""),
         ("Connecting", '{"dsn": "host=db password=hunter2"}'),
-        ("Connecting", '{"token": "***"}'),
-        ("Authorization: Bearer ***", ""),
+        ("Connecting", f'{{"token": "{ev.HIDDEN}"}}'),
+        (f"Authorization: Bearer {ev.HIDDEN}", ""),
+        (f"Connecting to postgresql+asyncpg://slm_user:{ev.HIDDEN}@db/audit", ""),
+        ("Connecting to postgresql://slm_user:xander@db/audit", ""),
     ],
 )
 def test_no_line_holds_a_credential(message: str, fields: str) -> None:
@@ -176,6 +212,10 @@ def test_a_connection_string_without_a_password_and_a_banner_are_honest() -> Non
     for message in (
         "Connecting to postgresql://slm_user@db/audit",
         "*** audit service ***",
+        "Engine(postgresql+asyncpg://slm_user:***@db/audit)",
+        "Connecting to postgres://slm_user:xxxxx@db/audit",
+        "host=db password=[REDACTED] user=slm_user",
+        'token="***"',
         "password authentication failed",
     ):
         assert check("logs", with_line(15.0, message)).verdict is Verdict.PASS

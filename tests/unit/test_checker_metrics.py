@@ -20,6 +20,7 @@ from tests.unit.histories import (
     WAIT,
     History,
     check,
+    exported,
     gauge,
     good,
     promises,
@@ -97,6 +98,9 @@ def test_a_counter_that_falls_is_a_finding_unless_the_process_restarted() -> Non
     begun_anew = _restarted(18.0)
     gauge(begun_anew, lambda t, text, old: 0.0 if t == 18.5 and text == f"{WAIT}_sum" else old)
     assert promises("metrics", begun_anew) == set()
+    library = good()
+    exported(library, "nodejs_active_handles_total", lambda t: 9.0 if t < 18 else 7.0)
+    assert promises("metrics", library) == set(), "a gauge of another's, whatever it is called"
 
 
 def _status(history: History, label: str, start: float, end: float, status: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import uuid
 
 import pytest
 
@@ -154,7 +155,7 @@ def test_the_sockets_of_the_process_tell_where_others_share_its_role() -> None:
 
 def test_no_more_connections_are_in_use_than_requests_and_jobs_can_hold() -> None:
     history = good()
-    pool(history, 24, 1, 30, 30)
+    pool(history, 24, 1, 30.5, 30.5)
     assert "requests and background jobs can hold" in said(history)
     busy = good()
     pool(busy, 24, 1, 30, 30)
@@ -166,6 +167,17 @@ def test_no_more_connections_are_in_use_than_requests_and_jobs_can_hold() -> Non
     for number in range(10):
         unanswered.op(26.0, JANUARY, 0, writer=number)
     assert "requests and background jobs" not in said(unanswered)
+
+
+@pytest.mark.parametrize(("asked_at", "status", "honest"), [(29.95, 200, True), (28.5, 200, False), (28.5, 0, True)])
+def test_a_query_may_hold_a_connection_for_each_month(asked_at: float, status: int, honest: bool) -> None:
+    history = good()
+    history.drop(ev.QuerySample)
+    for number in range(16):
+        history.add(ev.PartitionRow(f"audit_events_{number}", f"{2026 + number // 12}_{number % 12 + 1:02}", ""))
+    history.add(ev.QuerySample(asked_at, 0.05, status, "", DECEMBER.label, 10))
+    pool(history, 22, 1, 30, 30)
+    assert ("requests and background jobs can hold" not in said(history)) == honest
 
 
 def test_acquisitions_are_at_least_the_writes_of_one_writer() -> None:
@@ -184,6 +196,10 @@ def test_no_connection_breaks_before_the_first_fault() -> None:
     later = good()
     gauge(later, lambda t, text, old: float(t > 10) if text == ERRORS else old)
     assert check("metrics", later).verdict is Verdict.PASS
+    stalled = good()
+    stalled.add(ev.CanarySample(2.5, JANUARY.label, 1.0))
+    gauge(stalled, lambda t, text, old: float(t > 3) if text == ERRORS else old)
+    assert ERRORS not in said(stalled), "a connection that was given up on a time-out may count"
     before = good()
     gauge(before, lambda t, text, old: 30.0 if text == ERRORS else old)
     assert check("metrics", before).verdict is Verdict.PASS, "it began before the run"
@@ -221,14 +237,25 @@ def test_a_database_that_refuses_the_harness_has_cut_the_service_too() -> None:
         ('correlation="r1/17"', "the id of an event"),
         ('dsn="host=db password=x"', "a credential or a connection string"),
         ('dsn="postgresql://slm_user@db/audit"', "a credential or a connection string"),
-        ('key="***"', "a credential or a connection string"),
-        ('row="event_data"', "an event's payload"),
+        (f'key="{ev.HIDDEN}"', "a credential or a connection string"),
+        ('row="{\\"event_data\\":{}}"', "an event's payload"),
+        ('event_data="17"', "an event's payload"),
     ],
 )
 def test_no_label_holds_an_id_a_payload_or_a_credential(labels: str, what: str) -> None:
     history = good()
     exported(history, f"service_builds{{{labels}}}", lambda t: 1.0 if t == 20 else None)
     assert f"service_builds holds {what}" in said(history)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    ['field="event_data"', f'instance="{uuid.UUID(int=2**80)}"', 'auth="password=***"', 'to="db://a:xxxxx@db/b"'],
+)
+def test_a_label_may_name_a_field_or_an_instance_or_hide_a_password_by_itself(labels: str) -> None:
+    history = good()
+    exported(history, f"service_event_data{{{labels}}}", lambda t: 1.0)
+    assert check("metrics", history).verdict is Verdict.PASS
 
 
 def test_further_series_with_a_handful_of_labels_are_the_service_s_own_affair() -> None:
@@ -244,3 +271,11 @@ def test_a_label_whose_values_grow_with_the_events_is_a_finding() -> None:
         name = f'datastorage_events_total{{outcome="created",user="u{number}"}}'
         exported(history, name, lambda t, number=number: 1.0 if t > number / 2 else None)  # type: ignore[misc]
     assert "Label user of datastorage_events_total has 60 values" in said(history)
+
+
+def test_a_table_of_many_months_may_get_one_more() -> None:
+    history = good()
+    for number in range(60):
+        name = f'service_pages{{partition="{2019 + number // 12}_{number % 12 + 1:02}"}}'
+        exported(history, name, lambda t, number=number: 1.0 if number or t > 30 else None)  # type: ignore[misc]
+    assert check("metrics", history).verdict is Verdict.PASS
