@@ -20,7 +20,7 @@ from pathlib import Path
 from .. import events as ev
 from ..checkers._content import fingerprint, hashed
 from ..errors import HistoryError, UsageError
-from ..history import FILE_NAME
+from ..history import FILE_NAME, history_lines
 from ..jsonlines import decode
 from ..values import Month
 from . import FOLDER
@@ -108,8 +108,7 @@ def columns_of(folder: Path, progress: Callable[[str], None] = lambda said: None
     fresh = folder / f"{FOLDER}.new"
     for stale in (columns, fresh):
         shutil.rmtree(stale, ignore_errors=True)
-    with history.open(encoding="utf-8", errors="surrogatepass", newline="\n") as lines:
-        convert(lines, fresh, progress)
+    convert(history_lines(history), fresh, progress)
     (fresh / _META).write_text(json.dumps(wanted), encoding="utf-8")
     fresh.rename(columns)
     return columns
