@@ -6,7 +6,8 @@ For 10,000 operations and each power of ten up to N (10,000,000) it makes a vali
 hundred was queued, converts it to columns, and measures, each in a process of its own: all checkers, conservation alone
 in DuckDB, and conservation alone with plain Python sets.  Exit code 1 when all checkers of the longest history take
 more than 6 times the conservation check in DuckDB, or more than 3 GiB, or when an honest history is not passed.
-docs/reference/speed.md says what the figures mean.
+Columns that FOLDER already holds, all of them, are measured as they are. docs/reference/speed.md says what the figures
+mean.
 """
 
 from __future__ import annotations
@@ -41,10 +42,10 @@ class Measured:
 
 @dataclass(frozen=True)
 class Size:
-    """All measurements of one length."""
+    """All measurements of one length.  ``convert`` is None where the columns were there already."""
 
     operations: int
-    convert: Measured
+    convert: Measured | None
     checkers: Measured
     duckdb: Measured
     sets: Measured
@@ -57,8 +58,15 @@ class Size:
     def line(self) -> str:
         """One line of the table."""
         parts = (self.convert, self.checkers, self.duckdb, self.sets)
-        figures = "  ".join(f"{part.seconds:8.2f} s {part.memory_mib:6.0f} MiB" for part in parts)
+        figures = "  ".join(_figures(part).rjust(_FIGURES_WIDTH) for part in parts)
         return f"{self.operations:>10,}  {figures}  {self.ratio:5.2f}"
+
+
+_FIGURES_WIDTH = 22
+
+
+def _figures(part: Measured | None) -> str:
+    return "kept" if part is None else f"{part.seconds:.2f} s {part.memory_mib:6.0f} MiB"
 
 
 def _convert(folder: Path) -> str:
@@ -135,10 +143,43 @@ def _converted(operations: int, folder: Path) -> Measured:
     return measured
 
 
+def kept(operations: int, columns: Path) -> bool:
+    """Tell whether a folder holds the finished columns of so many operations; False when there is no such folder.
+
+    Raises :class:`harness.errors.HarnessError` for columns of another length or format, and for those of a conversion
+    that is under way or was interrupted.
+    """
+    import duckdb
+
+    from harness.columnar.parts import ODD, OPERATIONS, REST, ROWS, connect, source
+    from harness.errors import HarnessError, HistoryError
+    from harness.events import FinalRead
+    from harness.jsonlines import decode
+
+    if not columns.exists():
+        return False
+    try:
+        with connect(columns / "spill") as connection:
+            for table in (OPERATIONS, ROWS, ODD):  # Odd numbers are written last of all.
+                named = ", ".join(name for name, _ in table.columns)
+                connection.execute(f"SELECT {named} FROM {source(table, columns)} LIMIT 0")
+            count = connection.execute(f"SELECT count(*) FROM {source(OPERATIONS, columns)}").fetchone()
+            last = connection.execute(f"SELECT arg_max(line, seq) FROM {source(REST, columns)}").fetchone()
+        ended = last is not None and isinstance(decode(last[0] or ""), FinalRead)
+    except (duckdb.Error, HistoryError) as error:
+        raise HarnessError(
+            f"{columns} holds no finished columns ({str(error).splitlines()[0]}); wait until their conversion has "
+            "ended, or remove the folder."
+        ) from error
+    if count != (operations,) or not ended:
+        raise HarnessError(f"{columns} does not hold a whole history of {operations:,} operations; remove the folder.")
+    return True
+
+
 def _size(operations: int, folder: Path) -> Size:
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     columns = folder / "columns"
-    convert = _converted(operations, columns)
+    convert = None if kept(operations, columns) else _converted(operations, columns)
     # What is there is found where a converted history leaves it; conservation alone is measured on both sides of the
     # checkers, since a machine changes its speed.
     first, checkers, second = (_beside(part, columns) for part in ("duckdb", "checkers", "duckdb"))
@@ -169,7 +210,7 @@ def _failures(sizes: list[Size]) -> list[str]:
 def run(most: int, folder: Path) -> int:
     """Measure every length, print the table and the growth; return the exit code."""
     heads = ("conversion", "all checkers", "DuckDB alone", "sets alone")
-    print("operations  " + "  ".join(f"{head:>22}" for head in heads) + "  ratio")
+    print("operations  " + "  ".join(head.rjust(_FIGURES_WIDTH) for head in heads) + "  ratio")
     sizes: list[Size] = []
     operations = SMALLEST
     while operations <= most:
@@ -196,6 +237,8 @@ def main() -> None:
     arguments.add_argument("--folder", type=Path, help="where histories are made, and kept (a temporary folder)")
     arguments.add_argument("--part", choices=sorted(PARTS), help=argparse.SUPPRESS)
     options = arguments.parse_args()
+    if options.operations < SMALLEST:
+        arguments.error(f"--operations must be {SMALLEST} at least, the shortest history that is measured")
     if options.part is not None:
         print(json.dumps(_measured(options.part, options.folder).__dict__))
         return

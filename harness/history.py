@@ -6,11 +6,10 @@ is killed leaves a readable history up to its last instant.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -104,27 +103,39 @@ def redact(text: str, secrets: Sequence[str], mask: str = "***") -> str:
     return text
 
 
+def history_lines(path: Path) -> Iterator[str]:
+    """Yield the lines of a history, each with its newline; a last one that ends within a character is left out.
+
+    Raises :class:`HistoryError` for what is no UTF-8 elsewhere, and OSError.
+    """
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                yield line.decode("utf-8", "surrogatepass")
+            except UnicodeDecodeError as error:
+                if not line.endswith(b"\n"):
+                    return
+                raise HistoryError(f"{path}, line {number}: no UTF-8 ({error.reason}): {line[:120]!r}") from error
+
+
 def read_history(folder: Path) -> list[Record]:
     """Read a stored history.  A last line that a killed runner left half written is dropped.
 
     Raises :class:`HistoryError` when the file is missing or broken elsewhere.
     """
     path = folder / FILE_NAME
+    records = []
     try:
-        lines = path.read_text(encoding="utf-8", errors="surrogatepass").split("\n")
+        for number, line in enumerate(history_lines(path), 1):
+            try:
+                records.append(decode(line.removesuffix("\n")))
+            except HistoryError as error:
+                if not line.endswith("\n"):
+                    break
+                raise HistoryError(f"{path}, line {number}: {error}") from error
     except OSError as error:
         raise HistoryError(
             f"The run {folder} has no readable history ({error.strerror}). "
             f"Name a folder below reports/ that holds {FILE_NAME}."
         ) from error
-    tail = lines.pop()
-    records = []
-    for number, line in enumerate(lines, 1):
-        try:
-            records.append(decode(line))
-        except HistoryError as error:
-            raise HistoryError(f"{path}, line {number}: {error}") from error
-    if tail:
-        with contextlib.suppress(HistoryError):
-            records.append(decode(tail))
     return records

@@ -20,7 +20,7 @@ from pathlib import Path
 from .. import events as ev
 from ..checkers._content import fingerprint, hashed
 from ..errors import HistoryError, UsageError
-from ..history import FILE_NAME
+from ..history import FILE_NAME, history_lines
 from ..jsonlines import decode
 from ..values import Month
 from . import FOLDER
@@ -86,24 +86,29 @@ def convert(lines: Iterable[str], folder: Path, progress: Callable[[str], None] 
 def columns_of(folder: Path, progress: Callable[[str], None] = lambda said: None) -> Path:
     """The columns of a stored run; made first if they are missing, of another format, or older than its history.
 
-    Raises :class:`HistoryError` when the history cannot be read.
+    Raises :class:`HistoryError` when the history cannot be read, and when there are only columns of another format.
     """
     history, columns = folder / FILE_NAME, folder / FOLDER
     meta = columns / _META
+    known = json.loads(meta.read_text(encoding="utf-8")) if meta.exists() else None
     try:
         of = history.stat()
     except OSError as error:
-        if columns.is_dir():
-            return columns
-        raise HistoryError(f"The run {folder} has no readable history ({error.strerror}).") from error
+        if not columns.is_dir():
+            raise HistoryError(f"The run {folder} has no readable history ({error.strerror}).") from error
+        if known is not None and known["format"] != FORMAT:
+            raise HistoryError(
+                f"{columns} is of format {known['format']}, and this version reads format {FORMAT}; put {FILE_NAME} "
+                "back beside it, of which the columns are made anew."
+            ) from error
+        return columns
     wanted = {"format": FORMAT, "bytes": of.st_size, "modified_ns": of.st_mtime_ns}
-    if meta.exists() and json.loads(meta.read_text(encoding="utf-8")) == wanted:
+    if known == wanted:
         return columns
     fresh = folder / f"{FOLDER}.new"
     for stale in (columns, fresh):
         shutil.rmtree(stale, ignore_errors=True)
-    with history.open(encoding="utf-8", errors="surrogatepass", newline="\n") as lines:
-        convert(lines, fresh, progress)
+    convert(history_lines(history), fresh, progress)
     (fresh / _META).write_text(json.dumps(wanted), encoding="utf-8")
     fresh.rename(columns)
     return columns

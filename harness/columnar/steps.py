@@ -20,18 +20,17 @@ def stepped(
     """A query for rows of ``source`` with a column ``step``: how many of the rising ``times`` come before the value.
 
     A time equal to the value comes before it unless ``inclusive``.  Makes a table of buckets so narrow that each holds
-    one time at most; values join them by a division.
+    one time at most; values join them by a division.  Times that lie too close together for that are joined by a sort.
     """
     table = f"steps_{next(_numbers)}"
     apart = min((two - one for one, two in itertools.pairwise(times)), default=1.0)
     width = max(apart / 2, (times[-1] - times[0]) / _MOST_BUCKETS)
     if width > apart:
-        raise ValueError("times that lie so close together have no buckets of their own")
+        return _sorted(connection, table, source, value, times, inclusive=inclusive)
     edges = {math.floor(t / width): (step, t) for step, t in enumerate(times)}
     first, last = min(edges), max(edges)
     connection.execute(f"CREATE TEMP TABLE {table} (bucket BIGINT, step BIGINT, edge DOUBLE)")
-    rows = list(_filled(edges, first, last))
-    columns = [list(column) for column in zip(*rows, strict=True)]
+    columns = [list(column) for column in zip(*_filled(edges, first, last), strict=True)]
     connection.execute(
         f"INSERT INTO {table} SELECT unnest($1::BIGINT[]), unnest($2::BIGINT[]), unnest($3::DOUBLE[])", columns
     )
@@ -41,6 +40,25 @@ def stepped(
         f"SELECT s.*, coalesce({table}.step + (s.{value} {before} {table}.edge)::INT, "
         f"if(s.{value} < {times[0]!r}, 0, {len(times)})) AS step "
         f"FROM (SELECT *, {bucket} AS bucket FROM {source} WHERE isfinite({value})) s LEFT JOIN {table} USING (bucket)"
+    )
+
+
+def _sorted(
+    connection: duckdb.DuckDBPyConnection,
+    table: str,
+    source: str,
+    value: str,
+    times: Sequence[float],
+    *,
+    inclusive: bool,
+) -> str:
+    connection.execute(f"CREATE TEMP TABLE {table} (step BIGINT, edge DOUBLE)")
+    columns = [list(range(1, len(times) + 1)), list(times)]
+    connection.execute(f"INSERT INTO {table} SELECT unnest($1::BIGINT[]), unnest($2::DOUBLE[])", columns)
+    after = ">" if inclusive else ">="
+    return (
+        f"SELECT s.*, coalesce({table}.step, 0) AS step FROM (SELECT * FROM {source} WHERE isfinite({value})) s "
+        f"ASOF LEFT JOIN {table} ON s.{value} {after} {table}.edge"
     )
 
 

@@ -94,6 +94,11 @@ class _Account:
         return any(operation.kind is ev.OpKind.CONFLICT for operation in self.operations)
 
     @property
+    def poison(self) -> bool:
+        """Whether no database can take it: a dead letter is where it may end."""
+        return any(operation.kind is ev.OpKind.POISON for operation in self.operations)
+
+    @property
     def withheld(self) -> bool:
         month = Month.of(self.day)
         return any(window.probed is None and reaches(window, month) for window in self.run.windows)
@@ -133,9 +138,7 @@ class _Account:
         if not self.operations:
             return "nobody sent it"
         told = min(self.acknowledged or self.operations, key=lambda operation: operation.completed)
-        said = (
-            f"answered {told.status} at {seconds_text(told.completed)}" if told.status else "sent, and never answered"
-        )
+        said = f"answered {told.status} at {seconds_text(told.completed)}"
         if not told.status:
             said = f"sent at {seconds_text(told.invoked)}, and nobody answered"
         under = [
@@ -158,6 +161,8 @@ class _Account:
             return _End("UNEXPECTED in the table", broken=True)
         if self.refused:
             return _End("STORED although it was refused", broken=True)
+        if self.poison:
+            return _End("STORED although the table can never take it as it was sent", broken=True)
         if len(self.rows) > 1:
             return _End(f"DOUBLED: {len(self.rows)} rows", broken=True)
         row = self.rows[0]
@@ -169,7 +174,7 @@ class _Account:
         when = f" at {seconds_text(at)}" if at is not None else ""
         pending = [entry for entry in self.queued if entry.state != "dead"]
         if pending:
-            return _End(f"QUEUED still, although stored as well{when}", broken=True)
+            return _End(f"QUEUED still, although stored as well{when}", broken=not self.withheld)
         return _End(f"{self._how_stored(at)}{when}")
 
     def _how_stored(self, at: float | None) -> str:
@@ -186,21 +191,23 @@ class _Account:
         if self.refused:
             return _End("QUEUED although it was refused", broken=True)
         if entry.state != "dead":
-            return _End(
-                "still queued, in a month whose fault was never seen repaired" if self.withheld else "QUEUED still"
-            )
+            if self.withheld:
+                return _End("still queued, in a month whose fault was never seen repaired")
+            return _End("QUEUED still", broken=self.stored.table_read)
         why = entry.reason or "no reason given"
+        if self.poison:
+            return _End(f"a dead letter, as poison may be ({why})")
+        if self.contested and self._rivalless:
+            return _End(f"LOST to a rival that is not there: a dead letter ({why})", broken=True)
         if self.contested:
-            return _End(
-                f"LOST to a rival that is not there: a dead letter ({why})" if self._rivalless else f"dead ({why})",
-                broken=True,
-            )
+            return _End(f"dead ({why})")
         return _End(f"DEAD without being poison or in conflict ({why})", broken=True)
 
     @property
     def _rivalless(self) -> bool:
-        """Whether the row is missing that must own the identity of a conflict's dead letter."""
-        return bool(self.due) and self.stored.table_read and not self.withheld
+        """Whether the row is surely missing that must own the identity of a conflict's dead letter."""
+        destroyed = any(self.stored.destroyed(operation) for operation in self.operations)
+        return bool(self.due) and self.stored.table_read and not self.withheld and not destroyed
 
     def _nowhere(self) -> _End:
         if self._surely_lost:

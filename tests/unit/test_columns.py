@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from harness import events as ev
@@ -17,6 +20,7 @@ from harness.checkers.judge import judge
 from harness.checking import CHECKERS, CheckResult
 from harness.columnar import FOLDER
 from harness.columnar.convert import columns_of, convert
+from harness.columnar.steps import stepped
 from harness.columnar.store import Store
 from harness.errors import HistoryError
 from harness.faults.noop import NoopDetach
@@ -223,3 +227,28 @@ def test_writes_that_starve_beside_a_drain_are_known_though_they_were_folded(tmp
 def test_a_run_without_history_or_columns_is_refused(tmp_path: Path) -> None:
     with pytest.raises(HistoryError, match="no readable history"):
         columns_of(tmp_path)
+
+
+@pytest.mark.usefixtures("columnar")
+def test_columns_of_another_format_are_no_run_without_the_history_they_were_made_of(tmp_path: Path) -> None:
+    folder = stored(tmp_path / "run", with_scenario(good()))
+    meta = columns_of(folder) / "columns.json"
+    meta.write_text(json.dumps(json.loads(meta.read_text(encoding="utf-8")) | {"format": 1}), encoding="utf-8")
+    history = (folder / FILE_NAME).rename(tmp_path / "aside")
+    with pytest.raises(HistoryError, match=r"format 1, and this version reads format 2; put history\.jsonl back"):
+        open_run(folder)
+    history.rename(folder / FILE_NAME)
+    assert open_run(folder).run.sent == len(good().run().operations)
+
+
+@pytest.mark.parametrize("times", [[-1.0, 0.0, 0.5, 7.25], [0.0, 0.5, 0.5 + 1e-9, 10_000.0], [3.0]])
+@pytest.mark.parametrize("inclusive", [False, True])
+def test_the_step_of_a_value_is_how_many_times_come_before_it(times: list[float], inclusive: bool) -> None:
+    connection = duckdb.connect()
+    values = sorted({t + by for t in times for by in (-0.3, -1e-10, 0.0, 1e-10, 0.3)})
+    connection.execute("CREATE TABLE given AS SELECT unnest(?::DOUBLE[]) AS t", [[*values, math.inf]])
+    query = stepped(connection, "given", "t", times, inclusive=inclusive)
+    before = bisect.bisect_left if inclusive else bisect.bisect_right
+    found = connection.execute(f"SELECT t, step FROM ({query}) ORDER BY t").fetchall()
+    assert found == [(t, before(times, t)) for t in values]
+    connection.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from datetime import timedelta
 from pathlib import Path
@@ -158,7 +159,30 @@ def test_a_queued_event_and_a_dead_one_are_told_with_state_and_reason() -> None:
         history.queued_row(number, state, "22003")
         told = story(history, number)
         assert said in told.conclusion
+        assert "yet no stored finding names it" in told.conclusion
         assert any(f"{state} in the DLQ (22003)" in line.text for line in told.lines)
+
+
+def test_poison_may_be_a_dead_letter_and_nothing_else() -> None:
+    history, number = drained()
+    sent = history.invoke(number)
+    history.records[history.records.index(sent)] = dataclasses.replace(sent, kind=ev.OpKind.POISON)
+    assert "STORED although the table can never take it" in story(history, number).conclusion
+    history.drop(ev.TableRow, lambda row: row.event_id == event_id(number))
+    history.queued_row(number, "dead", "22003")
+    assert story(history, number).conclusion.endswith("; a dead letter, as poison may be (22003); nothing wrong.")
+
+
+def test_a_dead_letter_without_the_row_of_its_rival_is_a_loss_only_where_that_row_can_be_looked_for() -> None:
+    history, number = drained()
+    history.op(16.0, DECEMBER, 202, kind=ev.OpKind.CONFLICT, of=number, changes={"event_outcome": "failure"})
+    history.drop(ev.TableRow, lambda row: row.event_id == event_id(number))
+    history.queued_row(number, "dead", "conflict")
+    assert "LOST to a rival that is not there" in story(history, number).conclusion
+    assert "yet no stored finding names it" in story(history, number).conclusion
+    history.drop(ev.FaultMark, lambda mark: mark.step is ev.FaultStep.PROBED)
+    assert "; dead (conflict); no" in story(history, number).conclusion
+    assert "yet no stored" not in story(history, number).conclusion
 
 
 def test_a_row_that_the_fault_destroyed_is_no_loss_and_its_fault_is_named() -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, timedelta
 from pathlib import Path
 
 import pytest
 
+from harness.columnar.convert import columns_of
+from harness.columnar.store import Store
 from harness.errors import HistoryError
-from harness.events import HIDDEN, Note
+from harness.events import HIDDEN, Note, Record
 from harness.history import FILE_NAME, Clock, History, read_history
 
 
@@ -34,6 +37,20 @@ def test_a_last_line_that_a_killed_runner_left_torn_is_dropped(tmp_path: Path) -
     path = tmp_path / FILE_NAME
     path.write_bytes(path.read_bytes()[:-9])
     assert [record.text for record in read_history(tmp_path) if isinstance(record, Note)] == ["a"]
+
+
+@pytest.mark.parametrize("read", [read_history, lambda folder: Store(columns_of(folder)).every_record()])
+def test_a_last_line_that_is_torn_within_a_character_is_dropped(
+    tmp_path: Path, read: Callable[[Path], list[Record]]
+) -> None:
+    written(tmp_path, "a", "日").close()
+    path = tmp_path / FILE_NAME
+    whole = path.read_bytes()
+    path.write_bytes(whole[: whole.index("日".encode()) + 2])
+    assert [record.text for record in read(tmp_path) if isinstance(record, Note)] == ["a"]
+    path.write_bytes(whole.replace("日".encode(), b"\xe6\x97"))
+    with pytest.raises(HistoryError, match=r"line 2: no UTF-8"):
+        read(tmp_path)
 
 
 def test_a_broken_line_elsewhere_is_named(tmp_path: Path) -> None:
