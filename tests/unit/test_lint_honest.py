@@ -76,6 +76,18 @@ def test_a_counter_of_what_met_a_limit_is_no_setting() -> None:
     assert alert("max(pool_limit_hits_total) > 100") == []
 
 
+@pytest.mark.parametrize(
+    ("whole", "expected"),
+    [
+        ("pool_limit_hits_total", [(Rule.NEVER_TRUE, Level.ERROR)]),
+        ("pool_limit_hits_total @ end()", []),
+        ('pool_limit_hits_total{job="b" or job="c"}', []),
+    ],
+)
+def test_a_quotient_is_a_share_only_of_what_holds_the_part(whole: str, expected: list[tuple[Rule, Level]]) -> None:
+    assert alert(f'sum(pool_limit_hits_total{{job="a"}}) / sum({whole}) > 2') == expected
+
+
 def test_groups_of_two_files_may_have_one_name() -> None:
     first, second = group("g", ("x:use", "x:made * 2")), group("g", ("x:first", "pool_size"), ("x:made", "pool_size"))
     assert found(rules(first, path="a.yml"), rules(second, path="b.yml")) == []
