@@ -58,6 +58,21 @@ def test_a_defects_target_is_the_base_target_with_another_command_and_name(tmp_p
     assert target.launch.environment == filled
 
 
+def test_a_defects_target_names_the_rules_and_dashboards_of_the_base_target(tmp_path: Path) -> None:
+    place = tmp_path / "own {x}"
+    place.mkdir()
+    for name in ("a.yml", "b.yml", "d.json"):
+        (place / name).touch()
+    base = place / "target.toml"
+    watched = '[observability]\nrules = ["a.yml", "{root}/b.yml"]\ndashboards = ["d.json"]\nlabels = ["pod"]\n'
+    base.write_text(f'name = "own"\n[launch]\ncommand = ["{{python}}"]\n{watched}')
+    catalogue = dataclasses.replace(load_catalogue(write_catalogue(tmp_path / "c")), target=base)
+    (tmp_path / "targets").mkdir()
+    target = load_target(catalogue.write_target(LOSES, tmp_path / "targets"))
+    assert target.observability.rules == (place / "a.yml", place / "b.yml")
+    assert (target.observability.dashboards, target.observability.labels) == ((place / "d.json",), ("pod",))
+
+
 @pytest.mark.parametrize(
     ("defects", "said"),
     [
