@@ -139,17 +139,21 @@ def score_markdown(header: Header, matrix: Matrix) -> str:
         seen = sum(row.sight in (Sight.CAUGHT, Sight.OTHER) for row in rows)
         if rows:
             lines.append(f"| {text.promise_title(promise)} | {len(rows)} | {seen} |")
-    lines += _control_markdown(matrix)
-    return "\n".join([*lines, "", f"Measured by `{header.name}`, seed {header.seed}."]) + "\n"
+    lines += [*_control_markdown(matrix), "", f"Measured by `{header.name}`, seed {header.seed}."]
+    return "\n".join([*lines, *_mixed(header)]) + "\n"
 
 
 def matrix_markdown(header: Header, matrix: Matrix) -> str:
     """Return everything: the score, the matrix, false alarms and the reasons for UNKNOWN."""
     lines = [f"> {matrix.score}", "", f"`{header.name}`, begun {header.created_at}, seed {header.seed}."]
-    lines += [f"Mixed by --force at {mark}." for mark in header.mixed]
+    lines += _mixed(header)
     lines += ["", f"| {' | '.join(TITLES)} |", "|" + "---|" * len(TITLES)]
     lines += [f"| {' | '.join(_pipe(cell) for cell in _cells(row).all())} |" for row in matrix.rows]
     return "\n".join([*lines, *_control_markdown(matrix)]) + "\n"
+
+
+def _mixed(header: Header) -> list[str]:
+    return [f"Mixed by --force at {mark}." for mark in header.mixed]
 
 
 def _control_markdown(matrix: Matrix) -> list[str]:

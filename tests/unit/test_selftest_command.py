@@ -254,10 +254,14 @@ def test_a_score_is_not_mixed_from_two_states_of_the_sources(lab: Lab) -> None:
     assert refused.exit_code == 2
     assert "changed since: catalogue/scenarios/more.py, scenarios/more.py. Its 2 runs do not score" in refused.stderr
     assert played.tasks == []
-    mixed, _ = lab.run("--resume", "last", "--force")
+    readme = lab.folder / "README.md"
+    readme.write_text(f"{page.SCORE_MARK}\n{page.END_MARK}\n")
+    mixed, _ = lab.run("--resume", "last", "--force", "--publish", str(readme))
     assert mixed.exit_code == 0
     assert "mixed by --force at" in mixed.stdout
-    assert "scenarios/more.py" in (lab.store / "matrix.md").read_text()
+    for path in (lab.store / "matrix.md", readme):
+        assert "Mixed by --force at" in path.read_text()
+        assert "scenarios/more.py" in path.read_text()
     # The next one is of the new state.
     assert lab.run("--resume", "last")[0].exit_code == 0
 
