@@ -104,7 +104,9 @@ class Exported:
         if not found:
             return Shape.unknown()
         labels = [frozenset(label for label, value in series.labels.items() if value) for series in found]
-        setting = name if _SETTING.search(name) and len({(s.low, s.high) for s in found}) == 1 else ""
+        # A counter of what met a limit is none, though it stands still for long.
+        named = _SETTING.search(name) is not None and not name.endswith(_COUNTS)
+        setting = name if named and len({(s.low, s.high) for s in found}) == 1 else ""
         values = self._range(name, found)
         if setting and found[0].low == found[0].high:
             values = Range(found[0].low, found[0].low, exact=False)
@@ -129,11 +131,20 @@ class Exported:
         return frozenset(name for name in self._series if self._is_state_set(name))
 
     def _is_state_set(self, name: str) -> bool:
-        """Tell a state set: a label named as the series ends, and nothing but 0 and 1, at several values of it."""
+        """Tell a state set: a label named as the series ends, and nothing but 0 and 1, one of its values being at 1.
+
+        A gauge that is so named, ``…_by_queue``, and has been nothing but 0 so far is none.
+        """
         label = name.rpartition("_")[2]
         found = self.series(name)
         states = {series.labels.get(label, "") for series in found}
-        return len(states) > 1 and "" not in states and all({s.low, s.high} <= {0.0, 1.0} for s in found)
+        if len(states) < 2 or "" in states or not all({s.low, s.high} <= {0.0, 1.0} for s in found):
+            return False
+        things: dict[Labels, list[Series]] = {}
+        for series in found:
+            others = tuple(sorted((key, value) for key, value in series.labels.items() if key != label))
+            things.setdefault(others, []).append(series)
+        return all(sum(s.low for s in thing) <= 1.0 <= sum(s.high for s in thing) for thing in things.values())
 
 
 def is_ratio(name: str) -> bool:

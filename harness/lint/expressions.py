@@ -7,7 +7,7 @@ which nothing is known (a series of somebody else, a regular expression for name
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import promql_parser as promql
 
@@ -83,13 +83,8 @@ class Examiner:
             self._tell(told)
         shape = self.exported.shape(name, matching(name, asked, self.exported))
         # A label that is asked for by a value is there.
-        return Shape(
-            always=shape.always | (frozenset(one.label for one in asked if not one.takes_absence) & shape.may),
-            may=shape.may,
-            known=shape.known,
-            range=shape.range,
-            setting=shape.setting,
-        )
+        there = frozenset(one.label for one in asked if not one.takes_absence)
+        return replace(shape, always=shape.always | (there & shape.may))
 
     def _of_record(self, name: str, made: Shape, asked: Iterable[str]) -> Shape:
         for label in asked:
@@ -109,7 +104,8 @@ class Examiner:
         shape = inner if operator in _KEEPING else self._grouped(expr, inner)
         if operator == "count_values" and isinstance(expr.param, promql.StringLiteral):
             shape = shape.adding([expr.param.val])
-        return shape.having(_aggregate_range(operator, inner.range))
+        changed = shape.having(_aggregate_range(operator, inner.range))
+        return replace(changed, setting="" if changed.range.exact else inner.setting)
 
     def _grouped(self, expr: promql.AggregateExpr, inner: Shape) -> Shape:
         if expr.modifier is None:
@@ -140,7 +136,8 @@ class Examiner:
         values = shapes.arithmetic(operator, left.range, right.range)
         if operator == "/" and part_of_whole(expr.lhs, expr.rhs):
             values = Range(0.0, 1.0)
-        return (shape if shape.vector else Shape.scalar(values)).having(values)
+        setting = "" if values.exact else left.setting or right.setting
+        return replace((shape if shape.vector else Shape.scalar(values)).having(values), setting=setting)
 
     def _set(self, expr: promql.BinaryExpr, operator: str, shape: Shape, left: Shape, right: Shape) -> Shape:
         if operator == "and" and _same_operand(expr.lhs, expr.rhs):
@@ -164,8 +161,9 @@ class Examiner:
 
     def _never(self, expr: promql.BinaryExpr, side: Shape, bound: Shape) -> None:
         low, high = (f"{bound:g}" for bound in (side.range.low, side.range.high))
-        if side.setting:
-            said = f"{text_of(expr)} is false while {side.setting} is {low}, which only another configuration changes"
+        setting = side.setting or bound.setting
+        if setting:
+            said = f"{text_of(expr)} is false while {setting} is what it is, which only another configuration changes"
             self._say(Rule.CONSTANT, said, "Compare something that changes, or leave it as a guard.", Level.WARNING)
             return
         if side.range.exact:

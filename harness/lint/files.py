@@ -73,7 +73,7 @@ def read_rules(path: str, text: str) -> RulesFile:
         raise Unreadable(f"{path} is no YAML: {where}. Mend it; `promtool check rules` says more.") from error
     try:
         rules = [
-            _rule(path, str(group["name"]), position, rule)
+            _rule(path, str(group["name"]), position, {**rule, "labels": _labels(group) | _labels(rule)})
             for group in data["groups"]
             for position, rule in enumerate(group.get("rules") or ())
         ]
@@ -95,9 +95,14 @@ def _rule(path: str, group: str, position: int, data: Mapping[str, Any]) -> Rule
         alert=alert,
         expression=str(data["expr"]),
         for_seconds=_seconds(path, group, data.get("for")),
-        labels={str(key): str(value) for key, value in (data.get("labels") or {}).items()},
+        labels=data["labels"],
         annotations={str(key): str(value) for key, value in (data.get("annotations") or {}).items()},
     )
+
+
+def _labels(data: Mapping[str, Any]) -> dict[str, str]:
+    """Those of a rule, or those that a group gives to each of its rules."""
+    return {str(key): str(value) for key, value in (data.get("labels") or {}).items()}
 
 
 def _seconds(path: str, group: str, value: object) -> float:
@@ -128,12 +133,25 @@ def _panels(panels: list[dict[str, Any]]) -> Iterator[Query]:
     for panel in panels:
         title = str(panel.get("title") or f"number {panel.get('id')}")
         for target in panel.get("targets") or ():
-            # Queries of other data sources have no expr.
-            if target.get("expr"):
+            # Queries of most other data sources have no expr.
+            if target.get("expr") and _of_prometheus(target, panel):
                 legend = str(target.get("legendFormat") or "")
                 place = f"panel {title}, query {target.get('refId', '?')}"
                 yield Query(place, str(target["expr"]), "" if legend == "__auto" else legend)
         yield from _panels(panel.get("panels") or [])
+
+
+def _of_prometheus(*owners: Mapping[str, Any]) -> bool:
+    """Tell whether a query may be PromQL: the first that names the type of its data source decides.
+
+    The type ``datasource`` is that of a panel whose queries have one each.
+    """
+    for owner in owners:
+        source = owner.get("datasource")
+        kind = str(source.get("type") or "") if isinstance(source, dict) else ""
+        if kind and kind != "datasource":
+            return "prometheus" in kind
+    return True
 
 
 def _variables(listed: list[dict[str, Any]]) -> Iterator[Query]:
@@ -148,5 +166,5 @@ def _variables(listed: list[dict[str, Any]]) -> Iterator[Query]:
 
 def _annotations(listed: list[dict[str, Any]]) -> Iterator[Query]:
     for annotation in listed:
-        if annotation.get("expr"):
+        if annotation.get("expr") and _of_prometheus(annotation):
             yield Query(f"annotation {annotation.get('name', '?')}", str(annotation["expr"]))

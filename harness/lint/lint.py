@@ -50,11 +50,11 @@ class _Linter:
 
     def __init__(self, exported: Exported, rules: Sequence[RulesFile]) -> None:
         self._exported = exported
-        self._records: dict[str, list[RuleRead]] = {}
+        self._records: dict[str, list[tuple[str, RuleRead]]] = {}
         for file in rules:
             for rule in file.rules:
                 if rule.record:
-                    self._records.setdefault(rule.record, []).append(rule)
+                    self._records.setdefault(rule.record, []).append((file.path, rule))
         self._shapes: dict[str, Shape | None] = {}
         self._names = [*exported.names, *self._records]
 
@@ -97,7 +97,7 @@ class _Linter:
             return None
         if name not in self._shapes:
             self._shapes[name] = Shape.unknown()
-            found = [self._record(rule) for rule in self._records[name]]
+            found = [self._record(rule) for _, rule in self._records[name]]
             shape = found[0]
             for other in found[1:]:
                 shape = shape.join(other)
@@ -113,13 +113,18 @@ class _Linter:
             may=(shape.may - rule.labels.keys()) | labelled,
             known=shape.known,
             range=values,
+            setting=shape.setting if values is shape.range else "",
         )
 
     def _order(self, path: str, rule: RuleRead) -> Iterator[Told]:
-        """Rules of one group are evaluated in their order, each with what those before it just recorded."""
+        """Rules of one group are evaluated in their order, each with what those before it just recorded.
+
+        The names of groups are their file's own.
+        """
         for name in dict.fromkeys(re.findall(r"[A-Za-z_:][\w:]*", _STRING.sub("", rule.expression))):
             makers = self._records.get(name, [])
-            if makers and all(one.group == rule.group and one.position > rule.position for one in makers):
+            same = ((made, one.group) == (path, rule.group) and one.position > rule.position for made, one in makers)
+            if makers and all(same):
                 said = f"{name} is recorded later in the same group, so its value is always one evaluation old"
                 yield Told(Rule.RECORDED_LATER, said, "Move the recording rule before this one.")
 

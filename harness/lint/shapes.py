@@ -94,7 +94,7 @@ class Shape:
     """The result of an expression.
 
     ``always`` are the labels that every element has, ``may`` those that some may have; neither says anything unless
-    ``known``.  ``setting`` names the series if it is one that only a new configuration changes.
+    ``known``.  ``setting`` names the series that only a new configuration changes, if the values are its or made of it.
     """
 
     vector: bool = True
@@ -140,4 +140,5 @@ class Shape:
             may=self.may | other.may,
             known=self.known and other.known,
             range=self.range.join(other.range),
+            setting=self.setting or other.setting,
         )

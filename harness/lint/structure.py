@@ -39,7 +39,10 @@ def _sum(expr: promql.Expr) -> _Sum | None:
     if isinstance(inner, promql.MatrixSelector):
         functions.append(str(inner.range))
         inner = inner.vector_selector
-    if not isinstance(inner, promql.VectorSelector) or inner.offset is not None:
+    if not isinstance(inner, promql.VectorSelector) or inner.offset is not None or inner.at is not None:
+        return None
+    # Of alternatives the conditions say nothing.
+    if inner.matchers.or_matchers:
         return None
     name, asked = conditions(inner)
     # Only counts are never negative; a share of other sums may be anything.

@@ -9,6 +9,7 @@ from .problems import Rule, Told
 from .shapes import Shape
 
 _ACTION = re.compile(r"\{\{-?(.*?)-?\}\}", re.DOTALL)
+_COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 _LABEL = re.compile(r"(?:\$labels|(?<![\w)\].])\.Labels)\.(\w+)|index\s+(?:\$labels|\.Labels)\s+\"([^\"]+)\"")
 _OWN_LABEL = re.compile(r"\$labels\.(\w+)|index\s+\$labels\s+\"([^\"]+)\"")
 _REBOUND = re.compile(r"\b(?:range|with|template|block)\b")
@@ -27,10 +28,10 @@ _FUNCTIONS = frozenset(
 
 def examine_template(text: str, shape: Shape) -> Iterator[Told]:
     """Find labels that the alert does not have, and names that no template of Prometheus has."""
-    if text.count("{{") != text.count("}}"):
+    whole = "\n".join(_COMMENT.sub("", action) for action in _ACTION.findall(text))
+    # Closing ones are text where nothing is open, as at the end of a JSON object.
+    if "{{" in _STRING.sub("", whole) or "{{" in _ACTION.sub("", text):
         yield Told(Rule.TEMPLATE, "a template has braces that do not close", "Write {{ … }} around each action.")
-    actions = _ACTION.findall(text)
-    whole = "\n".join(actions)
     # Within these the dot is something else than the alert.
     reading = _OWN_LABEL if _REBOUND.search(whole) else _LABEL
     used = [dotted or quoted for dotted, quoted in reading.findall(whole)]

@@ -19,7 +19,7 @@ from typing import Any
 from ..discovery import compile_keyword
 from ..errors import UsageError
 from ..registry import Registry
-from ..targets.model import load_target
+from ..targets.model import load_target, read_toml
 from ..values import Promise
 
 DEFAULT_CATALOGUE = Path("tests/selftest/catalogue.toml")
@@ -100,6 +100,10 @@ class Catalogue:
         raw = tomllib.loads(self.target.read_text(encoding="utf-8"))
         raw["name"] = defect.name
         raw["launch"]["command"] = [part.replace("{defect}", defect.name) for part in self.launch_command]
+        # These are paths from the folder of the file, which is another one.
+        for key, files in (("rules", base.observability.rules), ("dashboards", base.observability.dashboards)):
+            if files:
+                raw["observability"][key] = [str(one) for one in files]
         path = folder / f"{defect.name}.toml"
         # Braces of the folder's own name would be taken for placeholders.
         root = str(base.root).replace("{", "{{").replace("}", "}}")
@@ -109,15 +113,8 @@ class Catalogue:
 
 def load_catalogue(path: Path) -> Catalogue:
     """Read a catalogue and have its defects listed; raises :class:`UsageError` naming file, key and remedy."""
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(
-            f"The catalogue {path} cannot be read ({error.strerror}). Run from the project's folder, or name one with "
-            f"--catalogue; {_PAGE}"
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"The catalogue {path} is not valid TOML: {error}. Mend that line; {_PAGE}") from error
+    remedy = f"Run from the project's folder, or name one with --catalogue; {_PAGE}"
+    raw = read_toml(path, "catalogue", remedy, _PAGE, UsageError)
     path = path.resolve()
     known = {"list", "launch", "folder", "target", "scenarios", "sources"}
     for key in sorted(set(raw) - known):

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +38,14 @@ _HEADS = {
 }
 _STYLES = {"pass": "green", "fail": "bold red", "unknown": "yellow"}
 TITLES = ("defect", "promise", "outcome", "scenario", "checker", "finding")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Doubt:
+    """Why control runs could not be judged, with those of which it is true, ``round 3 (run …)`` each."""
+
+    reason: str
+    runs: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -96,51 +103,62 @@ def rich_table(matrix: Matrix) -> Table:
 
 
 def control_lines(matrix: Matrix) -> list[str]:
-    """Say what the control's runs came to, where they did not pass: each alarm, and the reasons for UNKNOWN."""
+    """Say what the control's runs came to, where they did not pass: each alarm, and each UNKNOWN with its reasons."""
     lines = []
     for alarm in matrix.control.alarms:
         lines.append(f"false alarm: {alarm.task} (run {alarm.run})")
         lines += [f"  {one.checker}, promise {one.promise}: {one.summary}" for one in alarm.caught]
         lines.append(f"  repeat: {alarm.repeat_command}")
-    lines += [f"control unknown, {count} times: {reason}" for reason, count in unknown_reasons(matrix.control.unknowns)]
+    for doubt in doubts(matrix.control.unknowns):
+        lines.append(f"control unknown, {len(doubt.runs)} times: {doubt.reason}")
+        lines.append(f"  in {', '.join(doubt.runs)}")
     if matrix.control.left:
         lines.append(f"control: {matrix.control.left} of {matrix.control.planned} planned runs are not played yet")
     return lines
 
 
-def unknown_reasons(records: Iterable[Record]) -> list[tuple[str, int]]:
-    """Count the reasons by scenario, the most frequent first; figures that differ do not tell two of them apart."""
-    counts: Counter[str] = Counter()
-    examples: dict[str, str] = {}
+def doubts(records: Iterable[Record]) -> list[Doubt]:
+    """Gather UNKNOWN runs by scenario and reasons, the most frequent first.
+
+    Figures that differ do not tell two of them apart: the first run's are shown.
+    """
+    found: dict[str, Doubt] = {}
     for record in records:
-        reason = f"{record.task.scenario}: {record.unknowns[0] if record.unknowns else 'no reason was given'}"
+        reason = f"{record.task.scenario}: {'; '.join(record.unknowns) or 'no reason was given'}"
         general = _NUMBER.sub("0", reason)
-        examples.setdefault(general, reason)
-        counts[general] += 1
-    return [(examples[general], count) for general, count in counts.most_common()]
+        known = found.get(general, Doubt(reason=reason, runs=()))
+        found[general] = replace(known, runs=(*known.runs, f"round {record.task.round} (run {record.run})"))
+    return sorted(found.values(), key=lambda doubt: -len(doubt.runs))
 
 
 def score_markdown(header: Header, matrix: Matrix) -> str:
-    """Return the score with a line a promise, for a README."""
+    """Return the score with a line a promise, and what the control's runs that did not pass came to, for a README."""
     lines = [f"> {matrix.score}", "", "| promise | defects | detected |", "|---|---:|---:|"]
     for promise in Promise:
         rows = [row for row in matrix.rows if row.defect.promise == promise]
         seen = sum(row.sight in (Sight.CAUGHT, Sight.OTHER) for row in rows)
         if rows:
             lines.append(f"| {text.promise_title(promise)} | {len(rows)} | {seen} |")
-    return "\n".join([*lines, "", f"Measured by `{header.name}`, seed {header.seed}."]) + "\n"
+    lines += [*_control_markdown(matrix), "", f"Measured by `{header.name}`, seed {header.seed}."]
+    return "\n".join([*lines, *_mixed(header)]) + "\n"
 
 
 def matrix_markdown(header: Header, matrix: Matrix) -> str:
     """Return everything: the score, the matrix, false alarms and the reasons for UNKNOWN."""
     lines = [f"> {matrix.score}", "", f"`{header.name}`, begun {header.created_at}, seed {header.seed}."]
-    lines += [f"Mixed by --force at {mark}." for mark in header.mixed]
+    lines += _mixed(header)
     lines += ["", f"| {' | '.join(TITLES)} |", "|" + "---|" * len(TITLES)]
     lines += [f"| {' | '.join(_pipe(cell) for cell in _cells(row).all())} |" for row in matrix.rows]
-    control = control_lines(matrix)
-    if control:
-        lines += ["", "The control:", "", *(f"- {_pipe(line.strip())}" for line in control)]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_control_markdown(matrix)]) + "\n"
+
+
+def _mixed(header: Header) -> list[str]:
+    return [f"Mixed by --force at {mark}." for mark in header.mixed]
+
+
+def _control_markdown(matrix: Matrix) -> list[str]:
+    lines = [f"- {_pipe(line.strip())}" for line in control_lines(matrix)]
+    return ["", "The control:", "", *lines] if lines else []
 
 
 def matrix_page(header: Header, matrix: Matrix) -> str:
@@ -188,7 +206,10 @@ def matrix_json(header: Header, matrix: Matrix) -> dict[str, Any]:
             "planned": control.planned,
             "left": control.left,
             "alarms": [record.to_json() for record in control.alarms],
-            "unknowns": [{"reason": reason, "count": count} for reason, count in unknown_reasons(control.unknowns)],
+            "unknowns": [
+                {"reason": doubt.reason, "count": len(doubt.runs), "runs": list(doubt.runs)}
+                for doubt in doubts(control.unknowns)
+            ],
         },
     }
 

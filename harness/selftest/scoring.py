@@ -121,7 +121,8 @@ def _work(wish: Wish, chosen: Mapping[str, Any]) -> Work:
         if wish.seed not in (None, header.seed):
             raise UsageError(f"{store.folder} has the seed {header.seed}; leave --seed out, or begin a new selftest.")
         pg_bindir = str(wish.pg_bindir) if wish.pg_bindir else header.pg_bindir
-        header = same_state(header, fingerprint(catalogue), pg_bindir=pg_bindir, force=wish.force)
+        stored = len(store.records)
+        header = same_state(header, fingerprint(catalogue), pg_bindir=pg_bindir, force=wish.force, stored=stored)
         store.header = replace(header, selection=selection)
     lacking = {name: host.lacking(scenarios.get(name).needs) for name in {task.scenario for task in plan.tasks}}
     skipped = {name: reason for name, reason in sorted(lacking.items()) if reason}

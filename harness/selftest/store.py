@@ -36,8 +36,9 @@ HEADER_FILE = "selftest.json"
 RUNS_FILE = "runs.jsonl"
 _PREFIX = "selftest-"
 _NAMED = 5
-_SHOWING = frozenset({"report", "page.py"})
-"""What only shows results; a change there changes none."""
+_HARNESS = Path(__file__).parents[1]
+_SHOWING = (Path("report"), Path("selftest/page.py"))
+"""What of the harness only shows results; a change there changes none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,14 +88,17 @@ class Header:
 
 def fingerprint(catalogue: Catalogue) -> dict[str, str]:
     """Return a digest of every file that a verdict depends on: harness, scenarios, target, and the catalogue's own."""
-    roots = {Path(__file__).parents[1], catalogue.scenarios, catalogue.target, catalogue.path, *catalogue.sources}
-    digests = {}
+    roots = {_HARNESS, catalogue.scenarios, catalogue.target, catalogue.path, *catalogue.sources}
+    digests: dict[str, str] = {}
     for root in sorted(roots):
         for path in [root] if root.is_file() else sorted(root.rglob("*")):
-            inside = path.relative_to(root).parts
-            hidden = any(part.startswith(".") or part == "__pycache__" for part in inside)
-            if path.is_file() and not hidden and not _SHOWING & set(inside):
-                name = "/".join((root.name, *inside))
+            inside = path.relative_to(root)
+            hidden = any(part.startswith(".") or part == "__pycache__" for part in inside.parts)
+            showing = root == _HARNESS and any(inside.is_relative_to(one) for one in _SHOWING)
+            if path.is_file() and not hidden and not showing:
+                name = "/".join((root.name, *inside.parts))
+                # Sources of two services may both be named src.
+                name = str(path) if name in digests else name
                 digests[name] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     return digests
 
@@ -224,9 +228,10 @@ def load(folder: Path) -> Store:
     return Store(folder, header, records)
 
 
-def same_state(header: Header, sources: Mapping[str, str], *, pg_bindir: str, force: bool) -> Header:
+def same_state(header: Header, sources: Mapping[str, str], *, pg_bindir: str, force: bool, stored: int) -> Header:
     """Return the header for going on with these sources; raises :class:`UsageError` when they are not the stored ones.
 
+    It says how many runs are ``stored``, which a new selftest goes without.
     With ``force`` the runs are mixed, and the header says so for good.
     """
     differing = changes(header.sources, sources)
@@ -238,8 +243,9 @@ def same_state(header: Header, sources: Mapping[str, str], *, pg_bindir: str, fo
     shown = f"{', '.join(differing[:_NAMED])}{more}"
     if not force:
         raise UsageError(
-            f"{header.name} was made with other sources; changed since: {shown}. Its runs do not score this code: "
-            "start a new selftest without --resume, or mix them all the same with --force."
+            f"{header.name} was made with other sources; changed since: {shown}. Its {stored} runs do not score this "
+            "code: start a new selftest without --resume, which goes without them (they stay on disk), or mix them all "
+            "the same with --force."
         )
     mark = f"{datetime.now(UTC).isoformat(timespec='seconds')}: {shown}"
     return replace(header, sources=dict(sources), pg_bindir=pg_bindir, mixed=(*header.mixed, mark))

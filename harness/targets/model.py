@@ -157,18 +157,18 @@ class Target:
 
 def load_target(path: Path) -> Target:
     """Read one ``target.toml``; raise :class:`TargetError` with the remedy for anything wrong in it."""
+    remedy, page = "Give the path of a target.toml with --target.", "docs/reference/target.md shows a whole file."
+    return _target(path.resolve(), read_toml(path, "target file", remedy, page, TargetError))
+
+
+def read_toml(path: Path, what: str, remedy: str, page: str, kind: type[UsageError]) -> dict[str, Any]:
+    """Read a TOML file that a user names; raise ``kind`` with the remedy, or with the page that shows a valid one."""
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise TargetError(
-            f"The target file {path} cannot be read ({error.strerror}). Give the path of a target.toml with --target."
-        ) from error
+        raise kind(f"The {what} {path} cannot be read ({error.strerror}). {remedy}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise TargetError(
-            f"The target file {path} is not valid TOML: {error}. "
-            "Mend that line; docs/reference/target.md shows a whole file."
-        ) from error
-    return _target(path.resolve(), raw)
+        raise kind(f"The {what} {path} is not valid TOML: {error}. Mend that line; {page}") from error
 
 
 def _target(path: Path, raw: dict[str, Any]) -> Target:

@@ -15,8 +15,8 @@ from harness.discovery import load_scenarios
 from harness.errors import UsageError
 from harness.results import RunResult
 from harness.runner import RunPlan
-from harness.selftest.catalogue import Defect, load_catalogue
-from harness.selftest.plan import Progress, Selection, make_plan
+from harness.selftest.catalogue import DEFAULT_CATALOGUE, Defect, load_catalogue
+from harness.selftest.plan import QUICK_BUDGET_SECONDS, Progress, Selection, make_plan, weight_seconds
 from harness.selftest.play import PlayOptions, play
 from harness.selftest.records import Task
 from harness.session import REFERENCE_TARGET, Session
@@ -24,6 +24,10 @@ from harness.suite import SuiteRunner
 from harness.targets.model import load_target
 from harness.turns import Alone
 from tests.unit.selftest_samples import CONTROL, DEFECTS, LIES, LOSES, write_catalogue
+
+ROOT = Path(__file__).parents[2]
+CI_JOBS = 6
+"""Places on the two cores that `--quick` is promised for."""
 
 
 def planned(tmp_path: Path, selection: Selection) -> list[str]:
@@ -52,6 +56,21 @@ def test_a_defects_target_is_the_base_target_with_another_command_and_name(tmp_p
     # The file lies elsewhere, and means the same folder.
     filled = {key: value.replace("{root}", str(base.root)) for key, value in base.launch.environment.items()}
     assert target.launch.environment == filled
+
+
+def test_a_defects_target_names_the_rules_and_dashboards_of_the_base_target(tmp_path: Path) -> None:
+    place = tmp_path / "own {x}"
+    place.mkdir()
+    for name in ("a.yml", "b.yml", "d.json"):
+        (place / name).touch()
+    base = place / "target.toml"
+    watched = '[observability]\nrules = ["a.yml", "{root}/b.yml"]\ndashboards = ["d.json"]\nlabels = ["pod"]\n'
+    base.write_text(f'name = "own"\n[launch]\ncommand = ["{{python}}"]\n{watched}')
+    catalogue = dataclasses.replace(load_catalogue(write_catalogue(tmp_path / "c")), target=base)
+    (tmp_path / "targets").mkdir()
+    target = load_target(catalogue.write_target(LOSES, tmp_path / "targets"))
+    assert target.observability.rules == (place / "a.yml", place / "b.yml")
+    assert (target.observability.dashboards, target.observability.labels) == ((place / "d.json",), ("pod",))
 
 
 @pytest.mark.parametrize(
@@ -119,6 +138,26 @@ def test_a_checker_that_nobody_has_could_never_catch_and_is_refused(tmp_path: Pa
 def test_a_selection_is_laid_out_as_runs(tmp_path: Path, selection: Selection, expected: list[str]) -> None:
     assert planned(tmp_path, selection) == expected
     assert Selection.from_json(selection.to_json()) == selection
+
+
+def test_the_quick_defects_ask_every_checker_that_any_defect_is_meant_for() -> None:
+    catalogue = load_catalogue(ROOT / DEFAULT_CATALOGUE)
+    quick = [one for one in catalogue.defects if one.quick]
+    # The first one named: where several are meant, another may find it and the rest be blind.
+    asked = {one.checkers[0] for one in quick}
+    assert {name for one in catalogue.defects for name in one.checkers} - asked == set()
+    assert {one.promise for one in quick} == {one.promise for one in catalogue.defects}
+    assert 36 <= len(quick) <= 44
+
+
+def test_the_quick_defects_and_their_control_fit_into_the_ten_minutes_with_room_for_a_slower_machine() -> None:
+    catalogue = load_catalogue(ROOT / DEFAULT_CATALOGUE)
+    scenarios = load_scenarios(catalogue.scenarios)
+    tasks = make_plan(catalogue, scenarios, Selection(quick=True)).tasks
+    seconds = sum(weight_seconds(scenarios.get(task.scenario), CI_JOBS) for task in tasks) / CI_JOBS
+    assert seconds < 0.6 * QUICK_BUDGET_SECONDS
+    # Each of these has the machine to itself, for a defect and for the control.
+    assert sum(scenarios.get(task.scenario).exclusive for task in tasks) <= 6
 
 
 def test_progress_tells_the_rest_by_weight_and_pace() -> None:

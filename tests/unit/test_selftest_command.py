@@ -13,8 +13,9 @@ from click.testing import CliRunner, Result
 from harness.checking import CheckResult
 from harness.cli import cli
 from harness.selftest import page, scoring
+from harness.selftest.catalogue import load_catalogue
 from harness.selftest.records import Task
-from harness.selftest.store import load
+from harness.selftest.store import changes, fingerprint, load
 from tests.unit.selftest_samples import LOST, PASSED, UNSURE, Played, as_meant, write_catalogue
 
 ROOT = Path(__file__).parents[2]
@@ -198,6 +199,31 @@ def test_a_control_run_that_could_not_be_judged_counts_for_good(lab: Lab) -> Non
     assert last_line(done).endswith("2 control runs: 0 false alarms, 1 unknown")
 
 
+def test_every_control_run_that_could_not_be_judged_is_explained_on_screen_and_where_it_is_published(lab: Lab) -> None:
+    def unsure(task: Task) -> Sequence[CheckResult]:
+        if task.defect != "control" or task.scenario == "alone":
+            return as_meant(task)
+        reasons = (f"only {task.round} scrapes of 10 were readable", "and no sample of the queue")
+        return [CheckResult("metrics", unknowns=reasons)]
+
+    documents = [lab.folder / "README.md", lab.folder / "matrix.md"]
+    for path, mark in zip(documents, (page.SCORE_MARK, page.MATRIX_MARK), strict=True):
+        path.write_text(f"{mark}\n{page.END_MARK}\n")
+    done, _ = lab.run(
+        "--control", "2", *(part for path in documents for part in ("--publish", str(path))), checks=unsure
+    )
+    assert last_line(done).endswith("6 control runs: 0 false alarms, 4 unknown")
+    why = "only 1 scrapes of 10 were readable; metrics: and no sample of the queue"
+    for name in ("one", "two"):
+        for text in (done.stdout, *(path.read_text() for path in documents)):
+            assert f"control unknown, 2 times: {name}: metrics: {why}" in text
+            assert f"in round 1 (run run-control-{name}-1), round 2 (run run-control-{name}-2)" in text
+    assert [one["count"] for one in json.loads((lab.store / "matrix.json").read_text())["control"]["unknowns"]] == [
+        2,
+        2,
+    ]
+
+
 def test_a_halt_file_ends_a_selftest_without_counting_what_it_broke_off(lab: Lab) -> None:
     def halting(task: Task) -> Sequence[CheckResult]:
         if task.scenario == "two":
@@ -226,14 +252,32 @@ def test_a_score_is_not_mixed_from_two_states_of_the_sources(lab: Lab) -> None:
     (scenarios / "more.py").write_text("# Nothing yet.\n")
     refused, played = lab.run("--resume", "last")
     assert refused.exit_code == 2
-    assert "changed since: catalogue/scenarios/more.py, scenarios/more.py." in refused.stderr
+    assert "changed since: catalogue/scenarios/more.py, scenarios/more.py. Its 2 runs do not score" in refused.stderr
     assert played.tasks == []
-    mixed, _ = lab.run("--resume", "last", "--force")
+    readme = lab.folder / "README.md"
+    readme.write_text(f"{page.SCORE_MARK}\n{page.END_MARK}\n")
+    mixed, _ = lab.run("--resume", "last", "--force", "--publish", str(readme))
     assert mixed.exit_code == 0
     assert "mixed by --force at" in mixed.stdout
-    assert "scenarios/more.py" in (lab.store / "matrix.md").read_text()
+    for path in (lab.store / "matrix.md", readme):
+        assert "Mixed by --force at" in path.read_text()
+        assert "scenarios/more.py" in path.read_text()
     # The next one is of the new state.
     assert lab.run("--resume", "last")[0].exit_code == 0
+
+
+def test_equally_named_sources_and_a_folder_of_reports_in_them_are_a_state_too(lab: Lab) -> None:
+    watched = [lab.folder / "a" / "src" / "report" / "page.py", lab.folder / "b" / "src" / "report" / "page.py"]
+    for path in watched:
+        path.parent.mkdir(parents=True)
+        path.write_text("")
+    lab.catalogue.write_text(lab.catalogue.read_text() + 'sources = ["../a/src", "../b/src"]\n')
+    for path in watched:
+        before = fingerprint(load_catalogue(lab.catalogue))
+        path.write_text("# Another state.\n")
+        assert len(changes(before, fingerprint(load_catalogue(lab.catalogue)))) == 1
+    # What only shows results in the harness itself is none.
+    assert not [name for name in before if name.startswith("harness/report/") or name == "harness/selftest/page.py"]
 
 
 def test_another_postgresql_is_another_state(lab: Lab) -> None:

@@ -36,7 +36,9 @@ def unavailable_without_outcome() -> None:
     vars(routes)["problem"] = silent
 
 
-@defect("503-without-retry-after", promise=2, scenarios=("dlq-full",), checkers=("answers",), names_events=False)
+@defect(
+    "503-without-retry-after", promise=2, scenarios=("dlq-full",), checkers=("answers",), names_events=False, quick=True
+)
 def unavailable_without_retry_after() -> None:
     """A 503 has no Retry-After."""
     vars(routes)["RETRY"] = None
@@ -53,7 +55,9 @@ def queued_without_an_id() -> None:
     reitem(nameless)
 
 
-@defect("answered-in-local-time", promise=2, scenarios=("baseline",), checkers=("answers",), names_events=False)
+@defect(
+    "answered-in-local-time", promise=2, scenarios=("baseline",), checkers=("answers",), names_events=False, quick=True
+)
 def answered_in_local_time() -> None:
     """Answers give the event's time in the server's own zone, not in UTC."""
 
@@ -64,7 +68,7 @@ def answered_in_local_time() -> None:
     reitem(localised)
 
 
-@defect("partition-named-as-the-table", promise=2, scenarios=("baseline",), checkers=("honest-status",))
+@defect("partition-named-as-the-table", promise=2, scenarios=("baseline",), checkers=("honest-status",), quick=True)
 def partition_named_as_the_table() -> None:
     """Answers name the table, audit_events_2025_12, where the partition's name is due."""
 
@@ -85,7 +89,14 @@ def queued_called_created() -> None:
     reitem(always_created)
 
 
-@defect("errors-in-a-form-of-their-own", promise=2, scenarios=("baseline",), checkers=("answers",), names_events=False)
+@defect(
+    "errors-in-a-form-of-their-own",
+    promise=2,
+    scenarios=("baseline",),
+    checkers=("answers",),
+    names_events=False,
+    quick=True,
+)
 def errors_in_a_form_of_their_own() -> None:
     """Refusals are plain JSON with an error text, no problem details."""
 
@@ -150,14 +161,18 @@ def resend_of_stored_is_202() -> None:
     live_results(on_its_way)
 
 
-@defect("no-idempotency", promise=6, scenarios=("december-detached",), checkers=("duplicates",))
+@defect("no-idempotency", promise=6, scenarios=("december-detached",), checkers=("duplicates",), quick=True)
 def no_idempotency() -> None:
     """The table has no key, and nobody looks before writing: the same body twice is two rows."""
     without_identity()
 
 
 @defect(
-    "batch-is-all-or-nothing", promise=2, scenarios=("december-detached-under-batches",), checkers=("honest-status",)
+    "batch-is-all-or-nothing",
+    promise=2,
+    scenarios=("december-detached-under-batches",),
+    checkers=("honest-status",),
+    quick=True,
 )
 def batch_is_all_or_nothing() -> None:
     """One invalid event has its whole batch refused."""
@@ -214,7 +229,11 @@ def batch_is_always_207() -> None:
 
 
 @defect(
-    "batch-follows-its-worst-month", promise=3, scenarios=("december-detached-under-batches",), checkers=("isolation",)
+    "batch-follows-its-worst-month",
+    promise=3,
+    scenarios=("december-detached-under-batches",),
+    checkers=("isolation",),
+    quick=True,
 )
 def batch_follows_its_worst_month() -> None:
     """One event of a damaged month drags its whole batch into the queue."""
@@ -315,6 +334,7 @@ def query_fails_with_one_month() -> None:
     scenarios=("december-detached",),
     checkers=("reads-back",),
     names_events=False,
+    quick=True,
 )
 def query_hides_a_missing_month() -> None:
     """Months that cannot be read are not listed: their events seem never to have been."""
@@ -359,7 +379,7 @@ def query_never_truncated() -> None:
     Api._query = whole  # type: ignore[method-assign]
 
 
-@defect("query-rounds-numbers", promise=1, scenarios=("baseline",), checkers=("reads-back",))
+@defect("query-rounds-numbers", promise=1, scenarios=("baseline",), checkers=("reads-back",), quick=True)
 def query_rounds_numbers() -> None:
     """Numbers go through floating point on their way out of the table: a reader sees long ones rounded."""
     read = Writer.read

@@ -84,7 +84,14 @@ def months_ahead_of_the_start_only() -> None:
     Maintenance._ahead = once  # type: ignore[method-assign]
 
 
-@defect("one-month-ahead-too-few", promise=3, scenarios=BASELINE, checkers=("partition-hygiene",), names_events=False)
+@defect(
+    "one-month-ahead-too-few",
+    promise=3,
+    scenarios=BASELINE,
+    checkers=("partition-hygiene",),
+    names_events=False,
+    quick=True,
+)
 def one_month_ahead_too_few() -> None:
     """PARTITIONS_AHEAD_MONTHS is counted with the present month, so that the last one is missing."""
     ahead = Maintenance._ahead
@@ -191,7 +198,7 @@ def months_told_in_local_time() -> None:
     Event.month = property(local)  # type: ignore[method-assign, assignment]
 
 
-@defect("times-in-milliseconds", promise=1, scenarios=BASELINE, checkers=("conservation",))
+@defect("times-in-milliseconds", promise=1, scenarios=BASELINE, checkers=("conservation",), quick=True)
 def times_in_milliseconds() -> None:
     """The time of an event is stored in milliseconds: its microseconds are gone."""
     reword("insert", "::date, event_timestamp, version", "::date, date_trunc('milliseconds', event_timestamp), version")

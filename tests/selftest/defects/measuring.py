@@ -150,7 +150,7 @@ def last_write_of_a_failed_try() -> None:
     Writer._write_month = touched  # type: ignore[method-assign]
 
 
-@defect("last-write-in-milliseconds", promise=8, scenarios=BASELINE, checkers=("metrics",))
+@defect("last-write-in-milliseconds", promise=8, scenarios=BASELINE, checkers=("metrics",), quick=True)
 def last_write_in_milliseconds() -> None:
     """The time of the last write is in milliseconds."""
 
@@ -216,7 +216,7 @@ def refusals_not_counted() -> None:
     _recount("events", accepted)
 
 
-@defect("queued-counted-as-created", promise=8, scenarios=DETACHED, checkers=("metrics",))
+@defect("queued-counted-as-created", promise=8, scenarios=DETACHED, checkers=("metrics",), quick=True)
 def queued_counted_as_created() -> None:
     """No metric tells 201 from 202: what was accepted counts as created."""
     routes._LABELS[Status.QUEUED] = "created"
@@ -349,7 +349,7 @@ def _another_family(name: str, labels: Callable[[Gauges], dict[str, str]]) -> No
     Gauges.collect = more  # type: ignore[method-assign]
 
 
-@defect("event-id-in-a-label", promise=8, scenarios=BASELINE, checkers=("metrics",), names_events=False)
+@defect("event-id-in-a-label", promise=8, scenarios=BASELINE, checkers=("metrics",), names_events=False, quick=True)
 def event_id_in_a_label() -> None:
     """A series tells the last event of the table by its id."""
     last = [""]

@@ -91,7 +91,7 @@ def poison_blocks_the_queue() -> None:
     SqliteQueue.due, SqliteQueue.put_back = in_order, block  # type: ignore[method-assign]
 
 
-@defect("poison-is-dropped", promise=7, scenarios=POISONED, checkers=("poison",))
+@defect("poison-is-dropped", promise=7, scenarios=POISONED, checkers=("poison",), quick=True)
 def poison_is_dropped() -> None:
     """The drain removes what the table can never take, and keeps no dead letter of it."""
     insert_batch = Drainer.insert_batch

@@ -56,7 +56,14 @@ def _with_database(use: list[tuple[Database, Config]]) -> None:
     Database.__init__ = remembered  # type: ignore[method-assign]
 
 
-@defect("connection-opened-for-each-fault", promise=9, scenarios=DETACHED, checkers=("bounds",), names_events=False)
+@defect(
+    "connection-opened-for-each-fault",
+    promise=9,
+    scenarios=DETACHED,
+    checkers=("bounds",),
+    names_events=False,
+    quick=True,
+)
 def connection_opened_for_each_fault() -> None:
     """Each time a month fails a connection of its own looks at it, and nobody closes that."""
     made: list[tuple[Database, Config]] = []
@@ -71,7 +78,9 @@ def connection_opened_for_each_fault() -> None:
     on_trip(lambda month: kept.append(asyncio.ensure_future(look())))
 
 
-@defect("connection-kept-by-each-fault", promise=9, scenarios=CYCLES, checkers=("leaks",), names_events=False)
+@defect(
+    "connection-kept-by-each-fault", promise=9, scenarios=CYCLES, checkers=("leaks",), names_events=False, quick=True
+)
 def connection_kept_by_each_fault() -> None:
     """The way of a failed write that opens a breaker has no finally: one connection a fault is never given back."""
     made: list[tuple[Database, Config]] = []
@@ -166,13 +175,15 @@ def connection_errors_not_counted() -> None:
     remetric(lambda metrics: vars(metrics).update(connection_errors=_Nobody()))
 
 
-@defect("exhaustion-not-logged", promise=8, scenarios=EXHAUSTED, checkers=("exhaustion",), names_events=False)
+@defect(
+    "exhaustion-not-logged", promise=8, scenarios=EXHAUSTED, checkers=("exhaustion",), names_events=False, quick=True
+)
 def exhaustion_not_logged() -> None:
     """Nothing is said of a pool that is exhausted."""
     relog(lambda level, message, fields: None if "pool exhausted" in message else (level, message, fields))
 
 
-@defect("exhaustion-always-logged", promise=8, scenarios=BASELINE, checkers=("logs",), names_events=False)
+@defect("exhaustion-always-logged", promise=8, scenarios=BASELINE, checkers=("logs",), names_events=False, quick=True)
 def exhaustion_always_logged() -> None:
     """The line of an exhausted pool comes with every acquisition, though there are connections to spare."""
     connection_of = Database.connection

@@ -109,7 +109,9 @@ def queue_takes_one_too_many() -> None:
     _with_room(1)
 
 
-@defect("queue-without-bound", promise=9, scenarios=("dlq-full",), checkers=("capacity",), names_events=False)
+@defect(
+    "queue-without-bound", promise=9, scenarios=("dlq-full",), checkers=("capacity",), names_events=False, quick=True
+)
 def queue_without_bound() -> None:
     """DLQ_MAX_EVENTS is told to everybody and heeded by nobody."""
     _with_room(10**9)
@@ -222,7 +224,7 @@ def queue_keeps_five_fields() -> None:
     drain_as(lambda event: edited(event, lambda value: value.update(blank)))
 
 
-@defect("queue-rounds-numbers", promise=1, scenarios=("december-detached",), checkers=("conservation",))
+@defect("queue-rounds-numbers", promise=1, scenarios=("december-detached",), checkers=("conservation",), quick=True)
 def queue_rounds_numbers() -> None:
     """Numbers go through floating point on their way out of the queue: long ones come back rounded."""
     drain_as(lambda event: edited(event, lambda value: value.update(event_data=_rounded(value["event_data"]))))

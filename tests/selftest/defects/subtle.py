@@ -133,7 +133,7 @@ def accents_decomposed() -> None:
     vars(routes)["parse_event"] = decomposed
 
 
-@defect("null-members-dropped", promise=1, scenarios=BASELINE, checkers=("conservation",))
+@defect("null-members-dropped", promise=1, scenarios=BASELINE, checkers=("conservation",), quick=True)
 def null_members_dropped() -> None:
     """Members of event_data that are null are taken for absent, and not stored."""
     reword("insert", "correlation_id, event_data\nFROM", "correlation_id, jsonb_strip_nulls(event_data)\nFROM")

@@ -36,7 +36,7 @@ def _silence(words: str) -> None:
     relog(lambda level, message, fields: None if words in message else (level, message, fields))
 
 
-@defect("fallback-not-told", promise=8, scenarios=DETACHED, checkers=("logs",))
+@defect("fallback-not-told", promise=8, scenarios=DETACHED, checkers=("logs",), quick=True)
 def fallback_not_told() -> None:
     """Nothing is said when a month's events begin to be queued."""
     _silence("fallback activated")
@@ -137,7 +137,9 @@ def unready_without_queue() -> None:
     reready(lambda api, status, degraded: (503 if "dlq" in degraded else status, degraded))
 
 
-@defect("unready-with-one-month-out", promise=8, scenarios=DETACHED, checkers=("readiness",), names_events=False)
+@defect(
+    "unready-with-one-month-out", promise=8, scenarios=DETACHED, checkers=("readiness",), names_events=False, quick=True
+)
 def unready_with_one_month_out() -> None:
     """Readiness is 503 while any one month is not healthy."""
     reready(lambda api, status, degraded: (503 if any("partition" in one for one in degraded) else status, degraded))

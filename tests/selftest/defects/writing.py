@@ -42,7 +42,7 @@ def no_partition_is_400() -> None:
     Months.trip = lambda self, month: None  # type: ignore[method-assign]
 
 
-@defect("class-23-is-400", promise=2, scenarios=("december-refused-by-check",), checkers=("honest-status",))
+@defect("class-23-is-400", promise=2, scenarios=("december-refused-by-check",), checkers=("honest-status",), quick=True)
 def class_23_is_400() -> None:
     """Every integrity error is mapped to 400, also that of a constraint which only one month's table has."""
     trust("23")
@@ -148,13 +148,19 @@ def acknowledged_before_commit() -> None:
     Writer._write_month = early  # type: ignore[method-assign]
 
 
-@defect("queued-answered-201", promise=2, scenarios=("december-detached",), checkers=("honest-status",))
+@defect("queued-answered-201", promise=2, scenarios=("december-detached",), checkers=("honest-status",), quick=True)
 def queued_answered_201() -> None:
     """201 is answered for events that are only in the queue."""
     routes._CODES[Status.QUEUED] = 201
 
 
-@defect("unknown-commit-is-not-stored", promise=2, scenarios=("answers-black-holed",), checkers=("conservation",))
+@defect(
+    "unknown-commit-is-not-stored",
+    promise=2,
+    scenarios=("answers-black-holed",),
+    checkers=("conservation",),
+    quick=True,
+)
 def unknown_commit_is_not_stored() -> None:
     """A commit whose answer was lost is answered 503 not_stored, although the event is in the table."""
 
@@ -204,6 +210,7 @@ def no_deadline_of_the_client() -> None:
     promise=4,
     scenarios=("december-held-by-idle-session",),
     checkers=("fallback", "honest-status"),
+    quick=True,
 )
 def retried_within_the_request() -> None:
     """A write that its partition refused is tried six times before it is queued, whatever that takes."""
