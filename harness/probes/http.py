@@ -67,7 +67,7 @@ class HttpProbe:
     async def metrics(self, t: float) -> MetricsSample:
         """Scrape ``/metrics``.
 
-        The lines are split at the last blank and kept as text: a history needs the series exactly as exported,
+        The lines are split behind the labels and kept as text: a history needs the series exactly as exported,
         and a full parser costs ten times as much a scrape.
         """
         started = time.monotonic()
@@ -184,9 +184,11 @@ def parse_exposition(text: str) -> dict[str, float]:
     series: dict[str, float] = {}
     for line in text.splitlines():
         if line and not line.startswith(_SKIPPED_PREFIXES):
-            name, _, value = line.rpartition(" ")
+            labelled, brace, rest = line.rpartition("}")
+            # What may follow the value is the time at which it was taken.
+            parts = [labelled + brace, *rest.split()] if brace else rest.split()
             try:
-                series[name] = float(value)
-            except ValueError:
+                series[parts[0]] = float(parts[1])
+            except (ValueError, IndexError):
                 continue
     return series
