@@ -17,8 +17,8 @@ from ..events import QuerySample
 from ..history import History
 from ..load.closed import EVENTS_PATH
 from ..stacks.base import Environment
-from ..values import Month
-from .http import NO_ANSWER, parse_object, spelt
+from ..values import Month, spelt
+from .http import NO_ANSWER, parse_object
 
 LIMIT = 10
 """Events asked for of a month: few, since the months hold many, and what is left out must be said."""
