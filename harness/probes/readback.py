@@ -108,5 +108,5 @@ def _place(event: Mapping[str, Any]) -> tuple[datetime, str] | None:
     try:
         moment = datetime.fromisoformat(str(event["event_timestamp"]).upper()).astimezone(UTC)
         return moment, str(event["event_id"]).lower()
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, OverflowError):
         return None
