@@ -81,6 +81,7 @@ class Silent(SilentDisplay):
 
 FAILED = CheckResult("c", findings=(Finding(Promise.HONEST_STATUS, "queued", ("e",)),))
 LOST = CheckResult("c", findings=(Finding(Promise.CONSERVATION, "lost", ("e",), timeless=True),))
+SLOW = CheckResult("c", findings=(Finding(Promise.ISOLATION, "slow", ("e",), comparative=True),))
 STOOD = CheckResult("evidence", facts={STOOD_STILL: 2.5})
 PASSED = CheckResult("c")
 
@@ -93,6 +94,10 @@ PASSED = CheckResult("c")
         ([(CheckResult("c", unknowns=("?",)), STOOD), (PASSED,)], Verdict.PASS, 2),
         ([(PASSED, STOOD)], Verdict.PASS, 1),
         ([(FAILED,)], Verdict.FAIL, 1),
+        ([(FAILED, STOOD), (SLOW,), (PASSED,)], Verdict.UNKNOWN, 3),
+        ([(SLOW, STOOD), (SLOW,), (SLOW,)], Verdict.FAIL, 3),
+        ([(SLOW, STOOD), (FAILED,)], Verdict.FAIL, 2),
+        ([(SLOW,), (PASSED,)], Verdict.UNKNOWN, 2),
         ([(LOST, STOOD)], Verdict.FAIL, 1),
         ([(FAILED, LOST, STOOD)], Verdict.FAIL, 1),
     ],
