@@ -26,6 +26,8 @@ class Finding:
     t: float | None = None
     comparative: bool = False
     """True for a latency compared with the control phase: such a finding counts only when it is seen twice."""
+    timeless: bool = False
+    """True for what no delay brings about, such as a loss: it counts though the whole machine stood still meanwhile."""
 
 
 @dataclass(frozen=True)

@@ -30,10 +30,12 @@ _NEEDED_DISK_MB = 1_000
 _PACKAGES = (
     "aiohttp",
     "click",
+    "duckdb",
     "httptools",
     "httpx",
     "plotly",
     "prometheus_client",
+    "promql_parser",
     "psycopg",
     "psycopg_pool",
     "rich",
@@ -41,6 +43,7 @@ _PACKAGES = (
     "toxiproxy",
     "uvicorn",
     "uvloop",
+    "yaml",
 )
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 """Programs any of which the test of the report page draws it with."""

@@ -13,6 +13,7 @@ import random
 import httpx
 
 from ._wait import wait_until
+from .checkers._series import Scrape
 from .errors import DeadlineExceeded, SteadyStateError
 from .events import Invoke
 from .history import History
@@ -24,6 +25,7 @@ from .stacks.base import Environment
 from .values import Month
 from .workload import PROBE_WRITER, Stream
 
+_STATUS = "datastorage_partition_status"
 _PROBE_SEED = "steady-state"
 _INTERVAL_SECONDS = 0.03
 _PROBE_TRIES = 3
@@ -90,11 +92,13 @@ class SteadyState:
             if depth != 0:
                 return f"the DLQ's depth is {depth if depth >= 0 else 'not to be read'}"
         if reads.metrics:
-            sample = await self._probe.metrics(0.0)
+            # By their labels, since each client library prints them in an order of its own.
+            scrape = Scrape(await self._probe.metrics(0.0))
             for month in months:
-                name = f'datastorage_partition_status{{partition="{month.label}",status="healthy"}}'
-                if sample.series.get(name) != 1.0:
-                    return f"{name} is {sample.series.get(name, 'missing')}"
+                value = scrape.get(_STATUS, partition=month.label, status="healthy")
+                if value != 1.0:
+                    said = "missing" if value is None else f"{value:g}"
+                    return f'{_STATUS}{{partition="{month.label}",status="healthy"}} is {said}'
         return ""
 
     async def backlog(self) -> int:

@@ -6,11 +6,14 @@ Nothing here does I/O.  Times of a run are seconds on the run's own monotonic cl
 from __future__ import annotations
 
 import enum
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from functools import cached_property, lru_cache
+from typing import Any
 
 from .errors import UsageError
 
@@ -76,6 +79,24 @@ def _month(year: int, month: int) -> Month:
 def utc_timestamp(moment: datetime) -> str:
     """RFC 3339 in UTC with microseconds, as the contract wants event timestamps."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+class Spelt(str):
+    """A number of JSON, as it was spelt: some of what a queue keeps no float can hold."""
+
+    __slots__ = ()
+
+
+def spelt(value: Any, *, comma: str = ",", colon: str = ":") -> str:
+    """JSON of a parsed value; its numbers, :class:`Spelt` or decimals, are written as they were."""
+    if isinstance(value, Spelt | Decimal):
+        return str(value)
+    if isinstance(value, dict):
+        items = (f"{spelt(str(key))}{colon}{spelt(item, comma=comma, colon=colon)}" for key, item in value.items())
+        return f"{{{comma.join(items)}}}"
+    if isinstance(value, list):
+        return f"[{comma.join(spelt(item, comma=comma, colon=colon) for item in value)}]"
+    return json.dumps(value, ensure_ascii=False)
 
 
 class Verdict(enum.IntEnum):

@@ -81,7 +81,7 @@ class _Books:
         for operation in run.operations:
             by_identity[self.stored.identity(operation)].append(operation)
         self._accounts = {key: _Account(key, tuple(operations)) for key, operations in by_identity.items()}
-        self._wrong: dict[tuple[Promise, str], list[str]] = defaultdict(list)
+        self._wrong: dict[tuple[Promise, str, bool], list[str]] = defaultdict(list)
         self._unsure: dict[str, list[str]] = defaultdict(list)
         # Each folded write was acknowledged and is stored once, in its month, with equal content.
         folded = sum(group.count for group in run.groups if group.like.kind is ev.OpKind.WRITE)
@@ -137,7 +137,7 @@ class _Books:
         if self._withheld(identity):
             self._unsure["events are still queued for a month whose fault was never seen repaired"].append(event_id)
         else:
-            self._blame(Promise.CONSERVATION, f"are still queued at the end{also}", event_id)
+            self._blame(Promise.CONSERVATION, f"are still queued at the end{also}", event_id, timeless=False)
 
     def _origin(self, identity: Identity, event_id: str, where: str) -> None:
         account = self._accounts.get(identity)
@@ -209,8 +209,8 @@ class _Books:
         month = account.operations[0].month
         return any(window.probed is None and reaches(window, month) for window in self._run.windows)
 
-    def _blame(self, promise: Promise, said: str, event_id: str) -> None:
-        self._wrong[promise, said].append(event_id)
+    def _blame(self, promise: Promise, said: str, event_id: str, *, timeless: bool = True) -> None:
+        self._wrong[promise, said, timeless].append(event_id)
 
     def result(self) -> CheckResult:
         """One finding for all events that suffer the same."""
@@ -219,8 +219,8 @@ class _Books:
         return CheckResult(
             NAME,
             findings=tuple(
-                Finding(promise, f"{len(_once(ids))} events {said}.", _once(ids))
-                for (promise, said), ids in self._wrong.items()
+                Finding(promise, f"{len(_once(ids))} events {said}.", _once(ids), timeless=timeless)
+                for (promise, said, timeless), ids in self._wrong.items()
             ),
             unknowns=tuple(
                 f"{len(ids)} {reason}, such as {ids[0]}." if ids else f"{reason[0].upper()}{reason[1:]}."

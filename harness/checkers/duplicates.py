@@ -30,11 +30,11 @@ def duplicates(run: Run) -> CheckResult:
     twice = [event_id for (event_id, _), rows in stored.rows.items() if len(rows) > 1]
     if twice:
         said = f"{len(twice)} events are in the table more than once under the same id and date."
-        findings.append(Finding(Promise.NO_DUPLICATES, said, tuple(twice)))
+        findings.append(Finding(Promise.NO_DUPLICATES, said, tuple(twice), timeless=True))
     copied = _copied(run)
     if copied:
         said = f"{len(copied)} events are stored again under another id or date (same correlation_id, sent once)."
-        findings.append(Finding(Promise.NO_DUPLICATES, said, tuple(copied)))
+        findings.append(Finding(Promise.NO_DUPLICATES, said, tuple(copied), timeless=True))
     folded = run.condensed.rows if run.condensed is not None else 0
     rows = folded + sum(len(found) for found in stored.rows.values())
     facts = {"rows": float(rows), "identities": float(folded + len(stored.rows))}

@@ -75,11 +75,7 @@ class PreventPartitionCreation:
         """Save what is about to change in the ledger, then change it in one transaction."""
         with failing_as(FaultError, f"keep {self.month} from being made"):
             async with admin(scene) as connection:
-                if self.month in await attached(connection):
-                    raise FaultError(
-                        f"{self.month} already has a partition, so its making cannot be prevented; name a month "
-                        "beyond those that the service makes ahead of time."
-                    )
+                await _demand_unmade(connection, self.month, "its making cannot be prevented")
                 await in_transaction(connection, lambda: self._prevent(scene, connection), what="prevent")
 
     async def _prevent(self, scene: Scene, connection: AsyncConnection) -> None:
@@ -154,12 +150,10 @@ class PreventPartitionCreation:
 
     async def probe(self, scene: Scene) -> bool:
         """The service's role can make the table, or has made it and the month takes inserts."""
-        try:
-            async with admin(scene) as connection:
-                made = self.month in await attached(connection)
-        except (psycopg.Error, OSError):
-            return False
-        return await healthy(scene, (self.month,)) if made else not await self._try_to_make(scene)
+        made = await _made(scene, self.month)
+        if made is False:
+            return not await self._try_to_make(scene)
+        return bool(made) and await healthy(scene, (self.month,))
 
 
 @FAULTS.register("unmade-month")
@@ -186,11 +180,7 @@ class UnmadeMonth:
         """See that the month is not there, save the backend that will read, then have it begin."""
         with failing_as(FaultError, f"read the whole table before {self.month} is made"):
             async with admin(scene) as connection:
-                if self.month in await attached(connection):
-                    raise FaultError(
-                        f"{self.month} already has a partition, so nobody will have to make it; name a month beyond "
-                        "those that the service makes ahead of time."
-                    )
+                await _demand_unmade(connection, self.month, "nobody will have to make it")
             await _holder.take(scene, (), _read_everything)
 
     async def confirm(self, scene: Scene) -> str:
@@ -209,12 +199,25 @@ class UnmadeMonth:
 
     async def probe(self, scene: Scene) -> bool:
         """The month takes inserts if the service has made it; nothing is in its way if not."""
-        try:
-            async with admin(scene) as connection:
-                made = self.month in await attached(connection)
-        except (psycopg.Error, OSError):
-            return False
-        return await healthy(scene, (self.month,)) if made else True
+        made = await _made(scene, self.month)
+        return made is False or (bool(made) and await healthy(scene, (self.month,)))
+
+
+async def _demand_unmade(connection: AsyncConnection, month: Month, otherwise: str) -> None:
+    if month in await attached(connection):
+        raise FaultError(
+            f"{month} already has a partition, so {otherwise}; name a month beyond those that the service makes ahead "
+            "of time."
+        )
+
+
+async def _made(scene: Scene, month: Month) -> bool | None:
+    """Tell whether the month has a partition; None while the database does not say."""
+    try:
+        async with admin(scene) as connection:
+            return month in await attached(connection)
+    except (psycopg.Error, OSError):
+        return None
 
 
 async def _read_everything(connection: AsyncConnection, _: Sequence[Child]) -> None:

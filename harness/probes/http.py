@@ -18,6 +18,7 @@ import aiohttp
 
 from ..events import DlqRow, DlqSample, MetricsSample, ReadySample
 from ..stacks.base import Environment
+from ..values import Spelt, spelt
 
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=2.0, sock_read=2.0)
 NO_ANSWER = (aiohttp.ClientError, TimeoutError, OSError)
@@ -67,7 +68,7 @@ class HttpProbe:
     async def metrics(self, t: float) -> MetricsSample:
         """Scrape ``/metrics``.
 
-        The lines are split at the last blank and kept as text: a history needs the series exactly as exported,
+        The lines are split behind the labels and kept as text: a history needs the series exactly as exported,
         and a full parser costs ten times as much a scrape.
         """
         started = time.monotonic()
@@ -117,12 +118,6 @@ class HttpProbe:
             return answer.status, await answer.read()
 
 
-class _Spelt(str):
-    """A number with a fraction or an exponent, as it was spelt: some of what a queue keeps no float can hold."""
-
-    __slots__ = ()
-
-
 def _object(body: bytes, parse_float: Callable[[str], object] = float) -> dict[str, Any]:
     try:
         data = json.loads(body, parse_float=parse_float)
@@ -133,18 +128,7 @@ def _object(body: bytes, parse_float: Callable[[str], object] = float) -> dict[s
 
 def parse_object(body: bytes) -> dict[str, Any]:
     """The JSON object of a body, empty when it is none; :func:`spelt` writes its numbers as they were."""
-    return _object(body, parse_float=_Spelt)
-
-
-def spelt(value: Any) -> str:
-    """JSON of a parsed value, its numbers as they were spelt."""
-    if isinstance(value, _Spelt):
-        return str(value)
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{spelt(str(key))}:{spelt(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ",".join(spelt(item) for item in value) + "]"
-    return json.dumps(value, ensure_ascii=False)
+    return _object(body, parse_float=Spelt)
 
 
 def parse_dlq_page(body: bytes) -> tuple[list[DlqRow], str | None]:
@@ -184,9 +168,11 @@ def parse_exposition(text: str) -> dict[str, float]:
     series: dict[str, float] = {}
     for line in text.splitlines():
         if line and not line.startswith(_SKIPPED_PREFIXES):
-            name, _, value = line.rpartition(" ")
+            labelled, brace, rest = line.rpartition("}")
+            # What may follow the value is the time at which it was taken.
+            parts = [labelled + brace, *rest.split()] if brace else rest.split()
             try:
-                series[name] = float(value)
-            except ValueError:
+                series[parts[0]] = float(parts[1])
+            except (ValueError, IndexError):
                 continue
     return series

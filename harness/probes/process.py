@@ -45,18 +45,26 @@ def database_sockets(pid: int | None, port: int) -> int:
     """Count the established sockets of a process to a local port; -1 where that cannot be known."""
     if pid is None:
         return ABSENT
+    # The JVM, for one, reaches IPv4 addresses by sockets of IPv6; a kernel without IPv6 has no such table.
+    return _sockets(pid, "tcp", port) or max(0, _sockets(pid, "tcp6", port))
+
+
+def _sockets(pid: int, table: str, port: int) -> int:
     # Remote port and state "established" stand side by side, so most lines need no taking apart.
     wanted = f":{port:04X} 01 "
     try:
-        lines = Path(f"/proc/{pid}/net/tcp").read_text().splitlines()
+        lines = Path(f"/proc/{pid}/net/{table}").read_text().splitlines()
         inodes = {line.split()[9] for line in lines if wanted in line}
+        if not inodes:
+            return 0
         found = 0
-        for entry in os.scandir(f"/proc/{pid}/fd") if inodes else ():
-            try:
-                link = os.readlink(entry.path)  # noqa: PTH115  (three times a second: no Path objects)
-            except OSError:
-                continue
-            found += link.startswith("socket:[") and link[8:-1] in inodes
+        with os.scandir(f"/proc/{pid}/fd") as entries:
+            for entry in entries:
+                try:
+                    link = os.readlink(entry.path)  # noqa: PTH115  (three times a second: no Path objects)
+                except OSError:
+                    continue
+                found += link.startswith("socket:[") and link[8:-1] in inodes
     except OSError:
         return ABSENT
     return found

@@ -17,8 +17,8 @@ from ..events import QuerySample
 from ..history import History
 from ..load.closed import EVENTS_PATH
 from ..stacks.base import Environment
-from ..values import Month
-from .http import NO_ANSWER, parse_object, spelt
+from ..values import Month, spelt
+from .http import NO_ANSWER, parse_object
 
 LIMIT = 10
 """Events asked for of a month: few, since the months hold many, and what is left out must be said."""
@@ -108,5 +108,5 @@ def _place(event: Mapping[str, Any]) -> tuple[datetime, str] | None:
     try:
         moment = datetime.fromisoformat(str(event["event_timestamp"]).upper()).astimezone(UTC)
         return moment, str(event["event_id"]).lower()
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, OverflowError):
         return None

@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 from ..checkers._content import DEFAULT_VERSION, canonical, parse_content
+from ..values import spelt
 
 ABSENT = "absent"
 _SHOWN_CHARACTERS = 100
@@ -75,18 +76,7 @@ def _text_of(value: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    return ABSENT if isinstance(value, _Nothing) else _short(_json(value))
-
-
-def _json(value: Any) -> str:
-    """JSON with numbers as they were spelt, which ``json.dumps`` cannot write."""
-    if isinstance(value, Decimal):
-        return str(value)
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{json.dumps(name)}: {_json(item)}" for name, item in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(_json(item) for item in value) + "]"
-    return json.dumps(value, ensure_ascii=False)
+    return ABSENT if isinstance(value, _Nothing) else _short(spelt(value, comma=", ", colon=": "))
 
 
 def _short(text: str) -> str:

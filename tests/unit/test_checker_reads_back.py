@@ -266,6 +266,7 @@ def test_the_event_asked_for_is_kept_with_its_numbers_as_they_were_spelt() -> No
         ({"truncated": None}, "truncated"),
         ({"unavailable_partitions": "2025_12"}, "unavailable_partitions"),
         ({"events": [{"event_id": "a"}]}, "event_timestamp"),
+        ({"events": [{"event_id": "a", "event_timestamp": "0001-01-01T00:00:00+01:00"}]}, "event_timestamp"),
         ({"events": [LATER, EVENT]}, "order"),
         ({"events": [{**EVENT, "event_timestamp": LATER["event_timestamp"]}, LATER]}, "order"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from harness.events import AttachedTable, PartitionsSample, ProcessSample
 from harness.jsonlines import decode, encode
-from harness.probes.process import read_process
+from harness.probes.process import database_sockets, read_process
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc to read; only Linux has it")
 
@@ -26,6 +27,27 @@ def test_a_living_process_has_memory_threads_and_descriptors_that_are_counted(tm
 @pytest.mark.parametrize(("pid", "told"), [(None, 0), (2**30, 2**30)])
 def test_a_process_that_is_not_there_is_absent_and_nothing_raises(pid: int | None, told: int) -> None:
     assert read_process(1.0, pid) == ProcessSample(1.0, told)
+
+
+@pytest.mark.parametrize(
+    ("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::ffff:127.0.0.1")], ids=["IPv4", "IPv6"]
+)
+def test_the_sockets_of_a_process_to_a_port_are_counted(family: socket.AddressFamily, host: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert database_sockets(os.getpid(), port) == 0
+        try:
+            client = socket.socket(family)
+        except OSError:
+            pytest.skip("this kernel has no IPv6; it needs ipv6.disable=0")
+        with client:
+            client.connect((host, port))
+            assert database_sockets(os.getpid(), port) == 1
+
+
+@pytest.mark.parametrize("pid", [None, 2**30])
+def test_sockets_of_no_process_cannot_be_known(pid: int | None) -> None:
+    assert database_sockets(pid, 5432) == -1
 
 
 def test_samples_come_back_from_the_history() -> None:

@@ -61,12 +61,27 @@ def test_an_event_queued_in_health_is_a_finding_unless_the_machine_stood_still()
     assert check("honest-status", beside).verdict is Verdict.UNKNOWN
 
 
+def test_what_is_lost_or_doubled_counts_though_the_machine_stood_still_and_a_queue_that_is_not_empty_does_not() -> None:
+    lost, queued, doubled = good(), good(), good()
+    lost.op(5.0, JANUARY, 201)
+    queued.queued_row(queued.op(5.0, JANUARY, 202))
+    doubled.row(0)
+    for name, history, timeless in (
+        ("conservation", lost, True),
+        ("conservation", queued, False),
+        ("duplicates", doubled, True),
+    ):
+        assert [finding.timeless for finding in check(name, history).findings] == [timeless]
+
+
 class Silent(SilentDisplay):
     def scenario_judged(self, result: RunResult) -> None:
         """Write no reports."""
 
 
 FAILED = CheckResult("c", findings=(Finding(Promise.HONEST_STATUS, "queued", ("e",)),))
+LOST = CheckResult("c", findings=(Finding(Promise.CONSERVATION, "lost", ("e",), timeless=True),))
+SLOW = CheckResult("c", findings=(Finding(Promise.ISOLATION, "slow", ("e",), comparative=True),))
 STOOD = CheckResult("evidence", facts={STOOD_STILL: 2.5})
 PASSED = CheckResult("c")
 
@@ -79,6 +94,12 @@ PASSED = CheckResult("c")
         ([(CheckResult("c", unknowns=("?",)), STOOD), (PASSED,)], Verdict.PASS, 2),
         ([(PASSED, STOOD)], Verdict.PASS, 1),
         ([(FAILED,)], Verdict.FAIL, 1),
+        ([(FAILED, STOOD), (SLOW,), (PASSED,)], Verdict.UNKNOWN, 3),
+        ([(SLOW, STOOD), (SLOW,), (SLOW,)], Verdict.FAIL, 3),
+        ([(SLOW, STOOD), (FAILED,)], Verdict.FAIL, 2),
+        ([(SLOW,), (PASSED,)], Verdict.UNKNOWN, 2),
+        ([(LOST, STOOD)], Verdict.FAIL, 1),
+        ([(FAILED, LOST, STOOD)], Verdict.FAIL, 1),
     ],
 )
 def test_what_did_not_pass_on_a_machine_that_stood_still_is_played_again_once(
