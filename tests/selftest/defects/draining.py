@@ -13,7 +13,7 @@ from service.models import Event, Outcome, Status
 from service.partitions import Month
 from service.writer import CREATED, Results, Writer
 
-from .planting import drain_as, edited, reword, without_identity
+from .planting import drain_as, drain_results, edited, reword, without_identity
 from .registry import defect
 
 MINUTE_SECONDS, QUIET_SECONDS = 60.0, 1.0
@@ -184,13 +184,7 @@ def live_waits_for_the_drain() -> None:
 @defect("drain-deletes-on-failure", promise=1, scenarios=DETACHED, checkers=("conservation",), quick=True)
 def drain_deletes_on_failure() -> None:
     """The drain deletes a batch from the queue although its write failed."""
-    insert_batch = Drainer.insert_batch
-
-    async def careless(self: Drainer, month: Month, entries: list[Entry]) -> Results:
-        results = await insert_batch(self, month, entries)
-        return {event: CREATED if isinstance(result, Fault) else result for event, result in results.items()}
-
-    Drainer.insert_batch = careless  # type: ignore[method-assign]
+    drain_results(lambda result: CREATED if isinstance(result, Fault) else result)
 
     async def always(self: Drainer, month: Month) -> None:
         while await self._move(month):
@@ -279,13 +273,7 @@ def drain_overwrites() -> None:
 )
 def drain_forgets_conflicts() -> None:
     """The drain takes an identity that is there for its own event: another content that was acknowledged vanishes."""
-    insert_batch = Drainer.insert_batch
-
-    async def unaware(self: Drainer, month: Month, entries: list[Entry]) -> Results:
-        results = await insert_batch(self, month, entries)
-        return {event: _as_stored(result) for event, result in results.items()}
-
-    Drainer.insert_batch = unaware  # type: ignore[method-assign]
+    drain_results(_as_stored)
 
 
 def _as_stored(result: Outcome | Fault) -> Outcome | Fault:
