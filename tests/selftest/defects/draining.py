@@ -13,7 +13,7 @@ from service.models import Event, Outcome, Status
 from service.partitions import Month
 from service.writer import CREATED, Results, Writer
 
-from .planting import drain_as, drain_results, edited, reword, without_identity
+from .planting import drain_as, drain_results, edited, months_moved, reword, without_identity
 from .registry import defect
 
 MINUTE_SECONDS, QUIET_SECONDS, STATEMENT_EVENTS = 60.0, 1.0, 20
@@ -95,14 +95,8 @@ def drain_waits_for_quiet() -> None:
 )
 def interrupted_drain_given_up() -> None:
     """A drain that a fault breaks off is not begun again: its task ended, and nobody looks after it."""
-    drain, move = Drainer._drain, Drainer._move
-    moving, given_up = set[str](), set[str]()
-
-    async def noted(self: Drainer, month: Month) -> bool:
-        more = await move(self, month)
-        if more:
-            moving.add(month.name)
-        return more
+    drain = Drainer._drain
+    moving, given_up = months_moved(), set[str]()
 
     async def once(self: Drainer, month: Month) -> None:
         if month.name in given_up:
@@ -112,7 +106,7 @@ def interrupted_drain_given_up() -> None:
             given_up.add(month.name)
         moving.discard(month.name)
 
-    Drainer._drain, Drainer._move = once, noted  # type: ignore[method-assign]
+    Drainer._drain = once  # type: ignore[method-assign]
 
 
 @defect("failed-drain-waits-five-minutes", promise=5, scenarios=DETACHED, checkers=("recovery",))
