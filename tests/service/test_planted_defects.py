@@ -1,13 +1,19 @@
 """The registry of planted defects, and that each can be planted and changes the service."""
 
+import asyncio
+import contextlib
+import io
 import json
 import os
 import sqlite3
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -15,10 +21,16 @@ import harness.checkers  # noqa: F401  (fills the registry)
 import tests.selftest.defects.__main__ as planting
 from harness.checking import CHECKERS
 from harness.discovery import load_scenarios
-from tests.selftest.defects import DEFECTS, Defect
+from service.database import Fault, Owner
+from service.dlq import SqliteQueue
+from service.drainer import Drainer
+from service.logs import Log
+from service.models import TEXT_FIELDS, Event, make_event
+from tests.selftest.defects import DEFECTS, Defect, queueing
 from tests.selftest.defects.registry import defect
 
 SCENARIOS = load_scenarios(Path(__file__).parents[2] / "scenarios")
+NO_PARTITION = Fault(Owner.PARTITION, "23514", "no partition", no_partition=True)
 PLANTED = [one for one in DEFECTS.values() if one.name != "control"]
 
 
@@ -43,14 +55,78 @@ def test_no_two_defects_do_the_same() -> None:
 
 @pytest.mark.parametrize("one", PLANTED, ids=lambda one: one.name)
 def test_a_defect_can_be_planted_and_changes_the_service(one: Defect) -> None:
-    assert _in_a_child(one) == ""
+    assert _in_a_child(lambda: _changes(one)) == ""
 
 
 def test_the_control_changes_nothing() -> None:
-    assert "changed nothing" in _in_a_child(DEFECTS["control"])
+    assert "changed nothing" in _in_a_child(lambda: _changes(DEFECTS["control"]))
 
 
-def _in_a_child(one: Defect) -> str:
+def test_a_deleted_queue_acknowledges_into_nothing_for_three_seconds_from_its_deletion_on(tmp_path: Path) -> None:
+    """Not from the last look on, which may have been nearly three seconds ago."""
+
+    async def play() -> str:
+        now = [0.0]
+        vars(queueing)["time"] = SimpleNamespace(monotonic=lambda: now[0])
+        file = tmp_path / "dlq.sqlite3"
+        queue = SqliteQueue(str(file), 100, Log(io.StringIO(), "INFO"))
+        await queue.enqueue([(_event(0), NO_PARTITION)], 5.0)
+        for each in list(tmp_path.iterdir()):
+            each.unlink()
+        said = ""
+        for number, (at, anew) in enumerate(((2.9, False), (5.8, False), (6.0, True)), 1):
+            now[0] = at
+            await queue.enqueue([(_event(number), NO_PARTITION)], 5.0)
+            said += "" if file.exists() == anew else f"at {at} s the file is there: {not anew}. "
+        await queue.close()
+        return said
+
+    assert _in_a_child(lambda: _planted("deleted-queue-noticed-late", play())) == ""
+
+
+def test_a_drain_that_removes_first_has_the_whole_queue_in_its_hands_and_writes_little_of_it_at_once(
+    tmp_path: Path,
+) -> None:
+    """The kill comes as soon as the queue shrinks, and the statement that it meets is ended by the server."""
+
+    async def play() -> str:
+        queue = SqliteQueue(str(tmp_path / "dlq.sqlite3"), 1000, Log(io.StringIO(), "INFO"))
+        await queue.enqueue([(_event(number), NO_PARTITION) for number in range(300)], 5.0)
+        seen: list[tuple[int, int]] = []
+
+        async def killed(key: str, month: object, events: list[Event], *_: object) -> None:
+            seen.append((len(events), sum(queue.pending.values())))
+            raise asyncio.CancelledError
+
+        months = SimpleNamespace(asked_at=0.0)
+        parts = SimpleNamespace(
+            queue=queue, store=killed, months=months, metrics=None, database=SimpleNamespace(limits=())
+        )
+        with contextlib.suppress(asyncio.CancelledError):
+            await Drainer(cast("Any", parts))._move(cast("Any", SimpleNamespace(name="2025_12", batch=64)))
+        await queue.close()
+        return "" if seen == [(20, 0)] else f"a statement of, and still queued: {seen}"
+
+    assert _in_a_child(lambda: _planted("drain-removes-first", play())) == ""
+
+
+def _planted(name: str, play: Coroutine[Any, Any, str]) -> str:
+    DEFECTS[name].plant()
+    return asyncio.run(play)
+
+
+def _event(number: int) -> Event:
+    stamp = datetime(2025, 12, 1, tzinfo=UTC)
+    return make_event(f"00000000-0000-4000-8000-{number:012}", stamp, ["text"] * len(TEXT_FIELDS), "{}")
+
+
+def _changes(one: Defect) -> str:
+    before = dict(_parts())
+    one.plant()
+    return "" if dict(_parts()) != before else "planting it changed nothing"
+
+
+def _in_a_child(work: Callable[[], str]) -> str:
     """Plant in a forked process, since it could not be taken back here. Returns what is wrong, empty for nothing."""
     reader, writer = os.pipe()
     with warnings.catch_warnings():
@@ -60,9 +136,7 @@ def _in_a_child(one: Defect) -> str:
     if child == 0:
         said = ""
         try:
-            before = dict(_parts())
-            one.plant()
-            said = "" if dict(_parts()) != before else "planting it changed nothing"
+            said = work()
         except BaseException:  # noqa: BLE001 - told to the parent, whose test it is
             said = traceback.format_exc()
         finally:

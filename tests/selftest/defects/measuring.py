@@ -238,6 +238,7 @@ def refused_requests_not_timed() -> None:
     promise=8,
     scenarios=("december-refused-by-check",),
     checkers=("metrics", "logs"),
+    names_events=False,
 )
 def failures_under_the_present_month() -> None:
     """Write failures are counted under the month of the clock, not that of the event."""

@@ -92,6 +92,32 @@ def drain_as(change: Callable[[Event], Event]) -> None:
     Drainer.insert_batch = lossy  # type: ignore[method-assign]
 
 
+def drain_results(change: Callable[[Outcome | Fault], Outcome | Fault]) -> None:
+    """Have the drain see the table's answers changed."""
+    insert_batch = Drainer.insert_batch
+
+    async def told(self: Drainer, month: Month, entries: list[Entry]) -> Results:
+        results = await insert_batch(self, month, entries)
+        return {event: change(result) for event, result in results.items()}
+
+    Drainer.insert_batch = told  # type: ignore[method-assign]
+
+
+def months_moved() -> set[str]:
+    """Have the drain note the months of which it moved something, here."""
+    move = Drainer._move
+    moved = set[str]()
+
+    async def noted(self: Drainer, month: Month) -> bool:
+        more = await move(self, month)
+        if more:
+            moved.add(month.name)
+        return more
+
+    Drainer._move = noted  # type: ignore[method-assign]
+    return moved
+
+
 def live_results(change: Callable[[Event, Outcome | Fault], Outcome | Fault]) -> None:
     """Have live writes, not the drain, see the table's answers changed."""
     insert_or_compare = writer.insert_or_compare

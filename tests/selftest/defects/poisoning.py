@@ -13,6 +13,7 @@ from service.models import Event, Outcome
 from service.partitions import Month
 from service.writer import CREATED, Limits, Results, Writer
 
+from .planting import drain_results
 from .registry import defect
 
 DETACHED, POISONED = ("december-detached",), ("poison-while-detached",)
@@ -94,13 +95,7 @@ def poison_blocks_the_queue() -> None:
 @defect("poison-is-dropped", promise=7, scenarios=POISONED, checkers=("poison",), quick=True)
 def poison_is_dropped() -> None:
     """The drain removes what the table can never take, and keeps no dead letter of it."""
-    insert_batch = Drainer.insert_batch
-
-    async def tidy(self: Drainer, month: Month, entries: list[Entry]) -> Results:
-        results = await insert_batch(self, month, entries)
-        return {event: _dropped(result) for event, result in results.items()}
-
-    Drainer.insert_batch = tidy  # type: ignore[method-assign]
+    drain_results(_dropped)
 
 
 def _dropped(result: Outcome | Fault) -> Outcome | Fault:

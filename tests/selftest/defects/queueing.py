@@ -20,8 +20,9 @@ from .registry import defect
 
 # Long enough that a SIGKILL at any moment under load finds answers without a commit.
 LATE_SECONDS = 1.0
-COMMIT_SECONDS = 3.0
-LOOK_SECONDS = 3.0
+# Long enough that hardly ever nothing came since the last one.
+COMMIT_SECONDS = 10.0
+BELIEVED_SECONDS = 3.0
 QUEUED = Outcome(Status.QUEUED)
 
 
@@ -78,13 +79,13 @@ class _Careless(_Lazy):
     "queue-commits-now-and-then", promise=1, scenarios=("service-killed-while-queueing",), checkers=("conservation",)
 )
 def queue_commits_now_and_then() -> None:
-    """The queue commits every three seconds and at its end, for speed: only a SIGKILL loses what came since."""
+    """The queue commits every ten seconds and at its end, for speed: only a SIGKILL loses what came since."""
     vars(dlq)["sqlite3"].connect = partial(sqlite3.connect, factory=_Lazy)
 
 
 @defect("queue-tail-lost-at-the-end", promise=1, scenarios=("service-terminated",), checkers=("conservation",))
 def queue_tail_lost_at_the_end() -> None:
-    """The queue commits every three seconds, and forgets the last ones in an orderly end (SIGTERM)."""
+    """The queue commits every ten seconds, and forgets the last ones in an orderly end (SIGTERM)."""
     vars(dlq)["sqlite3"].connect = partial(sqlite3.connect, factory=_Careless)
 
 
@@ -159,17 +160,19 @@ def _acknowledge_after(words: str) -> None:
 
 @defect("deleted-queue-noticed-late", promise=1, scenarios=("dlq-deleted",), checkers=("conservation",))
 def deleted_queue_noticed_late() -> None:
-    """Whether the queue's file still has its name is looked at every few seconds: until then it goes into nothing."""
+    """That the queue's file has lost its name is believed only after three seconds: until then it goes into nothing."""
     names = SqliteQueue._names
-    looked = [0.0]
-    seen: list[int] = []
+    missed_at: list[float] = []
 
-    def now_and_then(self: SqliteQueue) -> list[int]:
-        if self._db is None or time.monotonic() - looked[0] > LOOK_SECONDS:
-            looked[0], seen[:] = time.monotonic(), names(self)
-        return list(seen)
+    def patient(self: SqliteQueue) -> list[int]:
+        seen = names(self)
+        if self._db is None or seen == self._inodes:
+            missed_at.clear()
+            return seen
+        missed_at[:] = missed_at or [time.monotonic()]
+        return seen if time.monotonic() - missed_at[0] > BELIEVED_SECONDS else self._inodes
 
-    SqliteQueue._names = now_and_then  # type: ignore[method-assign]
+    SqliteQueue._names = patient  # type: ignore[method-assign]
 
 
 @defect("queue-given-up-for-good", promise=5, scenarios=("dlq-locked",), checkers=("recovery",))
