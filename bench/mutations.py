@@ -19,6 +19,7 @@ import dataclasses
 import json
 import os
 import re
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -41,7 +42,7 @@ COMPARES_A_CHECKER_WITH_ITSELF = "tests/property/test_condensed_property.py"
 
 
 @dataclass(frozen=True)
-class Test:
+class Timed:
     """One test: where it is, its CPU seconds, and the lines of the checkers that it runs, by module."""
 
     nodeid: str
@@ -112,7 +113,7 @@ def _baseline(files: Sequence[str]) -> Callable[[], Told]:
     return work
 
 
-def _judged(mutant: Mutant, tests: Sequence[Test]) -> Callable[[], Told]:
+def _judged(mutant: Mutant, tests: Sequence[Timed]) -> Callable[[], Told]:
     def work() -> Told:
         path = _source(mutant.module)
         sys.meta_path.insert(0, Swap(mutant.module, path, mutated(path.read_text(encoding="utf-8"), mutant)))
@@ -131,7 +132,7 @@ def _how(ended: Ended) -> str:
     return str(ended.told["failed"] or f"pytest ended with {ended.told['code']}") if ended.told["code"] else ""
 
 
-def judge(mutants: Sequence[Mutant], tests: Sequence[Test], jobs: int) -> Iterator[Outcome]:
+def judge(mutants: Sequence[Mutant], tests: Sequence[Timed], jobs: int) -> Iterator[Outcome]:
     """Run the property tests of every mutant, and the unit tests of those that no property test notices."""
     left = list(mutants)
     for kind in ("property", "unit"):
@@ -235,7 +236,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"The tests fail as they are, so they can judge no mutant: {told['failed']}", file=sys.stderr)
         return 2
     tests = [
-        Test(one["id"], one["seconds"], frozenset((str(a), int(b)) for a, b in one["lines"])) for one in told["tests"]
+        Timed(one["id"], one["seconds"], frozenset((str(a), int(b)) for a, b in one["lines"])) for one in told["tests"]
     ]
     warm([*told["loaded"], *UNTOUCHED])
     assert PACKAGE not in sys.modules, "no child could swap a module that its parent imported"
@@ -270,6 +271,8 @@ def main() -> None:
     arguments.add_argument("--json", type=Path, help="where every outcome is written")
     options = arguments.parse_args()
     os.chdir(ROOT)
+    # As by Ctrl-C, the children end with their parent.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with tempfile.TemporaryDirectory(prefix="bench-mutations-") as folder:
         # Neither byte code nor examples go into the tree; nor does a plugin that these tests do without cost time.
         sys.pycache_prefix = folder
