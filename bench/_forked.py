@@ -68,7 +68,7 @@ class Watch:
     def __init__(self, wanted: Sequence[str] | None, traced: Path | None = None) -> None:
         self._turn = None if wanted is None else {nodeid: turn for turn, nodeid in enumerate(wanted)}
         self._traced = None if traced is None else f"{traced}{os.sep}"
-        self._lines: set[tuple[str, int]] = set()
+        self._seen: dict[types.CodeType, _Lines | None] = {}
         self.failed = ""
         self.tests: list[Told] = []
 
@@ -81,7 +81,7 @@ class Watch:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
         """Note which lines the whole test runs, its fixtures included, and its CPU time."""
-        self._lines = set()
+        self._seen = {}
         begun = time.process_time()
         if self._traced is not None:
             sys.settrace(self._call)
@@ -89,7 +89,7 @@ class Watch:
             return (yield)
         finally:
             sys.settrace(None)
-            lines = sorted(self._lines)
+            lines = [(each.stem, line) for each in self._seen.values() if each for line in each.run]
             self.tests.append({"id": item.nodeid, "seconds": time.process_time() - begun, "lines": lines})
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -103,15 +103,30 @@ class Watch:
             self.failed = f"{report.nodeid}: {str(report.longrepr).strip().splitlines()[-1]}"
 
     def _call(self, frame: types.FrameType, event: str, argument: object) -> Callable[..., Any] | None:
-        if self._traced is None or not frame.f_code.co_filename.startswith(self._traced):
-            return None
-        name = Path(frame.f_code.co_filename).stem
+        if frame.f_code not in self._seen:
+            ours = self._traced is not None and frame.f_code.co_filename.startswith(self._traced)
+            self._seen[frame.f_code] = _Lines.of(frame.f_code) if ours else None
+        lines = self._seen[frame.f_code]
+        return lines.line(frame, event, argument) if lines is not None and lines.left else None
 
-        def line(frame: types.FrameType, event: str, argument: object) -> Callable[..., Any]:
-            self._lines.add((name, frame.f_lineno))
-            return line
 
-        return line(frame, event, argument)
+class _Lines:
+    """The lines of one function: those that a test ran, and how many it did not."""
+
+    def __init__(self, stem: str, left: set[int]) -> None:
+        self.stem, self.left = stem, left
+        self.run: set[int] = set()
+
+    @classmethod
+    def of(cls, code: types.CodeType) -> _Lines:
+        """None of its lines was run yet."""
+        return cls(Path(code.co_filename).stem, {line for _, _, line in code.co_lines() if line is not None})
+
+    def line(self, frame: types.FrameType, event: str, argument: object) -> Callable[..., Any]:
+        """Note a line; the signature is that of a trace function."""
+        self.left.discard(frame.f_lineno)
+        self.run.add(frame.f_lineno)
+        return self.line
 
 
 def run_tests(files: Iterable[str], watch: Watch) -> Told:

@@ -43,6 +43,8 @@ class Mutant:
     module: str
     line: int
     last_line: int
+    body_line: int
+    """Where what is run only if the condition holds, so never by the mutant, begins; 0 where that is on no own line."""
     place: int
     """The number of its node in ``ast.walk``."""
     link: int
@@ -226,7 +228,7 @@ class _Finder:
         self._feeder = key in complaints.feeding
         self._state = _is_state(function)
         self._feeds = feeding_names(complaints, module, function) if self._loud else set[str]()
-        self.found: list[tuple[_Piece, Kind]] = []
+        self.found: list[tuple[_Piece, Kind, int]] = []
 
     def walk(self) -> None:
         self._block(self._function.body, later=False)
@@ -262,7 +264,9 @@ class _Finder:
         kinds = [kind for each in statement.body if (kind := self._weight(each))]
         others = [kind for each in statement.orelse if (kind := self._weight(each))]
         if kinds:
-            self._add(statement.test, False, Kind.RULE if Kind.RULE in kinds else Kind.FEED)
+            line = statement.body[0].lineno
+            body = line if line > (statement.test.end_lineno or line) else 0
+            self._add(statement.test, False, Kind.RULE if Kind.RULE in kinds else Kind.FEED, body)
         if others and not isinstance(statement.orelse[0], ast.If):
             self._add(statement.test, True, Kind.RULE if Kind.RULE in others else Kind.FEED)
         leaves = isinstance(statement.body[-1], (ast.Return, ast.Continue, ast.Break))
@@ -296,8 +300,8 @@ class _Finder:
         else:
             self._add_both(node.test)
 
-    def _add(self, test: ast.expr, want: bool, kind: Kind) -> None:
-        self.found += [(piece, kind) for piece in _pieces(test, want)]
+    def _add(self, test: ast.expr, want: bool, kind: Kind, body: int = 0) -> None:
+        self.found += [(piece, kind, body) for piece in _pieces(test, want)]
 
     def _add_both(self, test: ast.expr) -> None:
         for want in (False, True):
@@ -320,13 +324,14 @@ def find(modules: Sequence[Module]) -> list[Mutant]:
         for function in module.functions():
             finder = _Finder(complaints, module, function)
             finder.walk()
-            for piece, kind in finder.found:
+            for piece, kind, body in finder.found:
                 key = (module.name, places[id(piece.node)], piece.link, piece.value)
                 if key not in found or found[key].kind is Kind.OTHER:
                     found[key] = Mutant(
                         module=module.name,
                         line=piece.node.lineno,
                         last_line=piece.node.end_lineno or piece.node.lineno,
+                        body_line=body,
                         place=key[1],
                         link=piece.link,
                         value=piece.value,

@@ -55,8 +55,10 @@ class Timed:
         return self.nodeid.startswith("tests/property/")
 
     def runs(self, mutant: Mutant) -> bool:
-        """Tell whether it runs the changed line."""
+        """Tell whether it runs the changed line, and what the mutant does not run: else it sees no difference."""
         stem = mutant.module.rpartition(".")[2]
+        if mutant.body_line and (stem, mutant.body_line) not in self.lines:
+            return False
         return any((stem, line) in self.lines for line in range(mutant.line, mutant.last_line + 1))
 
 
@@ -150,7 +152,7 @@ def judge(mutants: Sequence[Mutant], tests: Sequence[Timed], jobs: int) -> Itera
             else:
                 left.append(due[number][0])
     run = {mutant for mutant in mutants if any(test.runs(mutant) for test in tests)}
-    yield from (Outcome(mutant, "", "" if mutant in run else "no test runs it") for mutant in left)
+    yield from (Outcome(mutant, "", "" if mutant in run else "no test comes there") for mutant in left)
 
 
 def rule_modules(checkers: Mapping[str, str], modules: Mapping[str, Module]) -> dict[str, list[str]]:

@@ -169,6 +169,14 @@ def test_a_test_judges_only_mutants_of_lines_that_it_runs() -> None:
     assert not Timed("tests/unit/test_a.py::b", 0.1, frozenset({("others", mutant.line)})).runs(mutant)
 
 
+def test_a_test_that_never_comes_to_the_finding_cannot_miss_it() -> None:
+    mutant = at("late")
+    assert mutant.body_line == mutant.line + 1
+    assert not Timed("tests/unit/test_a.py::b", 0.1, frozenset({("rules", mutant.line)})).runs(mutant)
+    both = frozenset({("rules", mutant.line), ("rules", mutant.body_line)})
+    assert Timed("tests/unit/test_a.py::b", 0.1, both).runs(mutant)
+
+
 def test_a_rule_that_nobody_misses_and_a_checker_without_a_property_are_failures() -> None:
     rule, feed = at("run.odd"), at("number > 3")
     noticed = Outcome(at("late"), "property", "tests/property/test_a.py::b")
