@@ -71,7 +71,7 @@ def observed(history: History, plan: Plan) -> None:
                 failed = f"Failed to write to partition audit_events_{month}"
                 history.add(
                     ev.LogLine(begin + 0.4, "INFO", f"DLQ fallback activated for partition {month}"),
-                    ev.LogLine(begin + 0.4, "ERROR", failed, sqlstate="23514"),
+                    ev.LogLine(begin + 0.4, "ERROR", failed, suppressed=2, sqlstate="23514"),
                     ev.LogLine(end + 0.7, "INFO", f"DLQ fallback ended for partition {month}"),
                 )
     _queries(history, plan)
