@@ -86,7 +86,7 @@ def test_a_stall_beside_any_of_the_queueing_months_excuses_a_slow_202(stalled_at
         history.op(1 + i * 0.004, february, 201, took=0.02)
         history.op(11 + i * 0.004, DECEMBER, 202, took=0.2)
     for i in range(20):
-        history.op(11 + i * 0.01, JANUARY, 202, took=0.2)
+        history.op(11 + i * 0.1, JANUARY, 202, took=0.2)
     history.add(*(ev.CanarySample(step / 10, february.label, 0.01) for step in range(300)))
     history.add(ev.CanarySample(stalled_at, february.label, 1.0))
     assert check("fallback", history).verdict is verdict
