@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Mapping
 
 import httpx
 
@@ -29,13 +28,6 @@ _PROBE_SEED = "steady-state"
 _INTERVAL_SECONDS = 0.03
 _PROBE_TRIES = 3
 """One probe event may fall into a stall of a busy machine."""
-
-
-def shown_healthy(series: Mapping[str, float], month: Month) -> float | None:
-    """What a scrape says of the month's status ``healthy``, in whatever order the labels stand; None for nothing."""
-    wanted = (f'partition="{month.label}"', 'status="healthy"')
-    texts = (text for text in series if text.startswith("datastorage_partition_status{"))
-    return next((series[text] for text in texts if all(label in text for label in wanted)), None)
 
 
 class SteadyState:
@@ -100,10 +92,9 @@ class SteadyState:
         if reads.metrics:
             sample = await self._probe.metrics(0.0)
             for month in months:
-                value = shown_healthy(sample.series, month)
-                if value != 1.0:
-                    told = "missing" if value is None else value
-                    return f'datastorage_partition_status{{partition="{month.label}",status="healthy"}} is {told}'
+                name = f'datastorage_partition_status{{partition="{month.label}",status="healthy"}}'
+                if sample.series.get(name) != 1.0:
+                    return f"{name} is {sample.series.get(name, 'missing')}"
         return ""
 
     async def backlog(self) -> int:
