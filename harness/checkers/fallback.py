@@ -163,7 +163,8 @@ def _median(run: Run) -> tuple[list[Finding], tuple[str, ...], dict[str, float]]
     if median_202 <= bound:
         return [], (), facts
     said = f"The median 202 takes {median_202:.3f} s, the median healthy 201 {median_201:.3f} s; bound {bound:.3f} s"
-    canary, begin, end = shared(run, Canary), queued[0].invoked, queued[-1].completed
+    canary = shared(run, Canary)
+    begin, end = min(op.invoked for op in queued), max(op.completed for op in queued)
     if any(canary.around(month, begin, end) is Calm.STALLED for month in run.months if not _reached(run, month)):
         return [], (f"{said}; but the canary stalled as well.",), facts
     slow = [operation for operation in queued if operation.seconds > bound]
@@ -183,7 +184,7 @@ def _slow(run: Run, facts: dict[str, float]) -> list[Finding]:
         median_202 = quantile([op.seconds for op in queued], 0.5)
         facts[f"median_202_{window.fault}_{window.name}_seconds"] = median_202
         bound = max(SLOW_RATIO * median_201, SLOW_SECONDS)
-        begin, end = queued[0].invoked, max(op.completed for op in queued)
+        begin, end = min(op.invoked for op in queued), max(op.completed for op in queued)
         months = [month for month in run.months if not _reached(run, month)]
         if median_202 <= bound or any(canary.around(month, begin, end) is Calm.STALLED for month in months):
             continue

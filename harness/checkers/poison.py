@@ -36,7 +36,7 @@ def poison(run: Run) -> CheckResult:
     facts = {
         "poison_sent": float(len(sent)),
         "poison_queued": float(sum(operation.acknowledged for operation in sent)),
-        "dead_letters": float(sum(len(rows) for rows in stored.queued.values())),
+        "dead_letters": float(sum(row.state == "dead" for rows in stored.queued.values() for row in rows)),
     }
     findings = (*_in_table(stored, sent), *_vanished(run, stored, sent), *_ordinary(run, stored))
     return CheckResult(NAME, findings, tuple(unknowns), facts=facts)

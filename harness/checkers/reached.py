@@ -45,6 +45,10 @@ class _Seen:
         """When the row of an operation was stored, None where that is not known."""
         return self._stored.stored_at(operation)
 
+    def is_dead(self, operation: Operation) -> bool:
+        """Tell whether the final read of the queue lists the operation's event as a dead letter."""
+        return any(row.state == "dead" for row in self._stored.queued.get(self._stored.identity(operation), ()))
+
     @cached_property
     def _stored(self) -> Stored:
         return shared(self.run, Stored)
@@ -153,8 +157,7 @@ def _resend_while_queued(seen: _Seen) -> bool | None:
 def _conflict_on_drain(seen: _Seen) -> bool | None:
     if not seen.run.reads.dlq:
         return None
-    dead = {(row.event_id, row.event_date) for row in seen.run.of_kind(ev.DlqRow) if row.state == "dead"}
-    return any(op.identity in dead for op in seen.sent(QUEUED, kind=ev.OpKind.CONFLICT))
+    return any(seen.is_dead(op) for op in seen.sent(QUEUED, kind=ev.OpKind.CONFLICT))
 
 
 @_state("restart_with_backlog", "the service was started anew with events in its queue")

@@ -52,6 +52,7 @@ def test_acknowledged_poison_that_is_nowhere_is_lost() -> None:
 def test_poison_that_is_tried_for_ever_is_a_finding() -> None:
     history, number = poisoned(dead=False)
     history.queued_row(number, "pending")
+    assert check("poison", history).facts["dead_letters"] == 0
     assert blamed("poison", history) == {Promise.POISON: {event_id(number)}}
     assert blamed("recovery", history) == {Promise.RECOVERY: {event_id(number)}}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from harness import events as ev
@@ -13,6 +15,7 @@ from tests.unit.histories import (
     HEALING,
     JANUARY,
     PROBED,
+    RADIUS,
     History,
     check,
     event_id,
@@ -72,6 +75,21 @@ def test_a_slow_median_202_is_a_finding_when_latency_is_judged() -> None:
     few = good()
     few.edit(ev.RunStarted, lambda r: True, scenario_json='{"judge_latency": true}')
     assert check("fallback", few).verdict is Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize(("stalled_at", "verdict"), [(17.0, Verdict.UNKNOWN), (27.0, Verdict.FAIL)])
+def test_a_stall_beside_any_of_the_queueing_months_excuses_a_slow_202(stalled_at: float, verdict: Verdict) -> None:
+    history = History(judge_latency=True)
+    history.fault(dataclasses.replace(RADIUS, months=frozenset({DECEMBER, JANUARY})))
+    february = JANUARY.plus(1)
+    for i in range(2100):
+        history.op(1 + i * 0.004, february, 201, took=0.02)
+        history.op(11 + i * 0.004, DECEMBER, 202, took=0.2)
+    for i in range(20):
+        history.op(11 + i * 0.1, JANUARY, 202, took=0.2)
+    history.add(*(ev.CanarySample(step / 10, february.label, 0.01) for step in range(300)))
+    history.add(ev.CanarySample(stalled_at, february.label, 1.0))
+    assert check("fallback", history).verdict is verdict
 
 
 def test_a_month_that_does_not_resume_is_a_finding() -> None:

@@ -79,6 +79,12 @@ def queued_first(history: History) -> None:
     stored(history, number, begun + 0.9)
 
 
+def contradicted_and_shouted(history: History) -> None:
+    contradicted(history)
+    number = queued(history)[0]
+    history.edit(ev.DlqRow, lambda row: row.event_id == event_id(number), event_id=event_id(number).upper())
+
+
 def letter_dead(history: History) -> None:
     history.queued_row(queued(history)[0], "dead", "poison")
 
@@ -123,6 +129,7 @@ def restarted_after_the_drain(history: History) -> None:
         ("dead_letter", letter_dead, lambda history: None),
         ("resend_while_queued", sent_again, sent_again_later),
         ("conflict_on_drain", contradicted, letter_dead),
+        ("conflict_on_drain", contradicted_and_shouted, letter_dead),
         ("restart_with_backlog", restarted, restarted_after_the_drain),
     ],
 )
