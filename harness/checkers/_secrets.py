@@ -19,7 +19,7 @@ MANY_NEW_VALUES = 10
 _MASK = r"(?:\*+|x{3,}|•+|…|\.{3}|[<\[(]?(?:redacted|hidden|masked|removed)[>\])]?)"
 """What libraries put where a password was: no credential is told by it."""
 _CREDENTIAL = re.compile(
-    rf"{re.escape(ev.HIDDEN)}|\w+://[^/\s:@\"]+:(?!{_MASK}@)[^/\s@\"]+@"
+    rf"(?:[:=/\"']\s?|\bbearer ){re.escape(ev.HIDDEN)}|\w+://[^/\s:@\"]+:(?!{_MASK}@)[^/\s@\"]+@"
     rf"|\b(?:password|passwd|token|secret)\s*=\s*(?![\"']?{_MASK}(?:[\s\"',;&)]|$))\S",
     re.IGNORECASE,
 )

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import events as ev
@@ -203,12 +203,14 @@ def test_cycles_whose_quiet_nobody_looked_at_prove_nothing() -> None:
     assert check("leaks", history).verdict is Verdict.UNKNOWN
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, LAST_RISES - 1), min_size=7, max_size=12), st.integers(0, MEMORY_SLOPE_BYTES // 2))
 def test_noise_narrower_than_the_cycles_are_many_never_alarms(noise: list[int], jitter: int) -> None:
     held = [2**26 + (jitter if value % 2 else 0) for value in noise]
     assert slopes([40 + value for value in noise], held).verdict is Verdict.PASS
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 9), min_size=6, max_size=10), st.integers(0, 5))
 def test_whatever_each_cycle_adds_is_found(rises: list[int], first: int) -> None:
     floors = [40 + first + sum(rises[:number]) for number in range(len(rises) + 1)]

@@ -212,6 +212,7 @@ def test_a_connection_string_without_a_password_and_a_banner_are_honest() -> Non
     for message in (
         "Connecting to postgresql://slm_user@db/audit",
         "*** audit service ***",
+        f"Signed in as {ev.HIDDEN} by the console",  # A token that is an everyday word stands in other places, too.
         "Engine(postgresql+asyncpg://slm_user:***@db/audit)",
         "Connecting to postgres://slm_user:xxxxx@db/audit",
         "host=db password=[REDACTED] user=slm_user",
