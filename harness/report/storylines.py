@@ -5,6 +5,7 @@ Times are seconds on the run's clock; None where nobody knows when.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import ClassVar
@@ -178,7 +179,7 @@ class RowFound(StoryLine):
     def text(self) -> str:
         """Partition and date, and each key whose value is not the sent one."""
         place = f"partition {self.month}" if self.month else "a default partition"
-        changed = f"; CHANGED {'; '.join(map(str, self.changes))}" if self.changes else ", content as sent"
+        changed = changed_text(self.changes) or ", content as sent"
         return f"stored in {place} (event_date {self.event_date}){changed}"
 
 
@@ -196,8 +197,7 @@ class QueueFound(StoryLine):
     def text(self) -> str:
         """State and reason."""
         why = f" ({self.reason})" if self.reason else ""
-        changed = f"; CHANGED {'; '.join(map(str, self.changes))}" if self.changes else ""
-        return f"at the end {self.state} in the DLQ{why} (event_date {self.event_date}){changed}"
+        return f"at the end {self.state} in the DLQ{why} (event_date {self.event_date}){changed_text(self.changes)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,6 +226,11 @@ class FinallyRead(StoryLine):
     def text(self) -> str:
         """Say where it was."""
         return f"final read: {self.ending}"
+
+
+def changed_text(changes: Sequence[Change]) -> str:
+    """Append each key whose value is not the sent one; empty for none."""
+    return f"; CHANGED {'; '.join(map(str, changes))}" if changes else ""
 
 
 def shortened(text: str) -> str:

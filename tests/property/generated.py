@@ -1,7 +1,8 @@
 """Histories made by Hypothesis: a run as an honest service leaves it, of any mix of requests and faults, then spoilt.
 
-``histories()`` gives a :class:`Generated`: the history, and by name what was done to it.  Without spoils it is honest.
-Times lie on a grid, so that ties and times equal to a fault's marks do occur.
+``histories()`` gives a :class:`Generated`: the history, and by name what was done to it.  Without spoils it is honest,
+though what samplers see of faults that overlap, or that hit some days of a month, is told only roughly; that of
+``simple_plans()`` is told exactly.  Times lie on a grid, so that ties and times equal to a fault's marks do occur.
 """
 
 from __future__ import annotations
@@ -44,13 +45,33 @@ def radii() -> st.SearchStrategy[BlastRadius]:
     )
 
 
+def simple_plans() -> st.SearchStrategy[Plan]:
+    """Plans with no fault, or one of the first month for some seconds: honest in everything that a checker looks at."""
+    radii_of_month = st.builds(
+        BlastRadius,
+        months=st.just(frozenset(MONTHS[:1])),
+        write=st.sampled_from([Write.NO, Write.PARTIAL, Write.YES]),
+        dlq=st.sampled_from([Dlq.YES, Dlq.NO]),
+        edge=st.sampled_from(Edge),
+    )
+    times = st.integers(4, 22).map(float)
+    spans = st.tuples(radii_of_month, times, times).map(lambda one: (one[0], min(one[1:]), max(one[1:]) + 3.0))
+    return _plans(st.lists(spans, max_size=1).map(tuple), times)
+
+
 def plans() -> st.SearchStrategy[Plan]:
     """Plans with no fault, one or two."""
     times = st.integers(4, 24).map(float)
     spans = st.tuples(radii(), times, times).map(lambda one: (one[0], min(one[1:]), max(one[1:]) + 1.0))
+    return _plans(st.lists(spans, max_size=2).map(tuple), times)
+
+
+def _plans(
+    faults: st.SearchStrategy[tuple[tuple[BlastRadius, float, float], ...]], times: st.SearchStrategy[float]
+) -> st.SearchStrategy[Plan]:
     return st.builds(
         Plan,
-        faults=st.lists(spans, max_size=2).map(tuple),
+        faults=faults,
         every=st.integers(3, 40),
         restarted_at=st.one_of(st.none(), times),
         recorded=st.booleans(),

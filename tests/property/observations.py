@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from harness import events as ev
-from harness.blast import BlastRadius, ServiceState, Write
+from harness.blast import BlastRadius, Dlq, ServiceState, Write
 from harness.values import Month, utc_timestamp
 
 from ..unit.histories import MONTHS, STARTED_AT, History, event_id, request_series, series
@@ -71,7 +71,7 @@ def observed(history: History, plan: Plan) -> None:
                 failed = f"Failed to write to partition audit_events_{month}"
                 history.add(
                     ev.LogLine(begin + 0.4, "INFO", f"DLQ fallback activated for partition {month}"),
-                    ev.LogLine(begin + 0.4, "ERROR", failed, suppressed=2, sqlstate="23514"),
+                    ev.LogLine(begin + 0.4, "ERROR", failed, 2, sqlstate="23514"),
                     ev.LogLine(end + 0.7, "INFO", f"DLQ fallback ended for partition {month}"),
                 )
     _queries(history, plan)
@@ -99,13 +99,14 @@ def _second(history: History, plan: Plan, t: float, answers: list[tuple[float, i
         month: 3.0 for month in MONTHS for radius, start, _ in plan.faults if start + 1 < t and _stops(radius, month)
     }
     scrape = {} if silent else series(last, failed, ill, **totals)
-    for code in (201, 202, 400, 409):
+    for code in (201, 202, 400, 409, 503):
         count = sum(status == code and lone for _, status, _, lone in done)
         scrape |= {} if silent else request_series("/api/v1/audit/events", code, float(count))
     history.add(ev.MetricsSample(t, scrape, "refused" if silent else "", seconds=0.01))
     depth = {MONTHS[0].label: len(waiting)} if waiting else {}
     history.add(ev.DlqSample(t + 0.1, -1 if silent else len(waiting), 0, depth, 1000, 0.01))
-    degraded = () if silent else tuple(f"partition {month}" for month in sorted(ill))
+    shut = any(r.dlq is Dlq.NO and start + 0.2 < t < end for r, start, end in plan.faults)
+    degraded = () if silent else (*(f"partition {month}" for month in sorted(ill)), *(("dlq",) if shut else ()))
     history.add(ev.ReadySample(t + 0.2, 0 if silent else 200, degraded, 0.01))
     history.add(ev.ConnectionSample(t + 0.3, 20, 20), ev.ConnectionSample(t + 0.7, 20, 20))
     history.add(ev.ProcessSample(t + 0.4, 7 if begin < 0 else 8, 50_000_000, 40, 30))

@@ -1,4 +1,4 @@
-"""In any honest run nobody finds anything, and of one planted anomaly the checker that is meant finds just that."""
+"""In any honest run no checker has a finding, and of one planted anomaly the checker that is meant finds just that."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def told(result: CheckResult) -> set[str]:
 
 @few
 @given(runs())
-def test_of_an_honest_run_no_checker_says_anything(known: Known) -> None:
+def test_of_an_honest_run_no_checker_has_a_finding(known: Known) -> None:
+    # That a short run proves too little is honest to say.
     for result in judge(honest(known.plan).run(), tuple(CHECKERS)):
         if result.checker not in NEED_THEIR_OWN_SCENARIO:
             assert result.findings == ()
-            assert result.unknowns == ()
 
 
 @pytest.mark.parametrize("name", sorted(PLANTED))
