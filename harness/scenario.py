@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .errors import ScenarioError
+from .errors import ScenarioError, UsageError
 from .schedule import Schedule
 from .stacks.base import Capability
 from .values import Month
@@ -31,7 +31,7 @@ class Load:
 
     The shares are of events.  Those of ``anonymous_share`` leave their id to the service, those of ``poison_share`` can
     only be refused by the database.  ``batch_writers`` more writers send ``batch_size`` events a request, mixed of all
-    months.
+    months.  Locust's users send single events to the first months, and none of them poison.
     """
 
     months: tuple[Month, ...]
@@ -47,6 +47,14 @@ class Load:
     batch_writers: int = 0
     batch_size: int = 20
     locust_users: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise :class:`UsageError` for what Locust's users would silently not send."""
+        if self.locust_users and (self.batch_writers or self.poison_share or self.late_months):
+            raise UsageError(
+                "Locust's users send neither batches nor poison, and join no late months; leave batch_writers, "
+                "poison_share and late_months out, or locust_users."
+            )
 
     @property
     def all_months(self) -> tuple[Month, ...]:

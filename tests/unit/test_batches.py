@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
+from typing import Any
 
+import pytest
+
+from harness.errors import UsageError
 from harness.events import OpKind
 from harness.load.batches import Batch, BatchStream
 from harness.scenario import Load
@@ -54,6 +58,12 @@ def test_some_batches_hold_one_identity_twice_and_every_kind_comes() -> None:
     ]
     assert len(twice) > 20
     assert {each.kind for batch in planned for _, each in batch.items} == set(OpKind)
+
+
+@pytest.mark.parametrize("wish", [{"batch_writers": 1}, {"poison_share": 0.1}, {"late_months": MONTHS[:1]}])
+def test_what_locust_would_not_send_is_refused(wish: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="locust_users"):
+        Load(months=MONTHS, locust_users=1, **wish)
 
 
 def test_each_item_is_invoked_as_an_operation_of_the_batch() -> None:
