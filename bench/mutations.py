@@ -1,6 +1,6 @@
 """Whether the checkers' tests can fail: each condition that makes a checker complain is taken out, one at a time.
 
-    python -m bench.mutations [--checker NAME ...] [--kind KIND ...] [--all] [--jobs 2] [--json FILE]
+    python -m bench.mutations [--checker NAME ...] [--kind KIND ...] [--all] [--tests FILE ...] [--jobs 2] [--json FILE]
 
 For every registered checker it finds the conditions of its module, and of the modules that its rules live in, that
 decide about a finding or an unknown (bench/_mutants.py), and replaces one of them by what makes no complaint.  The
@@ -167,6 +167,20 @@ def rule_modules(checkers: Mapping[str, str], modules: Mapping[str, Module]) -> 
     return found
 
 
+def in_turns(mutants: Sequence[Mutant], kinds: Sequence[Kind], own: set[str]) -> list[Mutant]:
+    """One mutant of each module, then another of each: rules first, checkers before helpers.
+
+    So a run that is broken off has seen something of every checker.
+    """
+    by_module: dict[str, list[Mutant]] = {}
+    for mutant in sorted(mutants, key=lambda one: kinds.index(one.kind)):
+        by_module.setdefault(mutant.module, []).append(mutant)
+    turns = [
+        (turn, name not in own, name, mutant) for name, its in by_module.items() for turn, mutant in enumerate(its)
+    ]
+    return [mutant for *_, mutant in sorted(turns, key=lambda one: one[:3])]
+
+
 @dataclass(frozen=True)
 class Row:
     """One checker's line of the table."""
@@ -226,14 +240,14 @@ def _chosen(options: argparse.Namespace, checkers: Mapping[str, str]) -> tuple[l
     wanted = {module for name in options.checker or checkers for module in lives[name]}
     kinds = list(Kind) if options.all else [Kind(kind) for kind in options.kind]
     mutants = [mutant for mutant in find(list(modules.values())) if mutant.module in wanted and mutant.kind in kinds]
-    return sorted(mutants, key=lambda one: kinds.index(one.kind)), lives
+    return in_turns(mutants, kinds, set(checkers.values())), lives
 
 
 def run(options: argparse.Namespace) -> int:
     """Find, judge, print; return the exit code."""
     checkers = {str(name): str(module) for name, module in _only(_registered, "The checkers").items()}
     mutants, lives = _chosen(options, checkers)
-    told = _only(_baseline(test_files()), "The tests as they are")
+    told = _only(_baseline(options.tests or test_files()), "The tests as they are")
     if told["code"]:
         print(f"The tests fail as they are, so they can judge no mutant: {told['failed']}", file=sys.stderr)
         return 2
@@ -243,10 +257,13 @@ def run(options: argparse.Namespace) -> int:
     warm([*told["loaded"], *UNTOUCHED])
     assert PACKAGE not in sys.modules, "no child could swap a module that its parent imported"
     print(f"{len(mutants)} mutants, {len(tests)} tests", flush=True)
-    outcomes = []
-    for outcome in judge(mutants, tests, options.jobs):
-        outcomes.append(outcome)
-        print(f"{outcome.noticed or 'SURVIVED':8} {outcome.mutant}  {outcome.by[:100]}", flush=True)
+    outcomes: list[Outcome] = []
+    try:
+        for outcome in judge(mutants, tests, options.jobs):
+            outcomes.append(outcome)
+            print(f"{outcome.noticed or 'SURVIVED':8} {outcome.mutant}  {outcome.by[:100]}", flush=True)
+    except (KeyboardInterrupt, SystemExit):
+        print(f"BROKEN OFF: of {len(mutants)} mutants, {len(mutants) - len(outcomes)} were not judged to the end.")
     rows = [
         Row(name, [one for one in outcomes if one.mutant.module in lives[name]], own)
         for name, own in sorted(checkers.items())
@@ -255,7 +272,7 @@ def run(options: argparse.Namespace) -> int:
     print("\n".join(table(rows)))
     if options.json is not None:
         options.json.write_text(json.dumps([dataclasses.asdict(one) for one in outcomes], indent=1), encoding="utf-8")
-    wrong = failures(rows)
+    wrong = failures(rows) + (["it was broken off"] if len(outcomes) < len(mutants) else [])
     print("\n".join(f"MISSED: {said}" for said in wrong) or "kept: every checker's tests can fail")
     return 1 if wrong else 0
 
@@ -269,6 +286,7 @@ def main() -> None:
     arguments.add_argument("--checker", nargs="+", default=[], metavar="NAME", help="only these checkers")
     arguments.add_argument("--kind", nargs="+", default=decisive, choices=decisive, help="only these conditions")
     arguments.add_argument("--all", action="store_true", help="every other condition as well, by True and by False")
+    arguments.add_argument("--tests", nargs="+", metavar="FILE", help="only these files of tests, for a quick look")
     arguments.add_argument("--jobs", type=int, default=2, help="mutants at once (2)")
     arguments.add_argument("--json", type=Path, help="where every outcome is written")
     options = arguments.parse_args()

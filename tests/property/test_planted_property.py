@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -16,6 +19,12 @@ NEED_THEIR_OWN_SCENARIO = {"exhaustion", "interrupted"}
 few = settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
+@functools.cache
+def undisturbed(known: Known) -> Mapping[str, CheckResult]:
+    """What each checker says of an honest run: the same for whatever is then planted in it."""
+    return {result.checker: result for result in judge(honest(known.plan).run(), tuple(CHECKERS))}
+
+
 def told(result: CheckResult) -> set[str]:
     """Everything that a checker says in words, and the states that were reached."""
     facts = {name for name, value in result.facts.items() if name.startswith("reached_") and value}
@@ -27,7 +36,7 @@ def told(result: CheckResult) -> set[str]:
 @given(runs())
 def test_of_an_honest_run_no_checker_has_a_finding(known: Known) -> None:
     # That a short run proves too little is honest to say.
-    for result in judge(honest(known.plan).run(), tuple(CHECKERS)):
+    for result in undisturbed(known).values():
         if result.checker not in NEED_THEIR_OWN_SCENARIO:
             assert result.findings == ()
 
@@ -37,7 +46,7 @@ def test_of_an_honest_run_no_checker_has_a_finding(known: Known) -> None:
 @given(known=runs(), number=st.integers(0, 500))
 def test_what_is_planted_is_found_by_its_checker_and_broken_by_no_other(name: str, known: Known, number: int) -> None:
     planted = PLANTED[name]
-    before = {result.checker: result for result in judge(honest(known.plan).run(), tuple(CHECKERS))}
+    before = undisturbed(known)
     history = honest(known.plan)
     planted.spoil(history, number, known)
     for result in judge(history.run(), tuple(CHECKERS)):

@@ -13,7 +13,7 @@ import pytest
 
 from bench._forked import Swap
 from bench._mutants import Kind, Module, Mutant, find, mutated
-from bench.mutations import Outcome, Row, Timed, failures, rule_modules, table
+from bench.mutations import Outcome, Row, Timed, failures, in_turns, rule_modules, table
 
 RULES = """
 from ._help import limit_of
@@ -160,6 +160,17 @@ def test_a_checker_has_the_rules_of_its_helpers_but_not_those_of_other_checkers(
     modules = {name: Module.parse(name, text) for name, text in texts.items()}
     lives = rule_modules({"one": "p.one", "two": "p.two"}, modules)
     assert lives == {"one": ["p.one", "p._help", "p._deep"], "two": ["p.two", "p._other"]}
+
+
+def test_each_checker_has_its_turn_before_any_has_another_and_helpers_come_last() -> None:
+    found = [each for each in mutants() if each.kind in (Kind.RULE, Kind.FEED)]
+    turns = in_turns(found, [Kind.RULE, Kind.FEED], {"made.rules"})
+    assert [(each.module, each.kind) for each in turns[:3]] == [
+        ("made.rules", Kind.RULE),
+        ("made._help", Kind.FEED),
+        ("made.rules", Kind.RULE),
+    ]
+    assert set(turns) == set(found)
 
 
 def test_a_test_judges_only_mutants_of_lines_that_it_runs() -> None:
