@@ -17,6 +17,6 @@ SCENARIO = Scenario(
         "it is queued, ends as a dead letter once the month is back, and holds up no other event of batch or queue."
     ),
     requirements=("S5",),
-    load=replace(TWO_MONTHS, writers_per_month=2, batch_writers=1, batch_size=8, poison_share=0.02),
+    load=replace(TWO_MONTHS, writers_per_month=2, batch_writers=1, batch_size=8, poison_share=0.03),
     schedule=Schedule.of(DetachPartition(months=(DECEMBER,))),
 )
