@@ -40,6 +40,9 @@ UNTOUCHED = ("harness.checking", "harness.rundata", "harness.oracle", "harness.j
 COMPARES_A_CHECKER_WITH_ITSELF = "tests/property/test_condensed_property.py"
 """It judges each history twice by the same code, so that a mutant agrees with itself: much time, and little to see."""
 
+FALSE_ALARMS = "tests/property/test_planted_property.py::test_of_an_honest_run_no_checker_says_anything"
+"""It notices a mutant that complains where it should not, not that a complaint is missed: it comes last."""
+
 
 @dataclass(frozen=True)
 class Timed:
@@ -119,7 +122,7 @@ def _judged(mutant: Mutant, tests: Sequence[Timed]) -> Callable[[], Told]:
     def work() -> Told:
         path = _source(mutant.module)
         sys.meta_path.insert(0, Swap(mutant.module, path, mutated(path.read_text(encoding="utf-8"), mutant)))
-        wanted = [test.nodeid for test in sorted(tests, key=lambda test: test.seconds)]
+        wanted = [test.nodeid for test in sorted(tests, key=lambda test: (test.nodeid == FALSE_ALARMS, test.seconds))]
         return run_tests({nodeid.partition("::")[0] for nodeid in wanted}, Watch(wanted))
 
     return work
@@ -195,8 +198,9 @@ class Row:
 
     @property
     def proved(self) -> bool:
-        """Whether a property test notices a mutant of the checker's own module."""
-        return any(one.noticed == "property" and one.mutant.module == self.own for one in self.outcomes)
+        """Whether a property test misses what a mutant of the checker's own module does not find."""
+        noticed = [one for one in self.outcomes if one.noticed == "property" and not one.by.startswith(FALSE_ALARMS)]
+        return any(one.mutant.module == self.own for one in noticed)
 
     def line(self) -> str:
         """The line."""

@@ -63,7 +63,7 @@ def runs() -> st.SearchStrategy[Known]:
         )
         return Known(plan, month, start, end)
 
-    return st.builds(known, st.just(MONTHS[0]), st.integers(7, 8), st.integers(7, 8), st.integers(4, 12), st.booleans())
+    return st.builds(known, st.just(MONTHS[0]), st.integers(7, 8), st.integers(6, 7), st.integers(4, 12), st.booleans())
 
 
 def _any(name: str, number: int | None = None) -> Callable[[History, int, Known], None]:

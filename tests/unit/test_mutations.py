@@ -13,7 +13,7 @@ import pytest
 
 from bench._forked import Swap
 from bench._mutants import Kind, Module, Mutant, find, mutated
-from bench.mutations import Outcome, Row, Timed, failures, in_turns, rule_modules, table
+from bench.mutations import FALSE_ALARMS, Outcome, Row, Timed, failures, in_turns, rule_modules, table
 
 RULES = """
 from ._help import limit_of
@@ -197,6 +197,8 @@ def test_a_rule_that_nobody_misses_and_a_checker_without_a_property_are_failures
     assert failures([Row("order", [noticed, Outcome(rule, "")], "made.rules")]) == [
         "1 rules can be taken out and no test notices"
     ]
+    alarmed = Outcome(at("late"), "property", f"{FALSE_ALARMS}: AssertionError")
+    assert len(failures([Row("order", [alarmed], "made.rules")])) == 1, "a false alarm misses no complaint"
     assert failures([Row("order", [noticed], "made.others")]) == [
         "order: no property test notices any mutant of made.others"
     ]
