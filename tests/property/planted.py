@@ -181,7 +181,9 @@ PLANTED: dict[str, Planted] = {
     "a series that nobody exports": Planted("observability", "nobody_exports", _unknown_series),
     "readiness that names too much": Planted("readiness", "", _any("names the database")),
     "too many connections": Planted("bounds", "connections", _any("too many connections")),
-    "a queue over its bound": Planted("capacity", "capacity", _any("queue over its bound"), frozenset({"metrics"})),
+    "a queue over its bound": Planted(
+        "capacity", "capacity", _any("queue over its bound"), frozenset({"metrics", "recovery"})
+    ),
     "descriptors that are kept": Planted("leaks", "descriptors", _held_descriptors),
     "a locked parent": Planted("partition-hygiene", "locked", _any("locked parent")),
     "a partition of two months": Planted("partition-hygiene", "bounds", _any("partition of two months")),
