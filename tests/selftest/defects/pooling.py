@@ -183,7 +183,7 @@ def exhaustion_not_logged() -> None:
     relog(lambda level, message, fields: None if "pool exhausted" in message else (level, message, fields))
 
 
-@defect("exhaustion-always-logged", promise=8, scenarios=BASELINE, checkers=("logs",), names_events=False, quick=True)
+@defect("exhaustion-always-logged", promise=8, scenarios=BASELINE, checkers=("logs",), names_events=False)
 def exhaustion_always_logged() -> None:
     """The line of an exhausted pool comes with every acquisition, once a connection, though there are some to spare."""
     connection_of = Database.connection
