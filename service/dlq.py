@@ -123,10 +123,8 @@ class SqliteQueue(DeadLetterQueue):
         await self._do(lambda db: db.executemany(sql("dlq/retry"), [(*why, entry.seq) for entry in entries]))
 
     async def check(self) -> None:
-        # Only a write tells whether a full disk has room again; while all is well a lock is enough.
-        work = "SELECT 1" if self.available else "PRAGMA user_version=1"
         with contextlib.suppress(DlqError):
-            await self._do(lambda db: db.execute(work))
+            await self._do(lambda db: db.execute("SELECT 1"))
 
     async def find(self, events: Sequence[Event]) -> dict[tuple[str, str], Event]:
         def look(db: sqlite3.Connection) -> dict[tuple[str, str], Event]:
@@ -194,14 +192,16 @@ class SqliteQueue(DeadLetterQueue):
         try:
             db = self._current()
             # Reading goes on while somebody else holds the lock that writing needs.
-            db.execute("BEGIN IMMEDIATE" if any(writes for _, writes in jobs) else "BEGIN")
+            db.execute("BEGIN IMMEDIATE" if (writing := any(writes for _, writes in jobs)) else "BEGIN")
+            # A lock is enough while all is well; then only a write tells, and a duplicate's transaction has none.
+            db.execute("PRAGMA user_version=1" if writing and not self.available else "SELECT 1")
             results = [work(db) for work, _ in jobs]
             outcome = "unknown"
             db.execute("COMMIT")
             if self._names() != self._inodes:
                 raise OSError("the file was deleted or replaced meanwhile")
             self._tell(db)
-            self.available |= any(writes for _, writes in jobs)
+            self.available |= writing
             return results
         except Exception as error:  # noqa: BLE001 - the callers are told
             # A full disk at commit is undone by SQLite; after an I/O error nobody knows.

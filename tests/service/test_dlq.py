@@ -1,12 +1,14 @@
 """The SQLite queue on real files: what is acknowledged is there, what cannot be stored is refused."""
 
 import asyncio
+import contextlib
 import io
 import sqlite3
 import uuid
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -228,6 +230,33 @@ def test_a_file_that_was_opened_for_reading_only_is_used_again_once_it_can_be_wr
             await enqueue(queue, event())
         assert await enqueue(queue, event()) == QUEUED
         assert queue.pending == {"2025_12": 2}
+
+    run(path, body)
+
+
+def test_a_duplicate_does_not_make_a_queue_available_that_takes_no_write(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = sqlite3.connect
+
+    def for_reading(name: str, **options: Any) -> sqlite3.Connection:
+        """As SQLite opens a file that cannot be written: it may even begin to write there."""
+        return connect(f"file:{name}?mode=ro", uri=True, **options)
+
+    async def body(queue: SqliteQueue) -> None:
+        held = event()
+        await enqueue(queue, held)
+        assert queue.available
+        with monkeypatch.context() as read_only:
+            read_only.setattr(sqlite3, "connect", for_reading)
+            queue._close()
+            with pytest.raises(DlqError, match="readonly"):
+                await enqueue(queue, event())
+            with contextlib.suppress(DlqError):
+                await enqueue(queue, held)
+            assert not queue.available, "nothing was written"
+        await queue.check()
+        assert queue.available
 
     run(path, body)
 
