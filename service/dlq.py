@@ -191,10 +191,10 @@ class SqliteQueue(DeadLetterQueue):
         outcome = "not_stored"
         try:
             db = self._current()
-            # Reading goes on while somebody else holds the lock that writing needs.
+            # Reading needs no lock. While all is well a lock is enough, else only a write tells; duplicates have none.
             db.execute("BEGIN IMMEDIATE" if (writing := any(writes for _, writes in jobs)) else "BEGIN")
-            # A lock is enough while all is well; then only a write tells, and a duplicate's transaction has none.
-            db.execute("PRAGMA user_version=1" if writing and not self.available else "SELECT 1")
+            if writing and not self.available:
+                db.execute("PRAGMA user_version=1")
             results = [work(db) for work, _ in jobs]
             outcome = "unknown"
             db.execute("COMMIT")

@@ -26,7 +26,7 @@ from harness.jsonlines import encode
 from harness.rundata import Run
 
 from ..unit.histories import MONTHS, History
-from .generated import Generated, histories, honest, simple_plans
+from .generated import Generated, histories, honest
 from .observations import Plan
 from .spoils import SPOILS
 
@@ -105,12 +105,6 @@ def test_no_spoil_is_folded_away(name: str) -> None:
         SPOILS[name](history, number)
     assert history.records != honest(PLAN).records
     judged_alike(history)
-
-
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(simple_plans())
-def test_an_honest_run_has_no_finding(plan: Plan) -> None:
-    assert not [finding for result in judge(honest(plan).run(), DEFAULT_CHECKERS) for finding in result.findings]
 
 
 def test_honest_operations_are_folded_but_for_those_that_span_a_time_that_counts() -> None:

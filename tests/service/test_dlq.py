@@ -241,7 +241,8 @@ def test_a_duplicate_does_not_make_a_queue_available_that_takes_no_write(
 
     def for_reading(name: str, **options: Any) -> sqlite3.Connection:
         """As SQLite opens a file that cannot be written: it may even begin to write there."""
-        return connect(f"file:{name}?mode=ro", uri=True, **options)
+        opened: sqlite3.Connection = connect(f"file:{name}?mode=ro", uri=True, **options)
+        return opened
 
     async def body(queue: SqliteQueue) -> None:
         held = event()

@@ -136,6 +136,11 @@ def test_every_mutant_of_the_sample_keeps_its_lines() -> None:
             assert [node.lineno for node in mutated(RULES, mutant).body] == [2, 4, 15, 21, 26]
 
 
+def test_the_test_that_only_hears_false_alarms_is_there() -> None:
+    path, _, name = FALSE_ALARMS.partition("::")
+    assert f"def {name}(" in (Path(__file__).parents[2] / path).read_text(encoding="utf-8")
+
+
 def test_a_swapped_module_is_run_in_place_of_its_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "swapped_rules.py"
     path.write_text("def broken(value):\n    if value > 1:\n        return Finding(value)\n", encoding="utf-8")

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import time
+from collections.abc import Callable
 from datetime import date, datetime, timedelta
 
 from service import partitions
@@ -50,20 +51,11 @@ def default_partition_present() -> None:
 )
 def default_made_for_a_missing_month() -> None:
     """When a month is missing the maintenance makes a default partition, so that nothing has to be queued."""
-    _look_often()
-    look_and_create = Maintenance._look_and_create
-
-    async def missing(self: Maintenance) -> set[str]:
-        await look_and_create(self)
-        return {month.name for month in self.months.values() if month.attached is False}
+    look_and_create, gone_for_long = Maintenance._look_and_create, _gone_for_long()
 
     async def rescued(self: Maintenance) -> None:
-        gone = await missing(self)
-        if not gone:
-            return
-        # Not at the first look, which may come while the table is only being moved.
-        await pause(MISSED_SECONDS)
-        if gone & await missing(self):
+        await look_and_create(self)
+        if {month.name for month in self.months.values() if gone_for_long(month.name, month.attached is False)}:
             async with self.database.connection(JOB, 1.0, 5.0) as connection:
                 await connection.execute(
                     "CREATE TABLE IF NOT EXISTS audit_events_default PARTITION OF audit_events DEFAULT"
@@ -131,32 +123,37 @@ def asked_for_and_not_made() -> None:
     Maintenance._look_and_create = ahead_only  # type: ignore[method-assign]
 
 
-def _look_often() -> None:
-    """A fault of a short scenario lasts hardly longer than the time between two looks of the maintenance loop."""
+def _gone_for_long() -> Callable[[str, bool], bool]:
+    """Tell of a month, missing now or not, whether it has been for so long that its table is not only being moved.
+
+    A fault of a short scenario lasts hardly longer than the time between two looks of the maintenance loop: it looks
+    more often here.
+    """
     vars(partitions)["pause"] = lambda seconds: pause(min(seconds, LOOK_SECONDS))
+    since: dict[str, float] = {}
+
+    def gone(month: str, missing: bool) -> bool:
+        if not missing:
+            since.pop(month, None)
+            return False
+        return time.monotonic() - since.setdefault(month, time.monotonic()) > MISSED_SECONDS
+
+    return gone
 
 
 @defect("dropped-month-made-anew", promise=1, scenarios=("december-dropped",), checkers=("partition-hygiene",))
 def dropped_month_made_anew() -> None:
     """Nobody remembers which months were attached once: one that is gone is made anew, and empty."""
-    _look_often()
-    look = partitions.look
-    missing_since: dict[str, float] = {}
-
-    def forgotten(one: Sight) -> bool:
-        if one.first_missing is None:
-            missing_since.pop(one.month, None)
-            return False
-        return time.monotonic() - missing_since.setdefault(one.month, time.monotonic()) >= MISSED_SECONDS
+    look, gone_for_long = partitions.look, _gone_for_long()
 
     async def forgetful(names: list[str], connection: Connection) -> list[Sight]:
         seen = await look(names, connection)
-        gone = [one for one in seen if one.first_missing is not None]
-        if gone and not all(forgotten(one) for one in gone):
-            # Not at the first look, which may come while the table is only being moved.
-            await pause(MISSED_SECONDS)
-            seen = await look(names, connection)
-        return [dataclasses.replace(one, recorded=one.recorded and not forgotten(one)) for one in seen]
+        return [
+            dataclasses.replace(
+                one, recorded=one.recorded and not gone_for_long(one.month, one.first_missing is not None)
+            )
+            for one in seen
+        ]
 
     vars(partitions)["look"] = forgetful
 
