@@ -69,6 +69,9 @@ class Clocks:
     drain_seconds: float | None = None
 
 
+COMPARED_WITH, BOUND = "compared_with_seconds", "bound_seconds"
+"""The facts of a comparison of latencies: what was usual in the same run, and what was allowed because of it."""
+
 STOOD_STILL = "stood_still_seconds"
 """The fact that the whole machine stood still while the run went on, and for how long (checker ``evidence``)."""
 

@@ -87,7 +87,8 @@ def scenarios_of(path: Path) -> tuple[Scenario, ...]:
 def import_file(path: Path) -> ModuleType:
     """Import a file under the name that its packages give it; raise :class:`ScenarioError` when it breaks.
 
-    A file of no package is imported under its whole path, since two folders may have files of one name.
+    A file of no package is imported under its whole path, since two folders may have files of one name.  Its folder
+    comes last where modules are looked for: beside a scenario ``json.py`` everybody still imports Python's own.
     """
     path = path.resolve()
     parts, top = [path.stem], path.parent
@@ -99,7 +100,7 @@ def import_file(path: Path) -> ModuleType:
     if loaded is not None and Path(str(loaded.__file__)).resolve() == path:
         return loaded
     if str(top) not in sys.path:
-        sys.path.insert(0, str(top))
+        sys.path.insert(0 if len(parts) > 1 else len(sys.path), str(top))
     try:
         return importlib.import_module(name) if len(parts) > 1 else _import_alone(path)
     except Exception as error:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from .. import events as ev
 from ..blast import Dlq, ServiceState, Write
-from ..checking import CHECKERS, CONDENSABLE, CheckResult, Finding, Needs
+from ..checking import BOUND, CHECKERS, COMPARED_WITH, CONDENSABLE, CheckResult, Finding, Needs
 from ..oracle import QUEUED
 from ..rundata import FaultWindow, Operation, Run
 from ..values import Month, Promise
@@ -158,8 +158,8 @@ def _median(run: Run) -> tuple[list[Finding], tuple[str, ...], dict[str, float]]
         counts = f"{healthy} healthy 201 of {MIN_LATENCY_SAMPLES}, {len(queued)} queued 202 of {MIN_LATENCY_SAMPLES}"
         return [], (f"The latency of queueing was not judged: {counts}.",), {}
     median_202 = quantile([operation.seconds for operation in queued], 0.5)
-    facts = {"median_201_seconds": median_201, "median_202_seconds": median_202}
     bound = max(MEDIAN_RATIO * median_201, median_201 + LATENCY_MARGIN_SECONDS)
+    facts = {"median_202_seconds": median_202, COMPARED_WITH: median_201, BOUND: bound}
     if median_202 <= bound:
         return [], (), facts
     said = f"The median 202 takes {median_202:.3f} s, the median healthy 201 {median_201:.3f} s; bound {bound:.3f} s"

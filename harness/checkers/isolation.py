@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Iterator, Sequence
 
-from ..checking import CHECKERS, CONDENSABLE, CheckResult, Finding, Needs
+from ..checking import BOUND, CHECKERS, COMPARED_WITH, CONDENSABLE, CheckResult, Finding, Needs
 from ..oracle import CREATED, Oracle
 from ..rundata import FaultWindow, Operation, Run, is_created
 from ..values import Month, Promise
@@ -100,8 +100,8 @@ def _latency(run: Run) -> tuple[tuple[Finding, ...], tuple[str, ...], dict[str, 
         )
     p99_before = quantile(samples_before, 0.99)
     p99_during = quantile(samples_during, 0.99)
-    facts = {"p99_before_seconds": p99_before, "p99_during_seconds": p99_during}
     bound = max(P99_RATIO * p99_before, p99_before + LATENCY_MARGIN_SECONDS)
+    facts = {"p99_during_seconds": p99_during, COMPARED_WITH: p99_before, BOUND: bound}
     if p99_during <= bound:
         return (), (), facts
     said = (

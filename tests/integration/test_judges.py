@@ -19,6 +19,7 @@ from harness import events as ev
 from harness import judges
 from harness._wait import wait_until, wait_until_sync
 from harness.checking import CHECKERS, CheckResult
+from harness.discovery import load_scenarios
 from harness.errors import HistoryError
 from harness.history import FILE_NAME, Clock, History
 from harness.judges import Judges, Order, judge_and_report
@@ -167,6 +168,17 @@ def test_a_reporter_that_only_the_runner_has_is_not_left_out(tmp_path: Path) -> 
 def test_a_file_that_cannot_be_imported_beside_the_scenario_is_no_matter(tmp_path: Path) -> None:
     order = stored(tmp_path, PID)
     (order.scenarios / "zz.py").write_text("import pytest\npytest.importorskip('no_such_module')\n")
+    assert pid_that_judged(judge(order)) != os.getpid()
+
+
+@pytest.mark.usefixtures("nothing_here")
+def test_a_scenario_named_as_a_module_of_python_takes_its_place_in_no_judge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    order = stored(tmp_path, PID)
+    (order.scenarios / "json.py").write_text("")
+    load_scenarios(order.scenarios)
     assert pid_that_judged(judge(order)) != os.getpid()
 
 

@@ -11,7 +11,7 @@ import pytest
 import harness.suite
 from harness import events as ev
 from harness.checkers._standstill import standstills
-from harness.checking import STOOD_STILL, CheckResult, Finding
+from harness.checking import BOUND, COMPARED_WITH, STOOD_STILL, CheckResult, Finding
 from harness.results import RunResult
 from harness.runner import RunObserver, RunPlan
 from harness.scenario import Load, Scenario
@@ -81,7 +81,13 @@ class Silent(SilentDisplay):
 
 FAILED = CheckResult("c", findings=(Finding(Promise.HONEST_STATUS, "queued", ("e",)),))
 LOST = CheckResult("c", findings=(Finding(Promise.CONSERVATION, "lost", ("e",), timeless=True),))
-SLOW = CheckResult("c", findings=(Finding(Promise.ISOLATION, "slow", ("e",), comparative=True),))
+SLOW = CheckResult(
+    "c",
+    findings=(Finding(Promise.ISOLATION, "slow", ("e",), comparative=True),),
+    facts={COMPARED_WITH: 0.1, BOUND: 0.2},
+)
+DISTURBED = CheckResult("c", facts={COMPARED_WITH: 0.5, BOUND: 1.0})
+CALM = CheckResult("c", facts={COMPARED_WITH: 0.2, BOUND: 0.4})
 STOOD = CheckResult("evidence", facts={STOOD_STILL: 2.5})
 PASSED = CheckResult("c")
 
@@ -98,6 +104,10 @@ PASSED = CheckResult("c")
         ([(SLOW, STOOD), (SLOW,), (SLOW,)], Verdict.FAIL, 3),
         ([(SLOW, STOOD), (FAILED,)], Verdict.FAIL, 2),
         ([(SLOW,), (PASSED,)], Verdict.UNKNOWN, 2),
+        ([(SLOW,), (CALM,)], Verdict.UNKNOWN, 2),
+        ([(SLOW,), (DISTURBED,), (SLOW,)], Verdict.FAIL, 3),
+        ([(SLOW,), (DISTURBED,), (CALM,)], Verdict.UNKNOWN, 3),
+        ([(SLOW,), (DISTURBED,), (DISTURBED,)], Verdict.UNKNOWN, 3),
         ([(LOST, STOOD)], Verdict.FAIL, 1),
         ([(FAILED, LOST, STOOD)], Verdict.FAIL, 1),
     ],
