@@ -1,8 +1,8 @@
-"""The pictures of the documentation: a real report of a failed run, as Chromium draws it, light, dark and on a phone.
+"""The pictures of the documentation: a real report of a failed run, as Chromium draws it, light, dark and narrow.
 
-``python -m bench.screenshot`` plays the scenario of the tutorial against a service that drops a field of what it drains, and
-writes ``docs/images/report.png``, ``report-dark.png`` and ``report-phone.png``.  ``python -m bench.screenshot RUN`` takes a
-stored run instead.
+``python -m bench.screenshot`` plays the scenario of the tutorial against a service that drops a field of what it
+drains, and writes ``docs/images/report.png``, ``report-dark.png`` and ``report-phone.png``.  With the name of a stored
+run, or ``last``, it takes that one instead.
 """
 
 from __future__ import annotations
@@ -77,10 +77,10 @@ def failed_run() -> Iterator[Path]:
 
 
 def take(run: Path, picture: Picture) -> Path:
-    """Have Chromium draw the run's page; raises CalledProcessError, and RuntimeError where there is no browser."""
+    """Have Chromium draw the run's page; raises CalledProcessError, and ends the program where there is no browser."""
     browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
     if browser is None:
-        raise RuntimeError("no browser on PATH; on Debian: apt-get install chromium")
+        raise SystemExit("No browser on PATH; on Debian: apt-get install chromium")
     path = IMAGES / picture.name
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="chromium-") as profile:
