@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import webbrowser
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 KEPT_RUNS = 250
 """Three times the whole suite, about: some two gigabytes."""
 STDOUT = "-"
+_AGAIN = "-again"
 
 
 class _Keep(click.ParamType):
@@ -127,14 +128,21 @@ class Outputs:
 
         if self._stream is not None:
             self._stream.suite_finished(suite)
-        played = {run.folder.name for run in suite.runs}
-        again = {name.removesuffix("-again") for name in played}
-        removed = prune(self._reports, self._keep_runs, spare=played | again)
+        played = {name for run in suite.runs for name in names_of(run.folder.name)}
+        removed = prune(self._reports, self._keep_runs, spare=played)
         said = [append_step_summary(suite), removed.text]
         if self._open_page:
             said.append(shown(page_of(suite), os.environ))
         for line in filter(None, said):
             say(line)
+
+
+def names_of(run: str) -> Iterator[str]:
+    """Yield the name of a run, and those of the runs before it where it was played again."""
+    yield run
+    while run.endswith(_AGAIN):
+        run = run.removesuffix(_AGAIN)
+        yield run
 
 
 def reason_of(error: BaseException) -> tuple[str, int]:

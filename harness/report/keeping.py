@@ -81,9 +81,8 @@ def prune(reports: Path, keep: int, *, spare: Collection[str] = (), now: datetim
     if keep >= ALL_RUNS or not reports.is_dir():
         return Removed()
     moment = now or datetime.now(UTC)
-    for left in reports.iterdir():
-        if _DOOMED.fullmatch(left.name):  # A runner was killed while it removed it.
-            shutil.rmtree(left, ignore_errors=True)
+    for left in [path for path in reports.iterdir() if _DOOMED.fullmatch(path.name)]:
+        shutil.rmtree(left, ignore_errors=True)  # A runner was killed while it removed it.
     removed: list[str] = []
     spared: list[tuple[str, str]] = []
     for run in _surplus(stored_runs(reports), keep, set(spare), moment):
@@ -121,9 +120,21 @@ def _age(run: StoredRun, now: datetime) -> timedelta:
 
 def _removed(run: StoredRun) -> str:
     """Remove a run; return why it stays, or nothing."""
-    folder = run.folder
-    if folder.is_symlink() or not _MADE.fullmatch(folder.name):
+    if run.folder.is_symlink() or not _MADE.fullmatch(run.folder.name):
         return "it has no name that the harness gives"
+    try:
+        reason = _why_it_stays(run.folder)
+        if reason:
+            return reason
+        with lock_of(run.folder) as free:
+            return _gone(run.folder) if free else "it still runs, is being healed, or is another user's"
+    except FileNotFoundError:
+        return ""  # Another command has removed it meanwhile.
+    except OSError as error:
+        return f"it cannot be looked into ({error.strerror})"
+
+
+def _why_it_stays(folder: Path) -> str:
     strangers = sorted(foreign_entries(folder))
     if strangers:
         return f"it holds {_listed(strangers)}, which the harness did not put there"
@@ -132,10 +143,7 @@ def _removed(run: StoredRun) -> str:
         return "its ledger is open; harness heal undoes what is left"
     if not (folder / "result.json").exists() and _changed_within(folder, _JUDGING_SECONDS):
         return "it has no verdict yet, and was written to within the last hour"
-    with lock_of(folder) as free:
-        if not free:
-            return "it still runs, is being healed, or is another user's"
-        return _gone(folder)
+    return ""
 
 
 def foreign_entries(folder: Path) -> Iterator[str]:
@@ -190,8 +198,9 @@ def _surplus_suites(reports: Path, keep: int) -> Iterator[Path]:
     own = {*SUITE_FILES, "report-errors.txt"}
     suites = [path.parent for path in reports.glob("*-suite-*/suite.json") if _MADE.fullmatch(path.parent.name)]
     for folder in sorted(suites)[: max(0, len(suites) - keep)]:
-        if not folder.is_symlink() and {path.name for path in folder.iterdir()} <= own and _is_suite(folder):
-            yield folder
+        with contextlib.suppress(OSError):
+            if not folder.is_symlink() and {path.name for path in folder.iterdir()} <= own and _is_suite(folder):
+                yield folder
 
 
 def _is_suite(folder: Path) -> bool:

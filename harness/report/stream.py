@@ -1,13 +1,15 @@
 """The event stream of ``harness run --events``: one JSON object a line, written while the command runs.
 
-It hears what the live console hears.  Each line is complete when it is written, at once and unbuffered, so that a
-reader of the file or pipe never waits for one.  A reader that goes away ends the stream, and not the suite.
+It hears what the live console hears.  Each line is written whole, at once and unbuffered, so that a reader of the file
+or pipe never waits for one.  A thread of its own writes them: a reader that is slow must not hold up the load whose
+answers are timed.  One that goes away ends the stream, and not the suite.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import queue
 import sys
 import threading
 import time
@@ -28,6 +30,8 @@ from .summary import shown_path, unknown_reasons, verdict_headline
 IDS_SHOWN = 20
 """Event ids a finding has here; result.json has all."""
 PROGRESS_SECONDS = 1.0
+PATIENCE_SECONDS = 10.0
+"""How long the end of a command waits for a reader that takes nothing."""
 _AGAIN = "-again"
 
 
@@ -54,6 +58,9 @@ class EventStream:
         self._secrets = environment_secrets()
         self._lock = threading.RLock()
         self._lines = 0
+        self._told: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._writer = threading.Thread(target=self._write_all, name="harness-events", daemon=True)
+        self._writer.start()
         self._scenarios: dict[str, Scenario] = {}
         self._steps: dict[str, tuple[int, str]] = {}
         self._progress: dict[str, tuple[float, int]] = {}
@@ -185,11 +192,14 @@ class EventStream:
             self._write(event)
 
     def close(self) -> None:
-        """Close the file; harmless twice."""
-        with self._lock:
-            if self._descriptor >= 0:
-                os.close(self._descriptor)
-                self._descriptor = -1
+        """Write what is left to write, and close the file; harmless twice.
+
+        A reader that takes nothing is not waited for longer than :data:`PATIENCE_SECONDS`.
+        """
+        self._told.put(None)
+        self._writer.join(PATIENCE_SECONDS)
+        if self._writer.is_alive():
+            self._say(f"nobody read the last events within {PATIENCE_SECONDS:g} s")
 
     def _know(self, run: str) -> None:
         """A run that is played again was never announced: it goes by its first one's name with an ending."""
@@ -212,16 +222,22 @@ class EventStream:
         return {"schema_version": shapes.SCHEMA_VERSION, "seq": self._lines, "at": utc_timestamp(datetime.now(UTC))}
 
     def _write(self, event: shapes.Event) -> None:
-        if self._descriptor < 0:
-            return
         line = redact(json.dumps(finite(event), ensure_ascii=False, allow_nan=False), self._secrets)
-        data = f"{line}\n".encode("utf-8", "replace")
+        self._told.put(f"{line}\n".encode("utf-8", "replace"))
+
+    def _write_all(self) -> None:
+        """Write line after line until the stream is closed, or nobody is left who would read it."""
         try:
-            while data:
-                data = data[os.write(self._descriptor, data) :]
+            while (line := self._told.get()) is not None:
+                while line:
+                    line = line[os.write(self._descriptor, line) :]
         except OSError as error:
-            print(
-                f"harness: the event stream ends here ({error.strerror}); the suite goes on, and its reports have all.",
-                file=self._stderr or sys.stderr,
-            )
-            self.close()
+            self._say(str(error.strerror))
+        finally:
+            os.close(self._descriptor)
+
+    def _say(self, why: str) -> None:
+        print(
+            f"harness: the event stream ends here ({why}); the suite goes on, and its reports have all.",
+            file=self._stderr or sys.stderr,
+        )

@@ -122,6 +122,10 @@ def test_the_file_of_a_run_is_valid_whatever_is_in_it(tmp_path: Path, result: Ru
     assert suite.get("timestamp") == (run.started.started_at if run is not None else None)
 
 
+def test_the_sample_that_is_kept_is_valid() -> None:
+    assert problems(Path(__file__).parents[2] / "reports" / "sample" / "junit.xml") == []
+
+
 def test_what_xml_cannot_hold_is_replaced(tmp_path: Path) -> None:
     base.write_all(samples.result_of(samples.lost(hostile=samples.HOSTILE)), samples.sample_run(), tmp_path)
     failure = ET.parse(tmp_path / "junit.xml").find("testsuite/testcase/failure")

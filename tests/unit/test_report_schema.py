@@ -17,6 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from harness import events as ev
+from harness._wait import wait_until_sync
 from harness.checking import REACHED_PREFIX, SOMETIMES, CheckResult, Finding
 from harness.cli import cli
 from harness.errors import UsageError
@@ -31,6 +32,7 @@ from harness.values import Promise
 from tests.unit import report_samples as samples
 
 DOCUMENTED = Path(__file__).parents[2] / "docs" / "reference"
+SAMPLE = Path(__file__).parents[2] / "reports" / "sample"
 SKIPPED = Skipped(samples.SCENARIO, "needs service-clock")
 
 
@@ -79,6 +81,10 @@ def test_each_result_is_as_its_schema_says_with_no_field_that_it_lacks(
 ) -> None:
     base.write_all(result, run, tmp_path)
     assert refused("result", json.loads((tmp_path / "result.json").read_text())) == []
+
+
+def test_the_sample_that_is_kept_is_as_the_schema_says() -> None:
+    assert refused("result", json.loads((SAMPLE / "result.json").read_text(encoding="utf-8"))) == []
 
 
 @pytest.mark.parametrize(
@@ -141,19 +147,24 @@ def test_the_steps_of_a_fault_are_those_of_the_history() -> None:
 
 @contextmanager
 def streamed(tmp_path: Path) -> Iterator[tuple[EventStream, Callable[[], list[dict[str, Any]]]]]:
-    """A stream into a file, and what is in it by now."""
+    """A stream into a file, and what is in it once it is closed."""
     path = tmp_path / "events.ndjson"
     stream = open_stream(str(path))
 
     def lines() -> list[dict[str, Any]]:
-        text = path.read_text(encoding="utf-8")
-        assert text == "" or text.endswith("\n")
-        return [json.loads(line) for line in text.splitlines()]
+        stream.close()
+        return lines_in(path)
 
     try:
         yield stream, lines
     finally:
         stream.close()
+
+
+def lines_in(path: Path) -> list[dict[str, Any]]:
+    text = path.read_text(encoding="utf-8")
+    assert text == "" or text.endswith("\n")
+    return [json.loads(line) for line in text.splitlines()]
 
 
 def play(stream: EventStream) -> None:
@@ -195,12 +206,33 @@ def test_a_line_of_no_known_kind_is_refused(tmp_path: Path) -> None:
     assert refused("events", {**told[0], "event": "suite-began"}, closed=False) != []
 
 
-def test_each_line_is_there_as_soon_as_it_was_told(tmp_path: Path) -> None:
-    with streamed(tmp_path) as (stream, lines):
+def test_each_line_is_there_while_the_command_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "events.ndjson"
+
+    def there(*kinds: str) -> None:
+        wait_until_sync(
+            lambda: [line["event"] for line in lines_in(path)] == list(kinds),
+            what=f"{kinds} in the stream",
+            deadline_seconds=10,
+        )
+
+    with streamed(tmp_path) as (stream, _):
         stream.scenario_started("run-1", samples.SCENARIO)
-        assert [line["event"] for line in lines()] == ["run-started"]
+        there("run-started")
         stream.step("run-1", 3, "steady state", 0)
-        assert [line["event"] for line in lines()] == ["run-started", "step"]
+        there("run-started", "step")
+
+
+def test_a_reader_that_takes_nothing_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.report.stream.PATIENCE_SECONDS", 0.1)
+    reader, writer = os.pipe()
+    stderr = io.StringIO()
+    stream = EventStream(writer, stderr)
+    for _ in range(50):
+        play(stream)
+    stream.close()
+    assert "nobody read the last events" in stderr.getvalue()
+    os.close(reader)
 
 
 def test_a_step_is_told_once_and_progress_seldom(tmp_path: Path) -> None:
