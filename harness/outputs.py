@@ -30,22 +30,15 @@ STDOUT = "-"
 _AGAIN = "-again"
 
 
-class _Keep(click.ParamType):
-    """A number of runs from 1, or ``all``."""
+def _runs_kept(ctx: click.Context, param: click.Parameter, value: str) -> int:
+    """Read a number of runs from 1, or ``all``."""
+    from .report.keeping import ALL_RUNS
 
-    name = "N|all"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Read it; ends the command with the way to write it for anything else."""
-        from .report.keeping import ALL_RUNS
-
-        if isinstance(value, int):
-            return value
-        if value == "all":
-            return ALL_RUNS
-        if str(value).isdecimal() and int(value) >= 1:
-            return int(value)
-        return self.fail(f"{value!r} is no number of runs; give 1 or more, or all.", param, ctx)
+    if value == "all":
+        return ALL_RUNS
+    if value.isdecimal() and int(value) >= 1:
+        return int(value)
+    raise click.BadParameter(f"{value!r} is no number of runs; give 1 or more, or all.", ctx, param)
 
 
 def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -59,9 +52,9 @@ def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option(
             "--keep-runs",
-            type=_Keep(),
             metavar="N|all",
-            default=KEPT_RUNS,
+            callback=_runs_kept,
+            default=str(KEPT_RUNS),
             show_default=True,
             envvar="HARNESS_KEEP_RUNS",
             show_envvar=True,

@@ -54,6 +54,10 @@ _SHAPES = (
 )
 
 
+_SIGNS = ("://", "passw", "passphrase", "token", "secret", "apikey", "api_key", "api-key", "bearer", "basic")
+"""Without one of these in lower case a line has no shape of a credential."""
+
+
 def masked(text: str) -> str:
     """Hide what has the shape of a credential in free text, whoever's it is."""
     for shape, shown in _SHAPES:
@@ -154,12 +158,24 @@ def _longest_first(secrets: Sequence[str]) -> tuple[str, ...]:
 
 
 def redact_logs(folder: Path, secrets: Secrets) -> None:
-    """Rewrite the logs of a run whose parts have ended, where they hold a secret."""
+    """Rewrite the logs of a run whose parts have ended, where they hold a secret; blocking, for a thread."""
     for path in folder.glob("*.log"):
         text = path.read_text(encoding="utf-8", errors="surrogateescape")
-        hidden = secrets.hidden(text)
+        hidden = _masked_lines(redact(redact(text, secrets.known), secrets.guessed))
         if hidden != text:
             path.write_text(hidden, encoding="utf-8", errors="surrogateescape")
+
+
+def _masked_lines(text: str) -> str:
+    """Mask a long text line by line, and only where there is a sign of a credential.
+
+    A pattern that goes over megabytes at once would keep the interpreter from the loads that other runs play meanwhile.
+    """
+    lowered = text.lower()
+    if not any(sign in lowered for sign in _SIGNS):
+        return text
+    lines = text.splitlines(keepends=True)
+    return "".join(masked(line) if any(sign in line.lower() for sign in _SIGNS) else line for line in lines)
 
 
 def _within(value: str) -> Iterator[str]:

@@ -106,7 +106,7 @@ async def run_scenario(
         if problem and live.judgeable:
             live.history.add(Note(live.clock.now(), "abort", problem))
         live.history.close()
-        redact_logs(plan.folder, live.secrets)
+        await asyncio.to_thread(redact_logs, plan.folder, live.secrets)
     if problem and not live.judgeable:
         return not_run(plan, live.secrets.hidden(problem), time.monotonic() - started - live.waited_seconds)
     await observer.step(plan.run, 11, "judge", None)

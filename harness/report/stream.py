@@ -167,6 +167,7 @@ class EventStream:
 
     def suite_finished(self, suite: SuiteResult) -> None:
         """Tell the decision: the last line."""
+        counts: Counter[str] = Counter(verdict_of(result) for result in suite.runs)
         with self._lock:
             event: shapes.SuiteFinished = {
                 **self._head(),
@@ -175,7 +176,7 @@ class EventStream:
                 "verdict": cast("shapes.Verdict", verdict_headline(suite.verdict).word),
                 "exit_code": exit_code_of(suite),
                 "seconds": suite.seconds,
-                "counts": dict(Counter(verdict_of(result) for result in suite.runs)),
+                "counts": dict(counts),
                 "folder": shown_path(suite.folder),
             }
             self._write(event)

@@ -130,8 +130,10 @@ class EmbeddedStack:
             try:
                 await parts.close()
             finally:
-                redact_logs(artifacts, secrets)
-                await asyncio.to_thread(runner_root.release)
+                try:
+                    await asyncio.to_thread(redact_logs, artifacts, secrets)
+                finally:
+                    await asyncio.to_thread(runner_root.release)
 
     def _prepare(self, user: RuntimeUser, root: Path, scram_iterations: int) -> Prepared:
         marked = {reaper.ROOT_VARIABLE: str(root)}

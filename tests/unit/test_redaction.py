@@ -165,6 +165,29 @@ def test_logs_are_rewritten_where_they_hold_a_secret_and_left_alone_elsewhere(tm
     assert (tmp_path / "postgres.log").stat().st_mtime_ns == before
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "postgres://u:x@h",
+        "PASSWORD=x",
+        "db_passwd: x",
+        "passphrase = x",
+        "Token: x",
+        "SECRET=x",
+        "apikey=x",
+        "api_key=x",
+        "API-KEY: x",
+        "bearer abcdef",
+        "Basic abcdef",
+    ],
+)
+def test_a_log_is_masked_wherever_a_text_would_be(tmp_path: Path, line: str) -> None:
+    assert masked(line) != line
+    (tmp_path / "service.log").write_text(f"before\n{line}\nafter\n")
+    redact_logs(tmp_path, Secrets())
+    assert (tmp_path / "service.log").read_text() == f"before\n{masked(line)}\nafter\n"
+
+
 def test_no_report_has_a_secret_of_the_environment_even_if_a_result_had(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
