@@ -6,6 +6,7 @@ import inspect
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import click
@@ -30,18 +31,22 @@ _BLOCK = "\b"
 """By this character, alone on a line, click is told to leave a paragraph's lines as they are."""
 
 
-def generated() -> Mapping[Path, str]:
-    """Return the text of every file that is made from the code."""
-    pages = {REFERENCE / "cli.md": cli_page(), REFERENCE / "scenarios.md": scenarios_page()}
+def generated() -> Mapping[Path, Callable[[], str]]:
+    """Return what makes the text of each file that is made from the code."""
+    makers: dict[Path, Callable[[], str]] = {
+        REFERENCE / "cli.md": cli_page,
+        REFERENCE / "scenarios.md": scenarios_page,
+    }
     for kind in schema.KINDS:
         for folder in (REFERENCE, PUBLISHED):
-            pages[folder / schema.file_name(kind)] = schema.schema_text(kind)
-    return pages
+            makers[folder / schema.file_name(kind)] = partial(schema.schema_text, kind)
+    return makers
 
 
 def write(say: Callable[[str], None]) -> None:
     """Write those that are not as they should be."""
-    for path, text in generated().items():
+    for path, make in generated().items():
+        text = make()
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")

@@ -20,7 +20,7 @@ INDEX = DOCS / "README.md"
 
 @pytest.mark.parametrize("path", pages.generated(), ids=lambda path: path.relative_to(pages.ROOT).as_posix())
 def test_what_is_made_from_the_code_is_up_to_date(path: Path) -> None:
-    assert path.read_text(encoding="utf-8") == pages.generated()[path], "make it anew: python -m tests.docs"
+    assert path.read_text(encoding="utf-8") == pages.generated()[path](), "make it anew: python -m tests.docs"
 
 
 def test_every_command_and_every_option_is_on_the_page_of_the_command_line() -> None:
