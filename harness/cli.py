@@ -19,6 +19,8 @@ from .errors import HarnessError
 from .explaining import explain
 from .gate import Exit, decide, decide_suite
 from .linting import lint_observability
+from .outputs import Outputs, output_options
+from .schemas import schema
 from .selftest.command import selftest
 from .undoing import heal, mark
 from .values import Verdict
@@ -95,6 +97,7 @@ def cli() -> None:
 )
 @click.option("--step", is_flag=True, help="Pause at each step and print how to look (psql, curl).")
 @click.option("--dry-run", is_flag=True, help="Print what would be done, statement by statement, and do nothing.")
+@output_options
 @_stack_options
 def run(
     names: tuple[str, ...],
@@ -114,11 +117,13 @@ def run(
     \b
     harness run                                  every scenario, in parallel
     harness run -k december                      those about December
+    harness run december-detached --open         one, and its report in the browser
     harness run december-detached --seed 7       one, with a known workload
     harness run december-detached --step         walk through a failure by hand
     harness run december-detached --dry-run      print what would be done, and do nothing
     harness run --target my/target.toml          judge another service
     harness run --shard 1/4 --fail-fast          a quarter of them, as one of four CI jobs
+    harness run --events events.ndjson           tell programs what happens, while it does
     """  # noqa: D301  (click wants the control character, which a raw text does not have)
     from .discovery import load_scenarios, select, shard_of
 
@@ -140,6 +145,7 @@ def run(
 @cli.command()
 @click.argument("run_name", metavar="RUN")
 @click.option("--step", is_flag=True, help="Pause at each step and print how to look (psql, curl).")
+@output_options
 @_stack_options
 def replay(run_name: str, step: bool, **stack: Any) -> None:
     """Repeat a stored run: the same schedule, the same seed, a new environment.
@@ -252,7 +258,11 @@ def _run(
     from .stepping import StepGate
 
     _import_faults()
-    with Console(sys.stdout, live=sys.stdout.isatty() and not step) as console:
+    wanted = {key: stack[key] for key in ("reports", "events", "keep_runs", "open_page")}
+    with (
+        Outputs(**wanted) as outputs,
+        Console(outputs.console, live=outputs.console.isatty() and not step) as console,
+    ):
         options = SessionOptions(
             target=stack["target"] or REFERENCE_TARGET,
             scenarios=scenarios_folder or DEFAULT_SCENARIOS,
@@ -268,9 +278,10 @@ def _run(
             time_budget_seconds=stack.get("time_budget"),
             progress=lambda line: click.echo(line, err=True),
         )
-        session = Session(options, console, StepGate(sys.stdout) if step else None)
+        session = Session(options, outputs.display(console), StepGate(outputs.console) if step else None)
         suite = complete(session.run(scenarios, full=full), lambda: session.left().text(options.reports))
         console.suite_finished(suite)
+        outputs.finished(suite, lambda line: click.echo(line, err=True))
     raise SystemExit(decide_suite(suite))
 
 
@@ -278,6 +289,7 @@ cli.add_command(explain)
 cli.add_command(lint_observability)
 cli.add_command(heal)
 cli.add_command(mark)
+cli.add_command(schema)
 cli.add_command(selftest)
 
 

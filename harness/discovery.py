@@ -13,10 +13,13 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 from .errors import ScenarioError, UsageError
+from .events import HIDDEN
+from .redaction import GUESSED
 from .registry import Registry
 from .scenario import Scenario
 
@@ -45,6 +48,10 @@ class Scenarios(Registry[Scenario]):
         self._paths[scenario.name] = path
         self.register(scenario.name)(scenario)
 
+    def path_of(self, scenario: Scenario) -> Path:
+        """Return the file that a scenario comes from."""
+        return self._paths[scenario.name]
+
     def keywords_of(self, scenario: Scenario) -> str:
         """Return the text a keyword is looked for in: name, claim, requirement ids, and folders and file.
 
@@ -70,6 +77,19 @@ def load_scenarios(folder: Path) -> Scenarios:
     if not len(scenarios):
         raise UsageError(f"No file below {folder} has a SCENARIO. docs/how-to/scenario.md shows how to write one.")
     return scenarios
+
+
+def with_own_secrets(stored: Scenario, folder: Path) -> Scenario:
+    """Give a stored scenario the values again that no history tells, from its own file below ``folder``.
+
+    Raises :class:`UsageError` where that has no such scenario.
+    """
+    kept_back = [key for key, value in stored.service_environment.items() if HIDDEN in value or GUESSED in value]
+    if not kept_back:
+        return stored
+    own = load_scenarios(folder).get(stored.name).service_environment
+    known = {key: own[key] for key in kept_back if key in own}
+    return replace(stored, service_environment={**stored.service_environment, **known})
 
 
 def scenarios_of(path: Path) -> tuple[Scenario, ...]:

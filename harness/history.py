@@ -14,8 +14,9 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 from .errors import HistoryError
-from .events import HIDDEN, Complete, Invoke, MetricsSample, OpKind, Record
+from .events import HIDDEN, Complete, FaultMark, Invoke, MetricsSample, OpKind, PhaseMark, Record
 from .jsonlines import decode, encode
+from .redaction import GUESSED, redact
 
 FILE_NAME = "history.jsonl"
 _REMEMBERED = 500
@@ -38,13 +39,21 @@ class Clock:
         return (moment - self.started_at).total_seconds()
 
 
-class History:
-    """Writer of one run's history file; redacts ``secrets`` in every line."""
+def _unheard(record: FaultMark | PhaseMark) -> None:
+    """Nobody listens."""
 
-    def __init__(self, folder: Path, clock: Clock) -> None:
+
+class History:
+    """Writer of one run's history file; redacts secrets in every line.
+
+    ``heard`` is called with each mark of a fault or phase as it is written, so without secrets.
+    """
+
+    def __init__(self, folder: Path, clock: Clock, heard: Callable[[FaultMark | PhaseMark], None] = _unheard) -> None:
         """Create the file; raises FileExistsError rather than mixing two runs."""
         self.path = folder / FILE_NAME
         self.clock = clock
+        self._heard = heard
         self.acknowledged: set[tuple[str, date]] = set()
         """Identities answered 201 or 202 so far, as far as they are known: what the final reads must find."""
         self.scrapes = 0
@@ -55,22 +64,28 @@ class History:
         """Ids of first sends answered 202 lately, which no query may find before they are stored."""
         self._invokes: dict[int, tuple[str, date, OpKind]] = {}
         self._secrets: tuple[str, ...] = ()
+        self._guessed: tuple[str, ...] = ()
         self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
 
-    def hide(self, secrets: Sequence[str]) -> None:
-        """Redact these strings from every later line."""
+    def hide(self, secrets: Sequence[str], guessed: Sequence[str] = ()) -> None:
+        """Redact these strings from every later line: the run's own secrets, and what only looks like one."""
         self._secrets = tuple(secret for secret in secrets if secret)
+        self._guessed = tuple(secret for secret in guessed if secret)
 
     def add(self, record: Record) -> None:
         """Append one record."""
-        line = redact(encode(record), self._secrets, HIDDEN) + "\n"
-        os.write(self._descriptor, line.encode("utf-8", "surrogatepass"))
+        line = redact(redact(encode(record), self._secrets, HIDDEN), self._guessed, GUESSED)
+        os.write(self._descriptor, f"{line}\n".encode("utf-8", "surrogatepass"))
         if isinstance(record, Invoke):
             self._invokes[record.op] = (record.event_id, record.event_date, record.kind)
         elif isinstance(record, Complete) and record.status in (201, 202):
             self._remember(record)
         elif isinstance(record, MetricsSample) and not record.error:
             self.scrapes += 1
+        elif isinstance(record, FaultMark | PhaseMark):
+            written = decode(line)
+            if isinstance(written, FaultMark | PhaseMark):
+                self._heard(written)
 
     def _remember(self, accepted: Complete) -> None:
         sent_id, day, kind = self._invokes[accepted.op]
@@ -93,14 +108,6 @@ class History:
             os.fsync(self._descriptor)
             os.close(self._descriptor)
             self._descriptor = -1
-
-
-def redact(text: str, secrets: Sequence[str], mask: str = "***") -> str:
-    """Replace every secret by the mask."""
-    for secret in secrets:
-        if secret in text:
-            text = text.replace(secret, mask)
-    return text
 
 
 def history_lines(path: Path) -> Iterator[str]:

@@ -10,7 +10,7 @@ from .rundata import Run
 from .scenario import Scenario
 from .values import Verdict
 
-__all__ = ["NOT_BEGUN", "Clocks", "Reached", "RunResult", "Skipped", "SuiteResult", "Waits"]
+__all__ = ["NOT_BEGUN", "Clocks", "Reached", "RunResult", "Skipped", "SuiteBegun", "SuiteResult", "Waits"]
 
 NOT_BEGUN = "not-begun"
 """The check of a run that the suite's own bounds kept from beginning; it says why."""
@@ -82,6 +82,18 @@ class Skipped:
 
     scenario: Scenario
     reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuiteBegun:
+    """What a command is about to play: its suite's name, and with how many environments at once (``jobs``)."""
+
+    suite: str
+    target: str
+    seed: int
+    jobs: int
+    scenarios: tuple[Scenario, ...]
+    skipped: tuple[Skipped, ...] = ()
 
 
 @dataclass(frozen=True)

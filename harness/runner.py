@@ -26,15 +26,16 @@ from ._wait import pause
 from .checking import CheckResult
 from .conductor import Conductor
 from .errors import HarnessError, ScenarioError, TargetError
-from .events import Note, RulesRead, RunStarted, ServiceMark
+from .events import FaultMark, Note, PhaseMark, RulesRead, RunStarted, ServiceMark
 from .finalread import read_everything
-from .history import Clock, History, redact
+from .history import Clock, History
 from .ledger import FOLDER, Holder, Ledger
 from .load.closed import ClosedLoop
 from .load.locust_driver import LocustLoad
 from .nemesis import Nemesis
 from .probes.http import HttpProbe
 from .probes.logs import read_log
+from .redaction import redact_logs, secrets_of
 from .results import NOT_BEGUN, RunResult, Waits
 from .samplers import Samplers
 from .scenario import Scenario
@@ -58,6 +59,9 @@ class RunObserver:
 
     def events(self, run: str, count: int) -> None:
         """So many events have been answered."""
+
+    def marked(self, run: str, mark: FaultMark | PhaseMark) -> None:
+        """A fault or the workload has come to a step, as the history has it: without secrets."""
 
 
 @dataclass(frozen=True)
@@ -97,14 +101,14 @@ async def run_scenario(
         problem = (
             f"The harness itself failed: {type(error).__name__}: {error}. Please report it with this run's folder."
         )
-        (plan.folder / CRASH_FILE).write_text(redact(traceback.format_exc(), live.secrets), encoding="utf-8")
+        (plan.folder / CRASH_FILE).write_text(live.secrets.hidden(traceback.format_exc()), encoding="utf-8")
     finally:
         if problem and live.judgeable:
             live.history.add(Note(live.clock.now(), "abort", problem))
         live.history.close()
-        redact_logs(plan.folder, live.secrets)
+        await asyncio.to_thread(redact_logs, plan.folder, live.secrets)
     if problem and not live.judgeable:
-        return not_run(plan, redact(problem, live.secrets), time.monotonic() - started - live.waited_seconds)
+        return not_run(plan, live.secrets.hidden(problem), time.monotonic() - started - live.waited_seconds)
     await observer.step(plan.run, 11, "judge", None)
     return await judge(plan, live.waits, live.timings, started + live.waited_seconds)
 
@@ -140,8 +144,9 @@ class _LiveRun:
         self.observer = observer
         self.clock = Clock()
         self.ledger = Ledger(plan.folder / FOLDER)
-        self.history = History(plan.folder, self.clock)
-        self.secrets: tuple[str, ...] = ()
+        self.history = History(plan.folder, self.clock, lambda mark: observer.marked(plan.run, mark))
+        # Before anything starts, so that a start that fails shows none of them either.
+        self.secrets = secrets_of(plan.target, plan.scenario.service_environment)
         self.judgeable = False
         self.waits = Waits()
         self.timings: dict[str, float] = {}
@@ -175,8 +180,8 @@ class _LiveRun:
             artifacts=plan.folder,
             environment_overrides=plan.scenario.service_environment,
         ) as environment:
-            self.secrets = environment.secrets
-            self.history.hide(environment.secrets)
+            self.secrets = self.secrets.and_known(environment.secrets)
+            self.history.hide(self.secrets.known, self.secrets.guessed)
             if plan.target.external is None:
                 self.ledger.begin(plan.run, environment.reopen)
             async with AsyncExitStack() as guards:
@@ -284,15 +289,6 @@ class _LiveRun:
 
     async def _step(self, number: int, text: str, environment: Environment | None = None) -> None:
         await self.observer.step(self.plan.run, number, text, environment)
-
-
-def redact_logs(folder: Path, secrets: tuple[str, ...]) -> None:
-    """Rewrite the logs of a run whose parts have ended, where they hold a secret."""
-    for path in folder.glob("*.log"):
-        text = path.read_text(encoding="utf-8", errors="surrogateescape")
-        hidden = redact(text, secrets)
-        if hidden != text:
-            path.write_text(hidden, encoding="utf-8", errors="surrogateescape")
 
 
 def watched_by(target: Target, t: float) -> Iterator[RulesRead]:

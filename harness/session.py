@@ -12,20 +12,25 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
+from .discovery import with_own_secrets
+from .display import Display, Observer
+from .display import SilentDisplay as SilentDisplay
 from .errors import HistoryError, UsageError
 from .events import PhaseMark
 from .guard import refuse_when_halted
 from .history import FILE_NAME
 from .judges import Judges, Order, report
 from .judging import judge_again, load_run
+from .redaction import Secrets, environment_secrets, masked, redact_logs
+from .report import latest
 from .report.base import write_suite
-from .results import RunResult, Skipped, SuiteResult, Waits
+from .report.keeping import lock_of
+from .results import RunResult, Skipped, SuiteBegun, SuiteResult, Waits
 from .runner import RunObserver, RunPlan
 from .scenario import Scenario
 from .stacks import host
-from .stacks.base import Environment, Stack
+from .stacks.base import Stack
 from .stacks.cache import user_cache
 from .stacks.embedded import EmbeddedOptions, EmbeddedStack
 from .suite import Places, SuiteOptions, SuiteRunner, default_jobs, new_run_id
@@ -37,32 +42,6 @@ DEFAULT_REPORTS = Path("reports")
 SWITCH_SECONDS = 0.0005
 """How long a thread that judges may keep the interpreter from the loop that plays the other runs; Python's own 5 ms
 would be added to each answer that the loop waits for."""
-
-
-class Display(Protocol):
-    """What shows progress and results; ``harness.report.console.Console`` is one."""
-
-    def scenario_started(self, run: str, scenario: Scenario) -> None:
-        """A run begins."""
-
-    def step(self, run: str, number: int, text: str, events: int) -> None:
-        """A run enters a step of the lifecycle, or has answered more events."""
-
-    def scenario_finished(self, result: RunResult) -> None:
-        """A run has been judged."""
-
-
-class SilentDisplay:
-    """Shows nothing."""
-
-    def scenario_started(self, run: str, scenario: Scenario) -> None:
-        """Ignore."""
-
-    def step(self, run: str, number: int, text: str, events: int) -> None:
-        """Ignore."""
-
-    def scenario_finished(self, result: RunResult) -> None:
-        """Ignore."""
 
 
 def _silent(line: str) -> None:
@@ -99,26 +78,7 @@ class SessionOptions:
             ("--reports", self.reports, DEFAULT_REPORTS),
         )
         given = "".join(f" {name} {shlex.quote(str(value))}" for name, value, usual in chosen if value != usual)
-        return f"{given} --force" if self.force else given
-
-
-class _Observer(RunObserver):
-    """Passes a run's steps to the display, and counts its events for it."""
-
-    def __init__(self, display: Display, gate: RunObserver | None) -> None:
-        self._display = display
-        self._gate = gate
-        self._steps: dict[str, tuple[int, str]] = {}
-
-    async def step(self, run: str, number: int, text: str, environment: Environment | None) -> None:
-        self._steps[run] = (number, text)
-        self._display.step(run, number, text, 0)
-        if self._gate is not None:
-            await self._gate.step(run, number, text, environment)
-
-    def events(self, run: str, count: int) -> None:
-        number, text = self._steps.get(run, (0, ""))
-        self._display.step(run, number, text, count)
+        return masked(f"{given} --force" if self.force else given)
 
 
 class _Reporting:
@@ -192,6 +152,7 @@ class Session:
                 "name another folder with --reports."
             ) from error
         self._stack = _stack_of(self.target, options)
+        self._display = display
         self._reporting = _Reporting(display)
         self._judges = judges or Judges()
         self.suite_runner = SuiteRunner(
@@ -208,7 +169,7 @@ class Session:
                 time_budget_seconds=options.time_budget_seconds,
             ),
             self._reporting,
-            _Observer(display, gate),
+            Observer(display, gate),
             self._judge,
             places,
         )
@@ -247,6 +208,8 @@ class Session:
         ``full``: these are all scenarios of the default suite, which then owes the states that matter.
         """
         self.begin()
+        suite = new_run_id("suite")
+        latest.clear(self.options.reports)
         if self.target.launch is None and self.target.external is None and len(scenarios) > 1:
             raise UsageError(
                 f"The target {self.target.name} is reached by its url, so it must be started anew for each scenario; "
@@ -256,11 +219,21 @@ class Session:
         skipped = [Skipped(one, reason) for one in scenarios if (reason := self.why_skipped(one))]
         left_out = {skip.scenario.name for skip in skipped}
         chosen = [one for one in scenarios if one.name not in left_out]
+        self._display.suite_started(
+            SuiteBegun(
+                suite=suite,
+                target=self.target.name,
+                seed=self.seed,
+                jobs=self.jobs,
+                scenarios=tuple(chosen),
+                skipped=tuple(skipped),
+            )
+        )
         runs: Sequence[RunResult] = ()
         if chosen:
             await self.prepare()
             runs = await self.suite_runner.run_all(chosen)
-        return self.summarize(runs, time.monotonic() - started, skipped, full=full)
+        return self.summarize(suite, runs, time.monotonic() - started, skipped, full=full)
 
     def why_skipped(self, scenario: Scenario) -> str:
         """Say what this machine lacks for a scenario and how to get it; empty when it can be played.
@@ -270,16 +243,18 @@ class Session:
         return "" if self.target.external is not None else host.lacking(scenario.needs)
 
     def summarize(
-        self, runs: Sequence[RunResult], seconds: float, skipped: Sequence[Skipped] = (), *, full: bool = False
+        self, suite: str, runs: Sequence[RunResult], seconds: float, skipped: Sequence[Skipped] = (), *, full: bool
     ) -> SuiteResult:
-        """Write the suite's reports."""
-        suite = new_run_id("suite")
+        """Write the suite's reports, and copies of them where they always are."""
         folder = self.options.reports.resolve() / suite
         folder.mkdir(parents=True)
         result = SuiteResult(
             suite, folder, tuple(runs), seconds=seconds, jobs=self.jobs, skipped=tuple(skipped), full=full
         )
         write_suite(result, folder)
+        problem = latest.publish(folder, self.options.reports)
+        if problem:
+            self.options.progress(problem)
         return result
 
 
@@ -335,6 +310,9 @@ def check_again(folder: Path, progress: Callable[[str], None] = _silent) -> RunR
     with _explained(folder):
         repeat = f"harness replay {shlex.quote(folder.name)}{_reports_option(folder.parent)}"
         result = judge_again(folder, repeat, progress)
+    with lock_of(folder) as free:
+        if free:  # A runner that was killed has left its logs as the parts wrote them.
+            redact_logs(folder, Secrets(guessed=environment_secrets()))
     report(result)
     return result.slim()
 
@@ -379,9 +357,10 @@ def replay_of(folder: Path) -> Replay:
             f"The run {folder.name} judged the target {started.target!r} of {target}, which is no longer there; "
             "name its present place with --target."
         )
+    scenarios = _scenarios_of(folder)
     return Replay(
-        scenario=Scenario.from_json(started.scenario_json),
-        scenarios=_scenarios_of(folder),
+        scenario=with_own_secrets(Scenario.from_json(started.scenario_json), scenarios),
+        scenarios=scenarios,
         seed=started.seed,
         target=target,
         pg_bindir=Path(started.pg_bindir) if started.pg_bindir else None,

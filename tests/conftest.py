@@ -16,7 +16,10 @@ ALONE = "alone"
 # The longest first, so that none trails behind the others.
 LONG = (
     "tests/selftest/test_defects.py",
+    "tests/docs/test_tutorial.py",
     "tests/integration/test_cli.py",
+    "tests/integration/test_secrets.py",
+    "tests/integration/test_outputs.py",
     "tests/integration/test_pytest_plugin.py",
     "tests/integration/test_prometheus.py",
     "tests/integration/test_service_storage.py",
@@ -28,6 +31,8 @@ LONG = (
 # Each of their tests starts what it needs, so that any worker can take any of them.
 SCATTERED = (
     "tests/integration/test_cli.py",
+    "tests/integration/test_outputs.py",
+    "tests/integration/test_secrets.py",
     "tests/integration/test_pytest_plugin.py",
     "tests/integration/test_stack_embedded.py",
     "tests/integration/test_stack_reaper.py",

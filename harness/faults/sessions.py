@@ -23,7 +23,7 @@ from ..probes.postgres import NO_CONNECTION
 from ..stacks.base import Capability, Environment
 from . import _holder
 from ._login import DAY, END_BACKENDS, OWN_BACKENDS, TOO_MANY, insert_on, judged, login_insert, open_login, refusal_of
-from ._slots import new_role
+from ._slots import new_role, password_of
 from ._sql import ADMIN_OPTIONS, admin, failing_as
 
 _MYSELF = "SELECT pid, backend_start::text FROM pg_stat_activity WHERE pid = pg_backend_pid()"
@@ -312,7 +312,6 @@ class TakeConnectionSlots:
             _holder.hold(scene, connection)
             other = new_role()
             scene.ledger.save("role", other.name)
-            scene.ledger.save("password", other.password)
             scene.ledger.save("limit", await limit_of(connection, role))
             await connection.execute(other.statement)
             await set_limit(connection, role, 0)
@@ -322,7 +321,7 @@ class TakeConnectionSlots:
 
     async def _take(self, scene: Scene) -> None:
         """Open connections, some at a time, until one is refused for want of a slot."""
-        name, password = scene.ledger.load("role"), scene.ledger.load("password")
+        name = scene.ledger.load("role")
         taken = _TAKEN.setdefault(scene.ledger.folder, [])
 
         async def one() -> bool:
@@ -331,7 +330,7 @@ class TakeConnectionSlots:
                     await AsyncConnection.connect(
                         scene.environment.database.admin_conninfo,
                         user=name,
-                        password=password,
+                        password=password_of(name),
                         autocommit=True,
                         application_name="harness-slots",
                     )

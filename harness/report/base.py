@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TextIO
 
+from ..redaction import environment_secrets, masked, redact
 from ..registry import Registry
 from ..results import RunResult, SuiteResult
 from ..rundata import Run
@@ -17,7 +18,7 @@ from ..rundata import Run
 ERRORS_FILE = "report-errors.txt"
 """Written beside the reports when one of them failed, with the traceback."""
 
-_MODULES = ("jsonfile", "junit", "html", "index")
+_MODULES = ("jsonfile", "junit", "markdown", "html", "index")
 
 
 class Reporter(Protocol):
@@ -117,12 +118,16 @@ def _record(name: str, error: Exception, folder: Path, stderr: TextIO) -> None:
     )
     try:
         with (folder / ERRORS_FILE).open("a", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(f"reporter {name}\n{''.join(traceback.format_exception(error))}\n")
+            told = "".join(traceback.format_exception(error))
+            file.write(f"reporter {name}\n{masked(redact(told, environment_secrets()))}\n")
     except OSError as disk:
         print(f"{ERRORS_FILE} could not be written either: {disk}. Is the disk full?", file=stderr)
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Write a report; characters that UTF-8 cannot hold (lone surrogates of hostile input) become ``?``."""
-    path.write_bytes(text.encode("utf-8", "replace"))
+    """Write a report; characters that UTF-8 cannot hold (lone surrogates of hostile input) become ``?``.
+
+    What it tells comes from a redacted history; no secret of this process's environment is written all the same.
+    """
+    path.write_bytes(redact(text, environment_secrets()).encode("utf-8", "replace"))
     return path

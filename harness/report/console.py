@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
-from ..results import RunResult, SuiteResult
+from ..events import FaultMark, PhaseMark
+from ..results import RunResult, SuiteBegun, SuiteResult
 from ..scenario import Scenario
 from . import summary as text
 from .jsonfile import changes_in
@@ -54,6 +55,7 @@ class _Running:
     step_number: int = 0
     step: str = "starting"
     events: int = 0
+    fault: str = ""
 
 
 class Console:
@@ -92,6 +94,9 @@ class Console:
             self._live.stop()
             self._live = None
 
+    def suite_started(self, begun: SuiteBegun) -> None:
+        """Say nothing: each run is announced by itself."""
+
     def scenario_started(self, run: str, scenario: Scenario) -> None:
         """Announce a run."""
         self._running[run] = _Running(scenario.name, time.monotonic())
@@ -103,6 +108,12 @@ class Console:
         running = self._running.get(run)
         if running is not None:
             running.step_number, running.step, running.events = step_number, text, events
+
+    def marked(self, run: str, mark: FaultMark | PhaseMark) -> None:
+        """Note what a fault of the run has come to last."""
+        running = self._running.get(run)
+        if running is not None and isinstance(mark, FaultMark):
+            running.fault = f"{mark.name} {mark.step}"
 
     def scenario_finished(self, result: RunResult) -> None:
         """Print the end of a run; its details come with the suite's end."""
@@ -156,7 +167,7 @@ class Console:
             table.add_row(
                 running.scenario,
                 f"step {running.step_number}/13",
-                self._safe(running.step),
+                self._safe(f"{running.step} · {running.fault}" if running.fault else running.step),
                 f"{running.events} events",
                 f"{now - running.began:.0f} s",
             )

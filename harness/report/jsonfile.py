@@ -1,6 +1,7 @@
 """``result.json`` and ``suite.json``: everything a program may want to know of a judged run.
 
-Figures that JSON cannot hold (infinite, not a number) are null.  All event ids are there.
+Their shapes are those of ``harness.report.shapes``, of which the published JSON Schema is made.  Figures that JSON
+cannot hold (infinite, not a number) are null.  All event ids are there.
 """
 
 from __future__ import annotations
@@ -10,31 +11,25 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ..checking import CheckResult, Finding
 from ..gate import decide_suite
-from ..results import Clocks, RunResult, SuiteResult
+from ..redaction import MASK, is_named_secret, masked
+from ..results import Clocks, Reached, RunResult, SuiteResult
 from ..rundata import FaultWindow, Run
 from ..values import Promise
+from . import shapes
 from .base import REPORTERS, SUITE_REPORTERS, write_text
 from .summary import (
-    CLOCK_NAMES,
     STORIES_SHOWN,
     Stories,
-    clock_values,
     headline,
     irreducible_seconds,
-    masked,
     not_checked,
     unknown_reasons,
     verdict_headline,
 )
-
-FORMAT = 1
-"""Version of both files; it grows when a field changes its meaning or goes."""
-
-_SECRET_WORDS = ("url", "token", "password", "secret", "key")
 
 
 @dataclass(frozen=True)
@@ -69,103 +64,130 @@ REPORTERS.register(JsonReporter.name)(JsonReporter())
 SUITE_REPORTERS.register(JsonSuiteReporter.name)(JsonSuiteReporter())
 
 
-def result_to_json(result: RunResult, run: Run | None) -> dict[str, Any]:
+def result_to_json(result: RunResult, run: Run | None) -> shapes.Result:
     """Return one run as JSON; what only the history knows is missing when ``run`` is None."""
     stories = Stories(run) if run is not None and result.findings else None
-    data: dict[str, Any] = {
-        "format": FORMAT,
+    waits = result.waits
+    data: shapes.Result = {
+        "schema_version": shapes.SCHEMA_VERSION,
         **_brief(result),
         "scenario": _scenario(result, run),
         "checks": [_check(check, stories) for check in result.checks],
-        "clocks": [_clocks(clocks) for clocks in result.clocks],
-        "waits": {**result.waits.__dict__, "total_seconds": result.waits.total_seconds},
+        "clocks": [clocks_to_json(clocks) for clocks in result.clocks],
+        "waits": {
+            "edge_seconds": waits.edge_seconds,
+            "timeout_seconds": waits.timeout_seconds,
+            "sampling_seconds": waits.sampling_seconds,
+            "total_seconds": waits.total_seconds,
+        },
         "timings": dict(result.timings),
     }
     if run is not None:
-        data |= {
-            "started_at": run.started.started_at,
-            "target": run.started.target,
-            "versions": dict(run.started.versions),
-            "limits": dict(run.limits.__dict__),
-            "faults": [_window(window) for window in run.windows],
-            "operations": run.sent,
-        }
+        data["started_at"] = run.started.started_at
+        data["target"] = run.started.target
+        data["versions"] = dict(run.started.versions)
+        data["limits"] = dict(run.limits.__dict__)
+        data["faults"] = [_window(window) for window in run.windows]
+        data["operations"] = run.sent
     return data
 
 
-def suite_to_json(suite: SuiteResult) -> dict[str, Any]:
+def suite_to_json(suite: SuiteResult) -> shapes.Suite:
     """Return a suite as JSON: its decision and one short entry a run, with the folder name of its details."""
     return {
-        "format": FORMAT,
+        "schema_version": shapes.SCHEMA_VERSION,
         "suite": suite.suite,
-        "verdict": verdict_headline(suite.verdict).word,
-        "exit_code": int(decide_suite(suite)),
+        "verdict": cast("shapes.Verdict", verdict_headline(suite.verdict).word),
+        "exit_code": exit_code_of(suite),
         "seconds": suite.seconds,
         "jobs": suite.jobs,
         "skipped": [{"scenario": one.scenario.name, "reason": one.reason} for one in suite.skipped],
         "full": suite.full,
-        "reached": [{**one.__dict__, "owed": one in suite.owed} for one in suite.reached],
+        "reached": [_reached(one, suite) for one in suite.reached],
         "irreducible_seconds": irreducible_seconds(suite.runs, os.cpu_count() or 1),
-        "runs": [
-            {
-                **_brief(result),
-                "scenario": result.scenario.name,
-                "claim": result.scenario.claim,
-                "requirements": list(result.scenario.requirements),
-                "folder": result.folder.name,
-                "findings": [_finding(finding) for finding in result.findings],
-            }
-            for result in suite.runs
-        ],
+        "runs": [_suite_run(result) for result in suite.runs],
     }
 
 
-def _brief(result: RunResult) -> dict[str, Any]:
+def exit_code_of(suite: SuiteResult) -> shapes.ExitCode:
+    """Return the exit code of the command that played it."""
+    return cast("shapes.ExitCode", int(decide_suite(suite)))
+
+
+def verdict_of(result: RunResult) -> shapes.Verdict:
+    """Return the word for a run's verdict."""
+    return cast("shapes.Verdict", headline(result).word)
+
+
+def _brief(result: RunResult) -> shapes.Brief:
     return {
         "run": result.run,
-        "verdict": headline(result).word,
+        "verdict": verdict_of(result),
         "seed": result.seed,
         "seconds": result.seconds,
         "setup_error": masked(result.setup_error),
-        "repeat_command": result.repeat_command,
+        "repeat_command": masked(result.repeat_command),
         "unknowns": list(unknown_reasons(result)),
         "not_checked": [{"checker": checker, "needs": needs} for checker, needs in not_checked(result)],
     }
 
 
-def _scenario(result: RunResult, run: Run | None) -> Any:
+def _suite_run(result: RunResult) -> shapes.SuiteRun:
+    return {
+        **_brief(result),
+        "scenario": result.scenario.name,
+        "claim": result.scenario.claim,
+        "requirements": list(result.scenario.requirements),
+        "folder": result.folder.name,
+        "findings": [finding_to_json(finding) for finding in result.findings],
+    }
+
+
+def _reached(one: Reached, suite: SuiteResult) -> shapes.Reached:
+    owed = one in suite.owed
+    return {"name": one.name, "sentence": one.sentence, "runs": one.runs, "of": one.of, "owed": owed}
+
+
+def _scenario(result: RunResult, run: Run | None) -> shapes.Scenario:
     """Prefer the history's copy, which is redacted."""
     if run is not None:
         try:
-            return json.loads(run.started.scenario_json)
+            return cast("shapes.Scenario", json.loads(run.started.scenario_json))
         except ValueError:
             pass  # A history of a killed runner may hold anything; the scenario itself is still known.
     data = result.scenario.to_json()
     environment: dict[str, str] = data["service_environment"]
     data["service_environment"] = {
-        key: "***" if any(word in key.lower() for word in _SECRET_WORDS) else value
-        for key, value in environment.items()
+        key: MASK if is_named_secret(key) else masked(value) for key, value in environment.items()
     }
-    return data
+    return cast("shapes.Scenario", data)
 
 
-def _clocks(clocks: Clocks) -> dict[str, Any]:
-    values = zip(CLOCK_NAMES, clock_values(clocks), strict=True)
-    return {"fault": clocks.fault, **{f"{name}_seconds": value for name, value in values}}
+def clocks_to_json(clocks: Clocks) -> shapes.Clocks:
+    """Return the four clocks of one fault as JSON."""
+    return {
+        "fault": clocks.fault,
+        "detect_seconds": clocks.detect_seconds,
+        "fallback_seconds": clocks.fallback_seconds,
+        "recover_seconds": clocks.recover_seconds,
+        "drain_seconds": clocks.drain_seconds,
+    }
 
 
-def _check(check: CheckResult, stories: Stories | None) -> dict[str, Any]:
+def _check(check: CheckResult, stories: Stories | None) -> shapes.Check:
+    word = "NOT CHECKED" if check.not_checked else verdict_headline(check.verdict).word
     return {
         "checker": check.checker,
-        "verdict": "NOT CHECKED" if check.not_checked else verdict_headline(check.verdict).word,
+        "verdict": cast("shapes.CheckVerdict", word),
         "not_checked": check.not_checked,
-        "findings": [{**_finding(finding), "changes": _changes(finding, stories)} for finding in check.findings],
+        "findings": [{**finding_to_json(finding), "changes": _changes(finding, stories)} for finding in check.findings],
         "unknowns": list(check.unknowns),
-        "facts": dict(check.facts),
+        "facts": {**check.facts},
     }
 
 
-def _finding(finding: Finding) -> dict[str, Any]:
+def finding_to_json(finding: Finding) -> shapes.Finding:
+    """Return a finding as JSON, with all its event ids."""
     return {
         "promise": finding.promise.value,
         "promise_name": finding.promise.name.lower(),
@@ -212,7 +234,7 @@ def _stored_finding(data: dict[str, Any]) -> Finding:
     return Finding(Promise(data["promise"]), str(data["summary"]), ids, None if t is None else float(t))
 
 
-def _window(window: FaultWindow) -> dict[str, Any]:
+def _window(window: FaultWindow) -> shapes.Fault:
     months = window.radius.months
     return {
         "fault": window.fault,
@@ -231,15 +253,16 @@ def _window(window: FaultWindow) -> dict[str, Any]:
     }
 
 
-def _dump(data: dict[str, Any]) -> str:
-    return json.dumps(_finite(data), indent=2, allow_nan=False) + "\n"
+def _dump(data: shapes.Result | shapes.Suite) -> str:
+    return json.dumps(finite(data), indent=2, allow_nan=False) + "\n"
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Return JSON without the figures that JSON cannot hold: they are null."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
+        return {str(key): finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return value

@@ -19,6 +19,7 @@ from pathlib import Path
 from .. import events as ev
 from ..checkers._stored import Stored
 from ..checking import Finding
+from ..redaction import masked as masked
 from ..results import Clocks, RunResult, SuiteResult
 from ..rundata import Archive, Operation, Run, operations_of
 from ..values import Promise, Verdict
@@ -32,8 +33,6 @@ UNFINISHED = "unfinished"
 
 _OWN = re.compile(r"ph-\w+|\b[0-9a-f]{6,}\b|[0-9]+")
 _NUMBERED = re.compile(r"operation \d+\Z")
-_PASSWORD_IN_URL = re.compile(r"(://[^/\s:@]*:)[^@\s/]+@")
-_PASSWORD_WORD = re.compile(r"(?i)\b(password|passwd|token|secret)(\s*[=:]\s*)([^\s'\",;]+)")
 
 
 @dataclass(frozen=True)
@@ -230,11 +229,6 @@ def explain_command(folder: Path, event_id: str) -> str:
     """Return the command that tells the whole story of one event, ready for a shell."""
     known = event_id if _NUMBERED.match(event_id) else shlex.quote(event_id)
     return f"harness explain {shlex.quote(shown_path(folder))} {known}"
-
-
-def masked(text: str) -> str:
-    """Hide passwords of URLs and ``password=…`` in free text that did not pass through the history."""
-    return _PASSWORD_WORD.sub(r"\1\2***", _PASSWORD_IN_URL.sub(r"\1***@", text))
 
 
 def failed_alike(result: RunResult, runs: Sequence[RunResult]) -> list[RunResult]:

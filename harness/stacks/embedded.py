@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from ..errors import HarnessError, SetupError, UsageError
+from ..redaction import Secrets, redact_logs
 from ..targets.model import Target
 from . import host, reaper, runner_root, service_extras
 from .attached import AttachedService
@@ -113,16 +114,26 @@ class EmbeddedStack:
         prepared = await asyncio.to_thread(self.prepare, target)
         root = await asyncio.to_thread(runner_root.acquire, prepared.user)
         parts = _Parts()
+        secrets = Secrets().and_known(prepared.template.passwords)
         try:
             try:
                 starting = _Starter(self._options, prepared, root, target, name, artifacts, parts)
                 environment = await starting.start(overrides)
             except OSError as error:
                 raise _explained(error, f"start the environment {name}") from error
+            except HarnessError as error:
+                # It quotes what the parts said, and nobody else knows the passwords yet.
+                error.args = (secrets.hidden(str(error)),)
+                raise
             yield environment
         finally:
-            await parts.close()
-            await asyncio.to_thread(runner_root.release)
+            try:
+                await parts.close()
+            finally:
+                try:
+                    await asyncio.to_thread(redact_logs, artifacts, secrets)
+                finally:
+                    await asyncio.to_thread(runner_root.release)
 
     def _prepare(self, user: RuntimeUser, root: Path, scram_iterations: int) -> Prepared:
         marked = {reaper.ROOT_VARIABLE: str(root)}

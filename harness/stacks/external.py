@@ -26,6 +26,7 @@ from typing import Any
 from ..errors import UsageError
 from ..ledger import FOLDER, Ledger, open_ledgers
 from ..probes.foreign import Claim, drop_claim, external_connection, take_claim, tidy
+from ..redaction import can_be_hidden
 from ..targets.model import External, Target
 from . import watchdog
 from .base import Capability, Environment, StartTimings
@@ -146,7 +147,7 @@ def reopen(
         proxy=ToxiproxyProxy(ToxiproxyClient(settings.toxiproxy_url), settings.proxy_name, port),
         service=ExternalService(target.url, settings, root=root, artifacts=artifacts),
         timings=StartTimings(0.0, 0.0, 0.0, 0.0, seconds),
-        secrets=tuple(filter(None, (os.environ.get("PGPASSWORD", ""),))),
+        secrets=tuple(filter(can_be_hidden, (os.environ.get("PGPASSWORD", ""),))),
         reopen=description,
         rows_since=str(description["rows_since"]),
     )

@@ -87,6 +87,12 @@ def _refuse_password(settings: External) -> None:
             "external.database_url holds a password, which would go into the undo ledger. Take it out and give it by "
             "PGPASSWORD, PGPASSFILE or ~/.pgpass."
         )
+    for key, url in (("toxiproxy_url", settings.toxiproxy_url), ("metrics_url", settings.metrics_url)):
+        if urlsplit(url).password:
+            raise UsageError(
+                f"external.{key} holds a password, which would go into the undo ledger. Take it out, and let the "
+                "address be reached without one from this host."
+            )
 
 
 async def _marker(

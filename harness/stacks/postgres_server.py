@@ -112,7 +112,7 @@ class EmbeddedPostgres:
     @property
     def secrets(self) -> tuple[str, ...]:
         """The passwords of both roles."""
-        return (self._template.admin_password, self._template.service_password)
+        return self._template.passwords
 
     @property
     def pid(self) -> int | None:

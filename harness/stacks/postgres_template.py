@@ -53,6 +53,11 @@ class Template:
     admin_password: str
     service_password: str
 
+    @property
+    def passwords(self) -> tuple[str, ...]:
+        """Those of both roles."""
+        return (self.admin_password, self.service_password)
+
     def clone(self, destination: Path, user: RuntimeUser) -> None:
         """Copy the data directory to ``destination``, owner and modes as they are, by reflink where possible.
 

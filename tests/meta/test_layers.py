@@ -7,7 +7,7 @@ import pytest
 from ._sources import Source, sources
 
 LAYERS = (
-    ("values", "blast", "events", "errors", "registry", "targets", "_wait"),
+    ("values", "blast", "events", "errors", "registry", "redaction", "targets", "_wait"),
     (
         [
             "fault",
@@ -50,10 +50,13 @@ LAYERS = (
         "suite",
         "judges",
         "discovery",
+        "display",
         "doctor",
         "ending",
         "explaining",
         "linting",
+        "outputs",
+        "schemas",
         "undoing",
         "dryrun",
         "faultfacts",

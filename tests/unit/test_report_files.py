@@ -1,4 +1,4 @@
-"""JSON and JUnit, and the rule that a failing reporter never hides the verdict."""
+"""JSON, and the rule that a failing reporter never hides the verdict."""
 
 from __future__ import annotations
 
@@ -64,42 +64,6 @@ def test_suite_json_has_the_exit_code_and_each_run(tmp_path: Path) -> None:
     assert [run["verdict"] for run in data["runs"]] == ["PASS", "UNKNOWN"]
 
 
-def test_junit_counts_failures_and_errors_apart(tmp_path: Path) -> None:
-    suite = samples.suite_of(
-        samples.result_of(samples.PASSED, name="good"),
-        samples.result_of(samples.lost(count=300), samples.UNDECIDED, name="bad"),
-        samples.result_of(samples.UNDECIDED, name="open"),
-        samples.result_of(setup_error="no disk", name="never"),
-    )
-    base.write_suite(suite, tmp_path)
-    element = ET.parse(tmp_path / "junit.xml").find("testsuite")
-    assert element is not None
-    counts = {key: element.get(key) for key in ("tests", "failures", "errors", "skipped")}
-    assert counts == {"tests": "4", "failures": "1", "errors": "2", "skipped": "0"}
-    kinds = [error.get("type") for error in element.iter("error")]
-    assert kinds == ["UNKNOWN", "SETUP"]
-    failure = element.find("testcase/failure")
-    assert failure is not None
-    assert failure.text is not None
-    assert "promise 1 (conservation)" in failure.text
-    assert "+280 more, all in result.json" in failure.text
-    assert "repeat with: harness replay reports/run-1" in failure.text
-    first = element.find("testcase/properties")
-    assert first is not None
-    values = [(each.get("name"), each.get("value")) for each in first]
-    assert ("requirement", "R-ISO-1") in values
-    assert ("detach-partition.detect_seconds", "0.120") in values
-    assert {case.get("classname") for case in element.iter("testcase")} == {"scenarios"}
-
-
-def test_junit_survives_what_xml_cannot_hold(tmp_path: Path) -> None:
-    base.write_all(samples.result_of(samples.lost(hostile=samples.HOSTILE)), samples.sample_run(), tmp_path)
-    failure = ET.parse(tmp_path / "junit.xml").find("testsuite/testcase/failure")
-    assert failure is not None
-    assert "<script>" in str(failure.get("message"))
-    assert "\ufffd" in str(failure.get("message"))
-
-
 class _Broken:
     name = "broken"
 
@@ -119,7 +83,7 @@ def test_a_failing_reporter_is_named_and_recorded_and_the_others_go_on(
     stderr = io.StringIO()
     written = base.write_all(samples.result_of(samples.PASSED), samples.sample_run(), tmp_path, stderr=stderr)
     assert written.failures == (base.ReportFailure("broken", "RuntimeError: the pen is dry"),)
-    assert {path.name for path in written.files} == {"result.json", "junit.xml", "report.html"}
+    assert {path.name for path in written.files} == {"result.json", "junit.xml", "summary.md", "report.html"}
     assert "'broken' failed (RuntimeError: the pen is dry)" in stderr.getvalue()
     assert "the pen is dry" in (tmp_path / base.ERRORS_FILE).read_text()
 
@@ -128,5 +92,5 @@ def test_reporters_that_cannot_write_at_all_never_raise(tmp_path: Path) -> None:
     stderr = io.StringIO()
     missing = tmp_path / "gone"
     written = base.write_all(samples.result_of(samples.PASSED), samples.sample_run(), missing, stderr=stderr)
-    assert {failure.reporter for failure in written.failures} == {"json", "junit", "html"}
+    assert {failure.reporter for failure in written.failures} == {"json", "junit", "markdown", "html"}
     assert "could not be written either" in stderr.getvalue()
