@@ -24,7 +24,7 @@ from harness.rundata import build_run
 from harness.values import Promise
 from tests.unit import report_samples as samples
 
-VOID = {"meta", "br"}
+VOID = {"meta", "br", "input"}
 
 
 class _Reader(HTMLParser):
