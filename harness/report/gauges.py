@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .. import events as ev
 from ..rundata import Run
+from ..values import Phase
 from .lanes import Lane, Points, stepped_line
 from .points import MARKERS, Drawn, rates
+from .summary import NONE, figure_text
 
 _POOL_PREFIX = "datastorage_db_connections_"
 _POOL_MAXIMUM = "datastorage_db_max_open_connections"
@@ -77,3 +80,45 @@ def rate_traces(drawn: Drawn, end: float, lane: Lane) -> Iterable[dict[str, Any]
         line = stepped_line(f"{answer.value} a second", colour, lane, points, dash=_ANSWER_DASHES[index])
         # The legend has the answer already, by its mark; one click hides both.
         yield {**line, "legendgroup": answer.value, "showlegend": False}
+
+
+GAUGE_TITLES = (
+    "phase",
+    "most pending in the DLQ",
+    "most dead letters",
+    "most connections in use",
+    "most waiting for one",
+    "most seen by SQL",
+)
+
+
+def gauge_rows(run: Run) -> list[tuple[str, ...]]:
+    """The largest value of each line by phase, as text: the lower lanes for those who cannot see them."""
+    scrapes = run.of_kind(ev.MetricsSample)
+    queue = [each for each in run.of_kind(ev.DlqSample) if each.depth >= 0]
+    in_use = f"{_POOL_PREFIX}in_use"
+    lines: list[Points] = [
+        [(each.t, each.depth) for each in queue],
+        [(each.t, each.dead) for each in queue],
+        [(each.t, each.series.get(in_use)) for each in scrapes],
+        waiting_requests(scrapes),
+        [(each.t, float(each.backends)) for each in run.of_kind(ev.ConnectionSample) if each.backends >= 0],
+    ]
+    if not any(lines):
+        return []
+    starts = [(phase, start) for phase in reversed(Phase) if (start := run.phase_start(phase)) is not None]
+    most = {phase: [_most(line, starts, phase) for line in lines] for phase in Phase}
+    return [
+        (phase.value, *(NONE if value is None else figure_text(value) for value in values))
+        for phase, values in most.items()
+        if any(value is not None for value in values)
+    ]
+
+
+def _most(line: Points, starts: Sequence[tuple[Phase, float]], phase: Phase) -> float | None:
+    known = (value for t, value in line if value is not None and _phase(starts, t) is phase)
+    return max((value for value in known if math.isfinite(value)), default=None)
+
+
+def _phase(starts: Sequence[tuple[Phase, float]], t: float) -> Phase:
+    return next((phase for phase, start in starts if t >= start), Phase.BEFORE)

@@ -28,7 +28,7 @@ from .happenings import Happening, happenings
 from .logparts import log_parts
 from .logs import Logs, read_logs
 from .markup import Content, Markup, badge, for_script, items, joined, raw_tag, section, tag
-from .sections import answers_section, details_sections
+from .sections import answers_section, details_sections, gauges_section
 from .timeline import Timeline, build_timeline
 
 _POLICY = (
@@ -76,7 +76,7 @@ def _sections(
         section("clocks", "Faults and their four clocks", *clock_parts(result, run)),
         section("timeline", "Timeline", *timeline_parts(timeline, run, happened)),
         section("stories", "Stories of the events concerned", *story_parts(result, told)),
-        *((answers_section(result, run),) if run is not None else ()),
+        *((answers_section(result, run), gauges_section(run)) if run is not None else ()),
         *details_sections(result, run),
         section("log", "Logs", *log_parts(logs, run)),
     ]
@@ -120,6 +120,7 @@ _LINKS = (
     ("timeline", "Timeline"),
     ("stories", "Stories"),
     ("answers", "Answers"),
+    ("gauges", "Queue and pool"),
     ("checks", "Checks"),
     ("not-checked", "Not checked"),
     ("environment", "Environment"),

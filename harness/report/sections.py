@@ -17,6 +17,7 @@ from ..results import RunResult
 from ..rundata import Operation, Run
 from ..values import Month, Phase
 from . import summary as text
+from .gauges import GAUGE_TITLES, gauge_rows
 from .markup import Markup, badge, folded, items, joined, pairs, section, table, tag
 
 _NOTES_SHOWN = 50
@@ -52,6 +53,15 @@ def answers_section(result: RunResult, run: Run) -> Markup:
         said += " Latencies of so long a run are in the timeline only."
     body = table(titles, rows, frozenset(range(2, len(titles))), caption="Answers by month and phase", heads=True)
     return section("answers", "Answers by month and phase", body, tag("p", said, class_="muted"))
+
+
+def gauges_section(run: Run) -> Markup:
+    """Say how long the queue and how busy the pool was by phase: the lower lanes of the timeline as a table."""
+    rows = gauge_rows(run)
+    if not rows:
+        return Markup("")
+    title, numbers = "Queue and pool by phase", frozenset(range(1, len(GAUGE_TITLES)))
+    return section("gauges", title, table(GAUGE_TITLES, rows, numbers, caption=title, heads=True))
 
 
 def _strict(checks: Sequence[CheckResult]) -> dict[tuple[Month, Phase], str]:

@@ -99,7 +99,10 @@ def requirement_parts(suite: SuiteResult, folder: Path) -> Iterable[Markup]:
         class_="muted",
     )
     together = [tag("strong", "all of them"), *(_symbol(_worst(heads[name])) for name in requirements)]
-    drawn = [together, *([name, *(_cell(head, one in named) for one in requirements)] for name, head, named in rows)]
+    drawn: list[Sequence[Content]] = [
+        together,
+        *([name, *(_cell(head, one in named) for one in requirements)] for name, head, named in rows),
+    ]
     caption = "Scenarios and the requirements that they show to hold"
     yield table(("scenario", *requirements), drawn, caption=caption, heads=True, class_="matrix")
 

@@ -11,7 +11,7 @@ from typing import Any
 from . import summary as text
 from .lanes import height_of, stacked
 from .markup import Content, Markup, joined, raw_tag, separated, table, tag, unseen
-from .trends import ENOUGH_RUNS, Clock, Past, Trend, began_text
+from .trends import ENOUGH_RUNS, Clock, FaultClocks, Past, Trend, began_text
 
 _SYMBOLS = {head.word: head.symbol for head in (text.PASS, text.FAIL, text.UNKNOWN, text.SETUP)}
 _CLASSES = {head.word: head.css for head in (text.PASS, text.FAIL, text.UNKNOWN, text.SETUP)}
@@ -175,8 +175,8 @@ def _trace(choice: _Choice, place: int, axis: str, visible: bool) -> dict[str, A
     }
 
 
-def _value(clocks: Sequence[Any], index: int, place: int, fault: str) -> float | None:
+def _value(clocks: Sequence[FaultClocks], index: int, place: int, fault: str) -> float | None:
     if len(clocks) <= index or clocks[index].fault != fault:
         return None
-    value: float | None = clocks[index].seconds[place]
+    value = clocks[index].seconds[place]
     return None if value is None else round(value, 4)

@@ -169,6 +169,18 @@ def test_who_waits_for_the_pool_is_told_by_the_waits_that_ended_and_a_new_life_i
     assert gauges.waiting_requests([failed]) == []
 
 
+def test_the_lower_lanes_are_a_table_as_well() -> None:
+    rows = gauges.gauge_rows(samples.sample_run())
+    assert [row[0] for row in rows] == ["before", "during", "after"]
+    assert all(len(row) == len(gauges.GAUGE_TITLES) for row in rows)
+    pending = {row[0]: row[1] for row in rows}
+    # The queue grows by 30 events a second from 4.3 s to 8.8 s, sampled every 0.2 s; 8.4 s is already after.
+    assert pending == {"before": "0", "during": "116", "after": "135"}
+    assert {row[4] for row in rows} == {"–"}
+    assert {row[5] for row in rows} == {"12"}
+    assert gauges.gauge_rows(build_run(samples.started().records)) == []
+
+
 def told(*records: ev.Record, entries: tuple[Entry, ...] = ()) -> list[tuple[float, str, str, str]]:
     run = build_run([*samples.started().records, *records])
     return [(one.t, one.who, one.sort.name, one.told) for one in happenings.happenings(run, entries)]
