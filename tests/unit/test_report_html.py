@@ -128,6 +128,18 @@ def test_what_grows_with_the_run_is_bounded_and_said_to_be_cut(monkeypatch: pyte
     assert "All 781 requests are in this chart, most of them in marks" in text
 
 
+def test_a_finding_that_names_a_million_events_makes_no_heavy_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.report.html._packed_plotly", lambda: "")
+    few, many = (
+        len(page(samples.result_of(CheckResult("x", findings=(finding,))), samples.sample_run()))
+        for finding in (
+            Finding(Promise.TRUTH, "Many.", tuple(f"{number:036}" for number in range(count)))
+            for count in (concerned.IDS_LISTED, 100_000)
+        )
+    )
+    assert many - few < 1_000
+
+
 def test_operations_judged_strictly_are_told_by_month_and_phase() -> None:
     facts = {"strict_during_2025_12": 224.0, "sent_during_2025_12": 441.0}
     strict = CheckResult("strictness", facts=facts)
