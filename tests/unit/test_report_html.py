@@ -128,7 +128,7 @@ def test_what_grows_with_the_run_is_bounded_and_said_to_be_cut(monkeypatch: pyte
     assert "All 781 requests are in this chart, most of them in marks" in text
 
 
-def test_a_finding_that_names_a_million_events_makes_no_heavy_page(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finding_that_names_very_many_events_makes_no_heavy_page(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.report.html._packed_plotly", lambda: "")
     few, many = (
         len(page(samples.result_of(CheckResult("x", findings=(finding,))), samples.sample_run()))
