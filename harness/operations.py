@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import bisect
 import math
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -107,6 +109,55 @@ class Folded:
     """The sum of their latencies."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Tally:
+    """Operations of one month and status that began within one span of the run, and how long they took.
+
+    What nobody had answered when the run ended took until then.  Quantiles are by nearest rank.
+    """
+
+    month: Month
+    status: int
+    span: int
+    """The number of the span, from 0 on."""
+    count: int
+    median_seconds: float
+    p99_seconds: float
+    slowest_seconds: float
+
+
+def tally(operations: Iterable[Operation], begins: Sequence[float], end: float) -> list[Tally]:
+    """Count operations as :meth:`harness.rundata.Run.tallied` does; ``end`` is that of the run."""
+    took: dict[tuple[Month, int, int], list[float]] = defaultdict(list)
+    for op in operations:
+        span = max(0, bisect.bisect_right(begins, op.invoked) - 1)
+        took[op.month, op.status, span].append(min(op.completed, end) - op.invoked)
+    return [_tally(*key, sorted(seconds)) for key, seconds in sorted(took.items())]
+
+
+def _tally(month: Month, status: int, span: int, seconds: Sequence[float]) -> Tally:
+    median, p99 = (seconds[max(1, math.ceil(len(seconds) * share)) - 1] for share in (0.5, 0.99))
+    return Tally(
+        month=month,
+        status=status,
+        span=span,
+        count=len(seconds),
+        median_seconds=median,
+        p99_seconds=p99,
+        slowest_seconds=seconds[-1],
+    )
+
+
+def slowest_of(operations: Iterable[Operation], count: int, end: float) -> list[Operation]:
+    """Find operations as :meth:`harness.rundata.Run.slowest` does; ``end`` is that of the run."""
+    alike: dict[tuple[Month, int], list[tuple[float, int, Operation]]] = defaultdict(list)
+    for place, op in enumerate(operations):
+        alike[op.month, op.status].append((op.invoked - min(op.completed, end), place, op))
+    # Places differ, so that operations themselves are never compared.
+    found = (one for group in alike.values() for one in sorted(group)[:count])
+    return [op for _, op in sorted((place, op) for _, place, op in found)]
+
+
 class Archive(Protocol):
     """All of a condensed run, to be asked for what folding loses: names, and what is known of all operations at once.
 
@@ -147,6 +198,12 @@ class Archive(Protocol):
 
     def busiest_writer(self, since: float, until: float) -> tuple[int, int] | None:
         """See :meth:`Run.busiest_writer`."""
+
+    def tallied(self, begins: Sequence[float], end: float) -> list[Tally]:
+        """See :meth:`Run.tallied`; ``end`` is that of the run."""
+
+    def slowest(self, count: int, end: float) -> list[Operation]:
+        """See :meth:`Run.slowest`; ``end`` is that of the run."""
 
     def median_delay(self, began: float, kept: Sequence[float]) -> float | None:
         """The median of these figures and, of each folded direct write, the time of its row less that of its answer.

@@ -19,7 +19,18 @@ from typing import TypeVar
 from . import events as ev
 from .blast import BlastRadius, Dlq, Edge, ServiceState, Write
 from .errors import HistoryError
-from .operations import Archive, Condensed, Folded, Operation, is_created, operations_of, over_at
+from .operations import (
+    Archive,
+    Condensed,
+    Folded,
+    Operation,
+    Tally,
+    is_created,
+    operations_of,
+    over_at,
+    slowest_of,
+    tally,
+)
 from .targets.model import Limits, Reads
 from .values import Month, Phase
 
@@ -32,6 +43,7 @@ __all__ = [
     "Folded",
     "Operation",
     "Run",
+    "Tally",
     "build_run",
     "is_created",
     "operations_of",
@@ -243,6 +255,25 @@ class Run:
             if is_created(op) and not op.batch and op.invoked >= since and op.completed <= until
         )
         return written.most_common(1)[0] if written else None
+
+    def tallied(self, begins: Sequence[float]) -> list[Tally]:
+        """Count all operations by month, status, and the span that they began in; by month, status and span in order.
+
+        ``begins`` are the rising times at which a span begins and the one before it ends; the first and the last span
+        have no other end.
+        """
+        if self._archive is not None:
+            return self._archive.tallied(begins, self.end)
+        return tally(self.operations, begins, self.end)
+
+    def slowest(self, count: int) -> list[Operation]:
+        """The slowest operations of each month and status, so many at most of each, in the order of the history.
+
+        Those of a condensed run come without their contents.
+        """
+        if self._archive is not None:
+            return self._archive.slowest(count, self.end)
+        return slowest_of(self.operations, count, self.end)
 
     @property
     def _archive(self) -> Archive | None:

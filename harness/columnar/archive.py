@@ -7,7 +7,7 @@ import math
 from collections.abc import Collection, Sequence
 
 from .. import events as ev
-from ..rundata import Operation
+from ..rundata import Operation, Tally
 from ..values import Month
 from .convert import month_number, month_of
 from .steps import stepped
@@ -110,6 +110,33 @@ class StoredArchive:
         found = self._store.all(query, [since, until])
         return (found[0][0], found[0][1]) if found else None
 
+    def tallied(self, begins: Sequence[float], end: float) -> list[Tally]:
+        """Count all operations by month, status, and the span that they began in."""
+        until = f"least(completed, '{end!r}'::DOUBLE) - invoked"
+        source = f"(SELECT month, status, invoked, {until} AS took FROM every)"
+        spans = stepped(self._store.connection, source, "invoked", begins, inclusive=False)
+        return [
+            Tally(
+                month=month_of(month),
+                status=status,
+                span=span,
+                count=count,
+                median_seconds=median,
+                p99_seconds=p99,
+                slowest_seconds=slowest,
+            )
+            for month, status, span, count, median, p99, slowest in self._store.all(_TALLIED.format(spans))
+        ]
+
+    def slowest(self, count: int, end: float) -> list[Operation]:
+        """The slowest operations of each month and status, in the order of the history."""
+        order = "least(completed, ?) - invoked DESC, seq"
+        query = (
+            f"SELECT {NARROW} FROM every QUALIFY row_number() OVER (PARTITION BY month, status ORDER BY {order}) <= ? "
+            "ORDER BY seq"
+        )
+        return [operation_of(row) for row in self._store.all(query, [end, count])]
+
     def median_delay(self, began: float, kept: Sequence[float]) -> float | None:
         """The median of these figures and, of each folded direct write, the time of its row less that of its answer."""
         # The pairs were made with the same beginning of the run, or without any.
@@ -145,6 +172,12 @@ class StoredArchive:
         row = self._store.connection.execute(query, values).fetchone()
         return row is not None and row[0] > 0
 
+
+_TALLIED = """
+    SELECT month, status, span, count(*), quantile_disc(took, 0.5), quantile_disc(took, 0.99), max(took)
+    FROM (SELECT month, status, took, greatest(step - 1, 0) AS span FROM ({}))
+    GROUP BY month, status, span ORDER BY month, status, span
+"""
 
 _SLOW = """
     WITH slow AS (

@@ -1,18 +1,23 @@
 """``index.html``: one page a suite, the way into the pages of its runs.
 
-Light on purpose: no script, no chart; the pages it links to have them.
+Verdict first, then the scenarios, requirement by requirement, what was not checked, and how it compares with the
+runs before, whose chart is there only if there are such runs: the library that draws it weighs 2 MB.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
-from ..results import RunResult, SuiteResult
+from ..results import SuiteResult
 from . import summary as text
 from .base import SUITE_REPORTERS, write_text
-from .html import document
-from .markup import Content, badge, joined, table, tag
+from .html import chart_scripts, document, page_scripts
+from .markup import Markup, badge, joined, section, tag
+from .suiteparts import broken_parts, requirement_parts, run_parts, unchecked_parts
+from .trendparts import trend_figure, trend_parts
+from .trends import Trend, trends
 
 
 class IndexReporter:
@@ -27,34 +32,55 @@ class IndexReporter:
 
 SUITE_REPORTERS.register(IndexReporter.name)(IndexReporter())
 
+_LINKS = (
+    ("scenarios", "Scenarios"),
+    ("broken", "Broken promises"),
+    ("requirements", "Requirements"),
+    ("unchecked", "Not checked"),
+    ("trends", "Trends"),
+)
+
 
 def suite_page(suite: SuiteResult, folder: Path) -> str:
     """Return the page; its links lead from ``folder`` to the runs' own pages."""
+    reports = suite.runs[0].folder.parent if suite.runs else folder.parent
+    compared = trends(suite, reports)
+    figure = trend_figure(compared)
+    base = Path(os.path.relpath(reports, folder)).as_posix()
+    parts = [
+        section("broken", "Broken promises", *broken_parts(suite, folder)),
+        section("scenarios", "Scenarios", *run_parts(suite, folder)),
+        section("requirements", "Scenarios and requirements", *requirement_parts(suite, folder)),
+        section("unchecked", "What was not checked, and why", *unchecked_parts(suite, folder)),
+        section("trends", "Against earlier runs", *_trends(compared, base, charted=figure is not None)),
+    ]
+    head = text.suite_headline(suite)
+    skip = tag("a", "Skip to the scenarios", href="#scenarios", class_="skip")
+    body = joined([_header(suite), _navigation(parts), *parts])
+    scripts = page_scripts() if figure is None else chart_scripts(figure, "trends.js")
+    title = f"{head.symbol} {head.word} · {suite.suite}"
+    return document(title, joined([skip, tag("main", body), Markup("\n"), scripts]))
+
+
+def _trends(compared: Sequence[Trend], base: str, *, charted: bool) -> Sequence[Markup]:
+    return list(trend_parts(compared, base, charted=charted)) if compared else []
+
+
+def _header(suite: SuiteResult) -> Markup:
     heads = [text.headline(result).word for result in suite.runs]
     counts = ", ".join(f"{heads.count(word)} {word}" for word in dict.fromkeys(heads)) or "no scenario was run"
-    head = text.suite_headline(suite)
-    titles = ("scenario", "verdict", *text.CLOCK_NAMES, "time", "claim")
-    numbers = frozenset(range(2, len(titles) - 1))
-    body = joined(
-        [
-            badge(head),
-            tag("h1", f"Suite {suite.suite}"),
-            tag("p", f"{counts} · took {text.seconds_text(suite.seconds)}, {suite.jobs} at a time", class_="muted"),
-            table(titles, [_row(result, folder) for result in suite.runs], numbers),
-            *(
-                tag("p", f"{'Unknown' if owed else 'Not reached'}: {said}", class_="muted")
-                for said, owed in text.reached_lines(suite)
-            ),
-            *(tag("p", f"Skipped: {one.scenario.name} {one.reason}", class_="muted") for one in suite.skipped),
-        ]
-    )
-    return document(f"{head.symbol} {head.word} · {suite.suite}", tag("main", body))
+    skipped = f", {len(suite.skipped)} SKIPPED" if suite.skipped else ""
+    took = f"took {text.seconds_text(suite.seconds)}, {suite.jobs} at a time"
+    parts = [
+        badge(text.suite_headline(suite)),
+        tag("h1", f"Suite {suite.suite}"),
+        tag("p", f"{counts}{skipped} · {took}", class_="muted"),
+    ]
+    return tag("header", joined(parts))
 
 
-def _row(result: RunResult, folder: Path) -> list[Content]:
-    name: Content = result.scenario.name
-    if result.begun:
-        target = Path(os.path.relpath(result.folder / "report.html", folder)).as_posix()
-        name = tag("a", result.scenario.name, href=target)
-    cells = (*text.clock_cells(result.clocks), text.seconds_text(result.seconds), result.scenario.claim)
-    return [name, badge(text.headline(result), small=True), *cells]
+def _navigation(parts: Sequence[Markup]) -> Markup:
+    opened = [part.partition(">")[0] for part in parts]
+    there = [(anchor, title) for anchor, title in _LINKS if f'<section id="{anchor}"' in opened]
+    entries = (tag("li", tag("a", title, href=f"#{anchor}")) for anchor, title in there)
+    return tag("nav", tag("ul", joined(entries)), aria_label="Parts of this page")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 
 from .summary import Headline
 
@@ -27,12 +28,30 @@ def joined(parts: Iterable[Content]) -> Markup:
     return Markup("".join(escaped(part) for part in parts))
 
 
-def tag(name: str, content: Content = "", **attributes: str) -> Markup:
+def tag(name: str, content: Content = "", /, **attributes: str) -> Markup:
     """Make one element; ``class_`` stands for ``class``, ``_`` in a name for ``-``."""
-    pairs = (
-        f' {key.rstrip("_").replace("_", "-")}="{html.escape(value, quote=True)}"' for key, value in attributes.items()
-    )
-    return Markup(f"<{name}{''.join(pairs)}>{escaped(content)}</{name}>")
+    return raw_tag(name, content, "", **attributes)
+
+
+def raw_tag(name: str, content: Content, flags: str, /, **attributes: str) -> Markup:
+    """Make one element that has ``flags``, attributes without a value, as well."""
+    more = f" {flags}" if flags else ""
+    return Markup(f"<{name}{_attributes(attributes)}{more}>{escaped(content)}</{name}>")
+
+
+def void(name: str, /, **attributes: str) -> Markup:
+    """Make an element that has no content and no end, such as ``input``."""
+    return Markup(f"<{name}{_attributes(attributes)}>")
+
+
+def _attributes(attributes: Mapping[str, str]) -> str:
+    pairs = ((key.rstrip("_").replace("_", "-"), value) for key, value in attributes.items())
+    return "".join(f' {key}="{html.escape(value, quote=True)}"' for key, value in pairs)
+
+
+def separated(parts: Iterable[Content], by: Content) -> Markup:
+    """Put pieces after one another, with something between any two."""
+    return Markup(escaped(by).join(escaped(part) for part in parts))
 
 
 def section(anchor: str, title: str, *parts: Content) -> Markup:
@@ -41,24 +60,43 @@ def section(anchor: str, title: str, *parts: Content) -> Markup:
     return tag("section", joined([tag("h2", title), body, Markup("\n")]), id=anchor) if body else Markup("")
 
 
-def table(titles: Sequence[str], rows: Iterable[Sequence[Content]], numbers: frozenset[int] = frozenset()) -> Markup:
-    """Make a table that scrolls sideways on a phone; ``numbers`` are the columns set to the right."""
+def table(
+    titles: Sequence[str],
+    rows: Iterable[Sequence[Content]],
+    numbers: frozenset[int] = frozenset(),
+    *,
+    caption: str = "",
+    heads: bool = False,
+    marks: Iterable[Mapping[str, str]] = (),
+    **attributes: str,
+) -> Markup:
+    """Make a table that scrolls sideways on a phone.
 
-    def cells(kind: str, row: Sequence[Content]) -> Markup:
-        return joined(
-            tag(kind, cell, class_="number") if index in numbers else tag(kind, cell) for index, cell in enumerate(row)
-        )
+    ``numbers`` are the columns set to the right; with ``heads`` the first cell of a row is its heading.  The caption
+    names the table to those who do not see it among its neighbours.  ``marks`` are attributes of the rows, in order.
+    """
+    none: Mapping[str, str] = {}
+    marked = zip(rows, itertools.chain(marks, itertools.repeat(none)), strict=False)
+    body = tag("tbody", joined(tag("tr", joined(_cells(row, numbers, heads=heads)), **mark) for row, mark in marked))
+    head = tag("thead", tag("tr", joined(_titles(titles, numbers)))) if titles else Markup("")
+    named = tag("caption", caption, class_="unseen") if caption else Markup("")
+    label = f"{caption or 'Table'}, scrolls sideways"
+    drawn = tag("table", joined([named, head, body]), **attributes)
+    return tag("div", drawn, class_="scroll", tabindex="0", role="region", aria_label=label)
 
-    head = tag("thead", tag("tr", cells("th", titles))) if titles else Markup("")
-    body = tag("tbody", joined(tag("tr", cells("td", row)) for row in rows))
-    return tag(
-        "div",
-        tag("table", joined([head, body])),
-        class_="scroll",
-        tabindex="0",
-        role="region",
-        aria_label="Table, scrolls sideways",
-    )
+
+def _titles(titles: Sequence[str], numbers: frozenset[int]) -> Iterable[Markup]:
+    for index, title in enumerate(titles):
+        yield tag("th", title, scope="col", **({"class_": "number"} if index in numbers else {}))
+
+
+def _cells(row: Sequence[Content], numbers: frozenset[int], *, heads: bool) -> Iterable[Markup]:
+    for index, cell in enumerate(row):
+        attributes = {"class_": "number"} if index in numbers else {}
+        if heads and index == 0:
+            yield tag("th", cell, scope="row", **attributes)
+        else:
+            yield tag("td", cell, **attributes)
 
 
 def pairs(rows: Iterable[tuple[str, Content]]) -> Markup:
@@ -73,10 +111,10 @@ def items(rows: Iterable[Content]) -> Markup:
     return tag("ul", body) if body else Markup("")
 
 
-def folded(title: Content, content: Content, *, is_open: bool = False) -> Markup:
+def folded(title: Content, content: Content, *, is_open: bool = False, **attributes: str) -> Markup:
     """Make a part that opens on a click or on Enter."""
-    state = " open" if is_open else ""
-    return Markup(f"<details{state}>{tag('summary', title)}{escaped(content)}</details>")
+    body = joined([tag("summary", title), content])
+    return raw_tag("details", body, "open" if is_open else "", **attributes)
 
 
 def badge(head: Headline, *, small: bool = False) -> Markup:
@@ -84,6 +122,11 @@ def badge(head: Headline, *, small: bool = False) -> Markup:
     symbol = tag("span", head.symbol, aria_hidden="true")
     classes = f"verdict {head.css}{' small' if small else ''}"
     return tag("span", joined([symbol, f" {head.word}"]), class_=classes)
+
+
+def unseen(content: Content) -> Markup:
+    """Say something to a screen reader that a symbol says to the eye."""
+    return tag("span", content, class_="unseen")
 
 
 def for_script(text: str) -> Markup:

@@ -1,27 +1,33 @@
-"""The lower half of the page: figures by month and phase, checks, environment, waits, notes and log."""
+"""The lower half of the page: figures by month and phase, checks, environment, waits and notes."""
 
 from __future__ import annotations
 
+import json
 import math
+import re
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from .. import events as ev
+from ..checkers import strictness
 from ..checking import CheckResult
 from ..oracle import Oracle
 from ..results import RunResult
 from ..rundata import Operation, Run
 from ..values import Month, Phase
 from . import summary as text
+from .gauges import GAUGE_TITLES, gauge_rows
 from .markup import Markup, badge, folded, items, joined, pairs, section, table, tag
 
-LOG_LINES_SHOWN = 200
-"""Lines of the service's log at the end of the page; the whole log lies beside it."""
+_NOTES_SHOWN = 50
+_SCENARIO_CHARACTERS = 50_000
+_STRICT = "judged strictly"
+_STRICT_FACT = re.compile(r"strict_(?P<phase>before|during|after)_(?P<month>\d{4}_\d{2})\Z")
 
 
-def answers_section(run: Run) -> Markup:
-    """Count answers and latencies by month and phase: the timeline for those who cannot see it."""
+def answers_section(result: RunResult, run: Run) -> Markup:
+    """Count answers, latencies and what was judged strictly by month and phase: the timeline as a table."""
     oracle = Oracle(run)
     cells: dict[tuple[Month, Phase], list[tuple[Operation, int]]] = defaultdict(list)
     for operation, count in run.weighed:
@@ -29,17 +35,46 @@ def answers_section(run: Run) -> Markup:
     met = {text.answer_of(each) for each, _ in run.weighed}
     seen = [answer for answer in text.Answer if answer in met]
     timed = run.condensed is None
-    titles = ("month", "phase", *(answer.value for answer in seen), *(("median", "p99") if timed else ()))
+    titles = ("month", "phase", *(answer.value for answer in seen), *(("median", "p99") if timed else ()), _STRICT)
+    strict = _strict(result.checks)
     rows = [
-        _answers_row(month, phase, cells[month, phase], seen, timed=timed)
+        (*_answers_row(month, phase, cells[month, phase], seen, timed=timed), strict.get((month, phase), text.NONE))
         for month in run.months
         for phase in Phase
         if (month, phase) in cells
     ]
     if not rows:
         return Markup("")
-    numbers = frozenset(range(2, len(titles)))
-    return section("answers", "Answers by month and phase", table(titles, rows, numbers))
+    said = (
+        "Judged strictly are first sends of the load that no edge of a fault touches; of each month a phase owes "
+        f"{result.scenario.min_strict_events} of them."
+    )
+    if not timed:
+        said += " Latencies of so long a run are in the timeline only."
+    body = table(titles, rows, frozenset(range(2, len(titles))), caption="Answers by month and phase", heads=True)
+    return section("answers", "Answers by month and phase", body, tag("p", said, class_="muted"))
+
+
+def gauges_section(run: Run) -> Markup:
+    """Say how long the queue and how busy the pool was by phase: the lower lanes of the timeline as a table."""
+    rows = gauge_rows(run)
+    if not rows:
+        return Markup("")
+    title, numbers = "Queue and pool by phase", frozenset(range(1, len(GAUGE_TITLES)))
+    return section("gauges", title, table(GAUGE_TITLES, rows, numbers, caption=title, heads=True))
+
+
+def _strict(checks: Sequence[CheckResult]) -> dict[tuple[Month, Phase], str]:
+    """By month and phase, how many first sends were judged strictly, of how many: as the checker counted them."""
+    facts = next((check.facts for check in checks if check.checker == strictness.NAME), {})
+    found: dict[tuple[Month, Phase], str] = {}
+    for name, value in facts.items():
+        match = _STRICT_FACT.match(name)
+        if match is not None:
+            sent = facts.get(f"sent_{match['phase']}_{match['month']}", math.nan)
+            key = Month.parse(match["month"]), Phase(match["phase"])
+            found[key] = f"{text.figure_text(value)} of {text.figure_text(sent)}"
+    return found
 
 
 def _answers_row(
@@ -61,21 +96,22 @@ def _answers_row(
 
 
 def details_sections(result: RunResult, run: Run | None) -> Iterable[Markup]:
-    """Everything below the answers."""
+    """Everything below the answers but the logs."""
     yield section("checks", "Checks", *_checks(result.checks))
     rows = [(checker, needs) for checker, needs in text.not_checked(result)]
-    yield section("not-checked", "Not checked", table(("checker", "why"), rows) if rows else "")
+    missing = table(("checker", "why"), rows, caption="What was not checked, and why", heads=True) if rows else ""
+    yield section("not-checked", "Not checked", missing)
     if run is not None:
         yield section("environment", "Environment and versions", _environment(run))
     yield section("times", "Times and waits", _times(result))
     if run is not None:
-        yield section("notes", "Notes", items(_notes(run)))
-        yield section("log", "End of the service's log", _log(run))
+        yield section("notes", "Notes", *_notes(run))
 
 
 def _checks(checks: Sequence[CheckResult]) -> Iterable[Markup]:
     if checks:
-        yield table(("checker", "verdict", "facts"), [_check_row(check) for check in checks])
+        rows = [_check_row(check) for check in checks]
+        yield table(("checker", "verdict", "facts"), rows, caption="What each checker says", heads=True)
 
 
 def _check_row(check: CheckResult) -> tuple[str, Markup, str]:
@@ -89,7 +125,18 @@ def _environment(run: Run) -> Markup:
     rows = [("target", run.started.target), *sorted(map(text.version_text, run.started.versions.items()))]
     values = run.limits.__dict__.items()
     limits = ((name.replace("_", " "), text.figure_text(value)) for name, value in values)
-    return joined([pairs(rows), folded("Limits this target wants to be judged by", pairs(limits))])
+    parts = [pairs(rows), folded("Limits this target wants to be judged by", pairs(limits))]
+    played = run.started.scenario_json
+    if len(played) <= _SCENARIO_CHARACTERS:
+        parts.append(folded("The scenario as it was played", tag("pre", _indented(played), tabindex="0")))
+    return joined(parts)
+
+
+def _indented(data: str) -> str:
+    try:
+        return json.dumps(json.loads(data), indent=1, ensure_ascii=False)
+    except ValueError:  # A history of a killed runner may hold anything.
+        return data
 
 
 def _times(result: RunResult) -> Markup:
@@ -105,22 +152,8 @@ def _times(result: RunResult) -> Markup:
     return pairs([*rows, *steps])
 
 
-def _notes(run: Run) -> Iterable[str]:
-    for mark in run.of_kind(ev.ServiceMark):
-        yield f"{mark.t:.3f} s · service {mark.what}"
-    for note in run.of_kind(ev.Note):
-        yield f"{note.t:.3f} s · {note.topic}: {note.text}"
-
-
-def _log(run: Run) -> Markup:
-    lines = run.of_kind(ev.LogLine)
-    if not lines:
-        return tag("p", "No log line was read.", class_="muted")
-    shown = [_log_line(line) for line in lines[-LOG_LINES_SHOWN:]]
-    count = f"The last {len(shown)} of {len(lines)} lines; times are seconds of the run."
-    return joined([tag("p", count, class_="muted"), tag("pre", "\n".join(shown), tabindex="0")])
-
-
-def _log_line(line: ev.LogLine) -> str:
-    more = f" (+{line.suppressed} suppressed)" if line.suppressed else ""
-    return f"{line.t:9.3f} {line.level:<7} {line.message}{more}"
+def _notes(run: Run) -> Iterable[Markup]:
+    notes = run.of_kind(ev.Note)
+    yield items(f"{note.t:.3f} s · {note.topic}: {text.masked(note.text)}" for note in notes[:_NOTES_SHOWN])
+    if len(notes) > _NOTES_SHOWN:
+        yield tag("p", f"{len(notes) - _NOTES_SHOWN} more are in the logs below.", class_="muted")

@@ -12,10 +12,11 @@ import operator
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from .. import events as ev
 from ..checkers._noticed import STATUS
-from ..checkers._series import Scrape
+from ..checkers._series import parse_series
 from ..checkers._stored import Stored
 from ..errors import UsageError
 from ..oracle import Oracle
@@ -90,18 +91,47 @@ def _by_number(run: Run, stories: Stories, number: int) -> str:
 
 def tell(run: Run, event_id: str, findings: Sequence[NamedFinding] = (), *, judged: bool = True) -> EventStory:
     """Tell the story of an event that :func:`resolve` found; ``findings`` are all of the stored verdict."""
-    stories = Stories(run)
-    key = stories.key_of(event_id)
-    naming = tuple(one for one in findings if key in map(stories.key_of, one.finding.event_ids))
-    return _Teller(run, stories.of(key)).told(naming, judged=judged)
+    return tell_all(run, (event_id,), findings, judged=judged)[0]
+
+
+def tell_all(
+    run: Run, event_ids: Sequence[str], findings: Sequence[NamedFinding] = (), *, judged: bool = True
+) -> tuple[EventStory, ...]:
+    """Tell the stories of several events, in their order; what they share is worked out once."""
+    shared = _Shared(run)
+    keys = [shared.stories.key_of(event_id) for event_id in event_ids]
+    naming: dict[str, list[NamedFinding]] = {key: [] for key in keys}
+    for one in findings:
+        # A finding may name a million events, of which these are a few.
+        for key in dict.fromkeys(map(shared.stories.key_of, one.finding.event_ids)):
+            if key in naming:
+                naming[key].append(one)
+    return tuple(_Teller(shared, shared.stories.of(key)).told(tuple(naming[key]), judged=judged) for key in keys)
+
+
+class _Shared:
+    """What the stories of one run have in common."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.stories = Stories(run)
+        self.stored = Stored(run)
+        self.oracle = Oracle(run)
+
+    @cached_property
+    def statuses(self) -> Sequence[tuple[float, Sequence[tuple[str, str]]]]:
+        """When the metrics were read, and the month and status of each partition that they showed."""
+        samples = (sample for sample in self.run.of_kind(ev.MetricsSample) if not sample.error)
+        return [(sample.t, list(_shown(sample))) for sample in samples]
 
 
 class _Teller:
     """Collects the lines of one event."""
 
-    def __init__(self, run: Run, story: Story) -> None:
-        self._run = run
-        self._stored = Stored(run)
+    def __init__(self, shared: _Shared, story: Story) -> None:
+        self._shared = shared
+        self._run = shared.run
+        self._stored = shared.stored
         self._story = story
         self._operations = self._story.operations
         self._dates = story.dates
@@ -136,7 +166,6 @@ class _Teller:
         return start - NEAR_SECONDS, end + NEAR_SECONDS
 
     def _requests(self) -> Iterator[lines.StoryLine]:
-        oracle = Oracle(self._run)
         for operation in self._operations:
             yield lines.Sent(
                 t=operation.invoked,
@@ -147,7 +176,7 @@ class _Teller:
                 event_date=operation.event_date,
                 content=operation.content,
             )
-            expected = oracle.expect(operation)
+            expected = self._shared.oracle.expect(operation)
             yield lines.Answered(
                 t=operation.completed if math.isfinite(operation.completed) else None,
                 op=operation.op,
@@ -189,13 +218,13 @@ class _Teller:
     def _statuses(self) -> Iterator[lines.StoryLine]:
         """What the metrics showed first near the event's life, and each change of it."""
         last: dict[str, str] = {}
-        for sample in self._run.of_kind(ev.MetricsSample):
-            if sample.error or not self._start <= sample.t <= self._end:
+        for t, statuses in self._shared.statuses:
+            if not self._start <= t <= self._end:
                 continue
-            for month, status in _shown(sample, self._months):
+            for month, status in statuses:
                 before = last.get(month, "")
-                if status != before:
-                    yield lines.StatusSeen(t=sample.t, month=month, status=status, before=before)
+                if month in self._months and status != before:
+                    yield lines.StatusSeen(t=t, month=month, status=status, before=before)
                 last[month] = status
 
     def _depths(self) -> Iterator[lines.StoryLine]:
@@ -267,10 +296,12 @@ def _queued_changes(operations: Iterable[Operation], entry: ev.DlqRow) -> tuple[
     return min(compared, key=len, default=())
 
 
-def _shown(sample: ev.MetricsSample, months: set[str]) -> Iterator[tuple[str, str]]:
-    for labels, value in Scrape(sample).each(STATUS):
-        if value == 1 and labels.get("partition") in months:
-            yield labels["partition"], labels.get("status", "")
+def _shown(sample: ev.MetricsSample) -> Iterator[tuple[str, str]]:
+    for text, value in sample.series.items():
+        if value == 1 and text.startswith(f"{STATUS}{{"):
+            labels = dict(parse_series(text)[1])
+            if "partition" in labels:
+                yield labels["partition"], labels.get("status", "")
 
 
 def _peak(sample: ev.DlqSample, month: str) -> Iterator[lines.StoryLine]:

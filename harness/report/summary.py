@@ -21,7 +21,7 @@ from ..checkers._stored import Stored
 from ..checking import Finding
 from ..redaction import masked as masked
 from ..results import Clocks, RunResult, SuiteResult
-from ..rundata import Archive, Operation, Run, operations_of
+from ..rundata import Archive, Operation, Run, Tally, operations_of
 from ..values import Promise, Verdict
 from .changes import Change, changes
 
@@ -105,9 +105,9 @@ _ANSWERS = {
 _REFUSED = (Answer.REJECTED, Answer.CONFLICT)
 
 
-def answer_of(operation: Operation) -> Answer:
-    """Classify one operation by its status."""
-    return _ANSWERS.get(operation.status, Answer.OTHER)
+def answer_of(answered: Operation | Tally) -> Answer:
+    """Classify one operation, or several of one status, by that."""
+    return _ANSWERS.get(answered.status, Answer.OTHER)
 
 
 def seconds_text(seconds: float | None) -> str:

@@ -21,20 +21,26 @@ def story_lines(story: EventStory) -> Iterator[Line]:
     """Yield the story: heading, lines in the order of time, findings, conclusion."""
     yield Line(f"event {story.event_id}", f" of run {story.run}")
     for line in story.lines:
-        when = "?" if line.t is None else f"{line.t:.3f}"
-        yield Line(f"{when:>9} s  {line.kind:<9}", f" {line.text}", _style(line))
+        yield Line(f"{when_text(line):>9} s  {line.kind:<9}", f" {line.text}", style_of(line))
     if story.omitted_log_lines:
         yield Line(f"  {story.omitted_log_lines} more log lines near it are in service.log", "", "dim")
     for named in story.findings:
-        yield Line("  finding: ", _named_text(named), "fail")
+        yield Line("  finding: ", named_text(named), "fail")
     yield Line("  conclusion: ", story.conclusion)
 
 
-def _named_text(named: NamedFinding) -> str:
+def when_text(line: lines.StoryLine) -> str:
+    """Seconds of the run, a question mark where nobody knows."""
+    return "?" if line.t is None else f"{line.t:.3f}"
+
+
+def named_text(named: NamedFinding) -> str:
+    """A finding with the checker that made it, in one line."""
     return f"{named.checker}: {promise_title(named.finding.promise)}: {named.finding.summary}"
 
 
-def _style(line: lines.StoryLine) -> str:
+def style_of(line: lines.StoryLine) -> str:
+    """How a line of a story is set off: ``fail``, ``pass``, ``unknown``, ``dim`` or nothing."""
     if isinstance(line, lines.Answered) and not line.as_allowed:
         return "fail"
     return _STYLES.get(line.kind, "")

@@ -81,6 +81,10 @@ def test_what_a_run_is_asked_of_all_its_operations_does_not_depend_on_folding(ge
         assert QueueTruth(run).clock_ahead_seconds == pytest.approx(QueueTruth(whole).clock_ahead_seconds, abs=1e-9)
         assert run.writers == whole.writers
         assert run.began == whole.began
+        assert run.tallied(times) == whole.tallied(times)
+        for count in (1, 7):
+            slowest = [[op.op for op in one.slowest(count)] for one in (run, whole)]
+            assert slowest[0] == slowest[1]
         busiest = run.busiest_writer(1.0, 20.0), whole.busiest_writer(1.0, 20.0)
         assert busiest[0] == busiest[1]
         for month in MONTHS:

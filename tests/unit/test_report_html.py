@@ -1,12 +1,9 @@
-"""The page: verdict first, nothing loaded, everything escaped; and drawn by a real browser where there is one."""
+"""The page of a run: verdict first, nothing loaded, everything escaped, bounded, and readable without a script."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
-import shutil
-import subprocess
 from datetime import date
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,8 +12,7 @@ import pytest
 
 from harness import events as ev
 from harness.checking import CheckResult, Finding
-from harness.doctor import BROWSERS
-from harness.report import base, timeline
+from harness.report import base, concerned, findingparts, points
 from harness.report.console import detail_lines
 from harness.report.html import page
 from harness.report.markup import Markup, for_script, tag
@@ -24,7 +20,7 @@ from harness.rundata import build_run
 from harness.values import Promise
 from tests.unit import report_samples as samples
 
-VOID = {"meta", "br"}
+VOID = {"meta", "br", "input"}
 
 
 class _Reader(HTMLParser):
@@ -35,10 +31,15 @@ class _Reader(HTMLParser):
         self.open: list[str] = []
         self.text: list[str] = []
         self.links: list[str] = []
+        self.ids: set[str] = set()
         self.scripts = 0
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.scripts += tag == "script"
+        for name, value in attrs:
+            if name == "id":
+                assert value not in self.ids, value
+                self.ids.add(value or "")
         self.links += [value or "" for name, value in attrs if name in ("src", "href", "action", "data")]
         if tag not in VOID:
             self.open.append(tag)
@@ -74,13 +75,97 @@ def test_the_page_begins_with_the_verdict_and_tells_each_concerned_event(failed:
     assert order == sorted(order)
     for number in range(302, 332):
         assert f"00000000-0000-4000-8000-{number:012d}" in text
-    assert "op 302 · writer 2 · write → 202 queued" in text
-    assert "At the end: not in the table; not in the DLQ" in text
-    assert "10 more: harness explain tells the story of each" in text
-    assert "The whole story of the first: harness explain " in text
+    assert "op 302 by writer 2, write: {}" in text
+    assert "op 302: 202 queued in 2025_12 after" in text
+    assert "detach-partition [1] confirmed: 23514 no partition found" in text
+    assert "final read: not in the table; not in the DLQ" in text
+    assert "LOST: neither in the table nor in the queue" in text
+    assert "Found by the checker conservation." in text
+    assert "The whole story of the first, also of any other: harness explain " in text
     assert "only 120 of 200 events were judged strictly" in text
     assert "needs metrics" in text
     assert "23514 no partition found" in text
+
+
+def test_a_finding_leads_to_the_story_of_each_event_that_is_told_and_the_story_leads_back(failed: str) -> None:
+    reader = read(failed)
+    targets = {link.removeprefix("#") for link in reader.links}
+    assert targets <= reader.ids
+    assert {f"event-{number}" for number in range(1, concerned.STORIES_OF_FINDING + 1)} <= targets
+    assert "finding-1" in targets
+    text = "".join(reader.text)
+    assert "The stories of 20 of the events that findings name, the first ones of each; 10 have none here." in text
+
+
+def test_an_event_that_the_run_knows_nothing_of_has_no_story() -> None:
+    unknown = "ffffffff-0000-4000-8000-000000000000"
+    finding = Finding(Promise.TRUTH, "A stranger.", (unknown, "operation 12"))
+    reader = read(page(samples.result_of(CheckResult("metrics", findings=(finding,))), samples.sample_run()))
+    assert [link for link in reader.links if link.startswith("#event-")] == ["#event-1"]
+    text = "".join(reader.text)
+    assert unknown in text
+    assert "00000000-0000-4000-8000-000000000012 Answered" in text
+
+
+def test_what_grows_with_the_run_is_bounded_and_said_to_be_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(points, "MAX_OPERATIONS", 500)
+    monkeypatch.setattr(concerned, "IDS_LISTED", 5)
+    monkeypatch.setattr(concerned, "FINDINGS_SHOWN", 2)
+    monkeypatch.setattr(findingparts, "IDS_LISTED", 5)
+    monkeypatch.setattr(findingparts, "FINDINGS_SHOWN", 2)
+    monkeypatch.setattr(concerned, "STORIES_TOLD", 3)
+    findings = (
+        *samples.lost(count=7).findings,
+        *samples.lost(count=7).findings,
+        Finding(Promise.TRUTH, "The last one."),
+    )
+    text = "".join(read(page(samples.result_of(CheckResult("x", findings=findings)), samples.sample_run())).text)
+    assert "5 of 7 event ids" in text
+    assert "The other 2 are in result.json." in text
+    assert "1 more findings are in result.json." in text
+    assert "The last one." not in text
+    assert "The stories of 3 of the events" in text
+    assert "All 781 requests are in this chart, most of them in marks" in text
+
+
+def test_a_finding_that_names_very_many_events_makes_no_heavy_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.report.html._packed_plotly", lambda: "")
+    few, many = (
+        len(page(samples.result_of(CheckResult("x", findings=(finding,))), samples.sample_run()))
+        for finding in (
+            Finding(Promise.TRUTH, "Many.", tuple(f"{number:036}" for number in range(count)))
+            for count in (concerned.IDS_LISTED, 100_000)
+        )
+    )
+    assert many - few < 1_000
+
+
+def test_operations_judged_strictly_are_told_by_month_and_phase() -> None:
+    facts = {"strict_during_2025_12": 224.0, "sent_during_2025_12": 441.0}
+    strict = CheckResult("strictness", facts=facts)
+    text = page(samples.result_of(strict), samples.sample_run())
+    row = re.search(r'<tr><th scope="row">2025_12</th><td>during</td>.*?</tr>', text)
+    assert row is not None
+    assert "224 of 441" in row[0]
+    other = re.search(r'<tr><th scope="row">2026_01</th><td>during</td>.*?</tr>', text)
+    assert other is not None
+    assert "–</td></tr>" in other[0]
+
+
+def test_every_table_has_a_name_and_every_control_too(failed: str) -> None:
+    assert failed.count("<table") == len(re.findall(r"<table[^>]*>(?:<caption|<tbody)", failed))
+    for button in re.findall(r"<button[^>]*>(.*?)</button>", failed):
+        assert button.strip()
+    for control in re.findall(r"<(?:input|select)[^>]*>", failed):
+        before = failed[: failed.index(control)]
+        assert before.rfind("<label>") > before.rfind("</label>"), control
+    assert '<a href="#timeline" class="skip">' in failed
+
+
+def test_no_table_or_list_is_lost_without_a_script(failed: str) -> None:
+    hidden = re.findall(r"<(\w+)[^>]* hidden>", failed)
+    assert set(hidden) == {"button", "div", "form"}
+    assert re.search(r'<div [^>]*class="zoom"[^>]* hidden>', failed)
 
 
 def test_the_page_loads_nothing_and_forbids_to(failed: str) -> None:
@@ -95,7 +180,7 @@ def test_the_page_loads_nothing_and_forbids_to(failed: str) -> None:
 
 def test_hostile_text_stays_text(failed: str) -> None:
     assert "<script>alert" not in failed
-    assert read(failed).scripts == 3
+    assert read(failed).scripts == 4
     assert "<script>alert('x')</script>" in "".join(read(failed).text)
 
 
@@ -116,8 +201,7 @@ def test_changed_content_is_shown_from_sent_to_stored(tmp_path: Path) -> None:
     finding = Finding(Promise.CONSERVATION, "1 events are stored with other content.", (event_id,))
     result = samples.result_of(CheckResult("conservation", findings=(finding,)))
     text = "".join(read(page(result, build_run(sample.records))).text)
-    assert "Changed, from sent to stored:" in text
-    assert 'event_type: absent → "<b>"' in text
+    assert 'stored in partition 2025_12 (event_date 2025-12-05); CHANGED event_type: absent → "<b>"' in text
     base.write_all(dataclasses.replace(result, folder=tmp_path), build_run(sample.records), tmp_path)
     lines = [line.styled + line.rest for line in detail_lines(dataclasses.replace(result, folder=tmp_path))]
     assert f'      {event_id}: event_type: absent → "<b>"' in lines
@@ -135,83 +219,3 @@ def test_a_run_without_operations_still_has_a_page() -> None:
     text = page(samples.result_of(samples.UNDECIDED), run)
     assert 'id="chart"' not in text
     assert "UNKNOWN" in "".join(read(text).text)
-
-
-def test_plotly_accepts_the_figure() -> None:
-    from plotly.graph_objects import Figure
-
-    built = timeline.build_timeline(samples.sample_run(), frozenset({"00000000-0000-4000-8000-000000000302"}))
-    figure = Figure(built.figure)
-    assert {trace.xaxis for trace in figure.data} == {"x"}
-    assert built.shown == built.total
-    names = {trace.name for trace in figure.data}
-    assert {
-        "201 created",
-        "202 queued",
-        "no answer",
-        "DLQ pending",
-        "pool in use",
-        "named by a finding",
-    } <= names
-    notes = " ".join(note.text for note in figure.layout.annotations)
-    for mark in ("inject", "confirm", "heal", "probe", "detach-partition", "2025_12", "2026_01"):
-        assert mark in notes
-
-
-def test_a_long_run_is_sampled_but_keeps_slow_and_concerned_operations(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(timeline, "MAX_OPERATIONS", 500)
-    run = samples.sample_run(operations_per_second=200)
-    concerned = {operation.event_id for operation in run.operations[::97]}
-    built = timeline.build_timeline(run, concerned)
-    assert built.shown < built.total == len(run.operations)
-    drawn = {text.rsplit(" ", 1)[-1] for trace in built.figure["data"] for text in trace.get("text", ())}
-    slowest = max(run.operations, key=lambda operation: operation.seconds)
-    assert concerned <= drawn
-    assert slowest.event_id in drawn
-    months = {operation.month for operation in run.operations}
-    assert len(months) == 2
-
-
-def test_the_page_says_when_it_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timeline, "MAX_OPERATIONS", 500)
-    text = page(samples.result_of(samples.PASSED), samples.sample_run(operations_per_second=200))
-    assert re.search(r"Shows \d+ of 2601 operations, sampled", text)
-
-
-def test_a_metric_that_is_no_number_is_a_gap() -> None:
-    sample = samples.started()
-    sample.write(1.0, samples.DECEMBER, 201, 0.01)
-    sample.records.append(ev.MetricsSample(1.0, {"datastorage_db_connections_open": math.nan}))
-    built = timeline.build_timeline(build_run(sample.records), frozenset())
-    (line,) = (trace for trace in built.figure["data"] if trace["name"] == "pool open")
-    assert line["y"] == [None]
-
-
-def test_the_suite_page_links_to_each_run(tmp_path: Path) -> None:
-    folder = tmp_path / "suite"
-    folder.mkdir()
-    runs = [samples.result_of(check, folder=tmp_path / check.checker) for check in (samples.PASSED, samples.lost())]
-    base.write_suite(samples.suite_of(*runs), folder)
-    text = (folder / "index.html").read_text()
-    assert read(text).links == ["../isolation/report.html", "../conservation/report.html"]
-    assert "1 PASS, 1 FAIL" in text
-
-
-@pytest.mark.parametrize(("scheme", "width"), [(1, 1200), (0, 1200), (1, 500)], ids=["light", "dark", "narrow"])
-def test_a_browser_draws_the_chart(tmp_path: Path, failed: str, scheme: int, width: int) -> None:
-    browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
-    if browser is None:
-        pytest.skip("no browser on PATH; on Debian: apt-get install chromium")
-    path = base.write_text(tmp_path / "report.html", failed)
-    command = [browser, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    command += [
-        f"--user-data-dir={tmp_path / 'profile'}",
-        "--virtual-time-budget=15000",
-        f"--window-size={width},2000",
-    ]
-    command += [f"--blink-settings=preferredColorScheme={scheme}", "--dump-dom", path.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert 'data-chart="drawn"' in done.stdout, done.stderr[-2000:]
-    assert "2025_12 · latency" in done.stdout

@@ -62,4 +62,5 @@ def test_a_suite_of_nothing_but_skips_is_inconclusive_and_lists_them_everywhere(
     assert [one["scenario"] for one in told] == ["full", "shifted"]
     junit = ET.parse(suite.folder / "junit.xml").getroot()
     assert [case.get("name") for case in junit.findall(".//testcase[skipped]")] == ["full", "shifted"]
-    assert "Skipped: shifted needs service-clock" in (suite.folder / "index.html").read_text()
+    page = (suite.folder / "index.html").read_text()
+    assert '<th scope="row">shifted</th><td>SKIPPED</td><td>needs service-clock' in page

@@ -1,64 +1,78 @@
-// Unpacks plotly.js (gzip, base64: a third of its size), draws the chart and wires its buttons.  Everything the
-// chart shows is in the tables of the page as well, so a browser that fails here still has a readable report.
+// What every page does: filters of long lists, copying a command, links into folded parts, and printing all of it.
+// Without it everything is shown, and nothing is missing.
 "use strict";
-(async () => {
-  const chart = document.getElementById("chart");
-  if (!chart) return;
-  const say = (text) => { document.getElementById("chart-state").textContent = text; };
-  try {
-    const packed = document.getElementById("plotly").textContent.trim();
-    const bytes = Uint8Array.from(atob(packed), (letter) => letter.charCodeAt(0));
-    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-    const script = document.createElement("script");
-    script.textContent = await new Response(stream).text();
-    document.head.append(script);
+(() => {
+  const words = (text) => text.toLowerCase().split(/\s+/).filter(Boolean);
 
-    const figure = JSON.parse(document.getElementById("figure").textContent);
-    const full = figure.layout.xaxis.range.slice();
-    const dark = matchMedia("(prefers-color-scheme: dark)");
-    const coarse = matchMedia("(pointer: coarse)").matches;
-    const colours = () => {
-      const style = getComputedStyle(document.documentElement);
-      const rule = style.getPropertyValue("--rule").trim();
-      const ink = style.getPropertyValue("--ink").trim();
-      const change = { "font.color": ink, "font.family": "system-ui, DejaVu Sans, sans-serif" };
-      for (const key of Object.keys(figure.layout)) {
-        if (/^[xy]axis/.test(key)) { change[key + ".gridcolor"] = rule; change[key + ".linecolor"] = rule; }
-      }
-      return change;
+  // A form shows those items of its list that hold every word and suit every menu, and says how many they are.
+  for (const form of document.querySelectorAll("form.filter")) {
+    const items = [...document.getElementById(form.dataset.for).querySelectorAll("[data-item]")];
+    const texts = items.map((item) => item.textContent.toLowerCase());
+    const said = form.querySelector(".count");
+    const suits = (item, menu) => {
+      if (!menu.value) return true;
+      const value = item.dataset[menu.name] || "";
+      if ("atLeast" in menu.dataset) return Number(value) >= Number(menu.value);
+      return value.split(" ").includes(menu.value);
     };
-    // On a touch screen a drag over the chart scrolls the page; the buttons zoom.
-    figure.layout.dragmode = coarse ? false : "zoom";
-    await Plotly.newPlot(chart, figure.data, figure.layout, {
-      displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d"],
-      // plotly 7 offers to upload the chart to its maker's site unless told not to.
-      showSendToCloud: false, plotlyServerURL: "",
-    });
-    await Plotly.relayout(chart, colours());
-    dark.addEventListener("change", () => Plotly.relayout(chart, colours()));
-
-    const show = (range) => Plotly.relayout(chart, { "xaxis.range": range });
-    const scaled = (factor, shift) => {
-      const [from, to] = chart.layout.xaxis.range.map(Number);
-      const half = ((to - from) / 2) * factor;
-      const middle = (from + to) / 2 + shift * (to - from);
-      return [middle - half, middle + half];
-    };
-    const actions = {
-      all: () => full.slice(), in: () => scaled(0.5, 0), out: () => scaled(2, 0),
-      left: () => scaled(1, -0.25), right: () => scaled(1, 0.25),
-    };
-    for (const button of document.querySelectorAll(".zoom button")) {
-      button.addEventListener("click", () => {
-        const { action, from, to } = button.dataset;
-        show(action ? actions[action]() : [Number(from), Number(to)]);
+    const choose = () => {
+      const wanted = words(form.elements.q.value);
+      const menus = [...form.querySelectorAll("select")];
+      let shown = 0;
+      items.forEach((item, index) => {
+        const fits = wanted.every((word) => texts[index].includes(word)) && menus.every((menu) => suits(item, menu));
+        item.hidden = !fits;
+        shown += fits;
       });
-    }
-    document.querySelector(".zoom").hidden = false;
-    say("");
-    document.documentElement.dataset.chart = "drawn";
-  } catch (error) {
-    say(`The chart could not be drawn (${error}). It needs a browser of 2023 or later; the table below has its figures.`);
-    document.documentElement.dataset.chart = "failed";
+      said.textContent = `${shown} of ${items.length} ${said.dataset.what} shown`;
+    };
+    form.addEventListener("input", choose);
+    form.addEventListener("change", choose);
+    form.addEventListener("reset", () => setTimeout(choose));
+    form.addEventListener("submit", (event) => event.preventDefault());
+    form.hidden = false;
+    choose();
   }
+
+  for (const button of document.querySelectorAll("button[data-copy]")) {
+    const source = document.getElementById(button.dataset.copy);
+    const title = button.textContent;
+    button.addEventListener("click", async () => {
+      try {
+        await navigator.clipboard.writeText(source.textContent);
+        button.textContent = "Copied";
+      } catch {
+        // Not allowed here: select it, so that the keyboard's copy does the rest.
+        getSelection().selectAllChildren(source);
+        button.textContent = "Selected";
+      }
+      setTimeout(() => { button.textContent = title; }, 2000);
+    });
+    button.hidden = false;
+  }
+
+  // A link into a folded part opens it, and is where the keyboard goes on.
+  const reveal = () => {
+    const target = location.hash ? document.getElementById(decodeURIComponent(location.hash.slice(1))) : null;
+    if (!target) return;
+    for (let part = target; part; part = part.parentElement) {
+      if (part.tagName === "DETAILS") part.open = true;
+    }
+    target.scrollIntoView();
+    const place = target.tagName === "DETAILS" ? target.querySelector("summary") : target;
+    if (!place.matches("a, button, summary, [tabindex]")) place.tabIndex = -1;
+    place.focus({ preventScroll: true });
+  };
+  addEventListener("hashchange", reveal);
+  // A second click on a link changes no hash.
+  document.addEventListener("click", (event) => { if (event.target.closest("a[href^='#']")) setTimeout(reveal); });
+  reveal();
+
+  // Paper folds nothing.
+  let folded = [];
+  addEventListener("beforeprint", () => {
+    folded = [...document.querySelectorAll("details:not([open])")];
+    for (const part of folded) part.open = true;
+  });
+  addEventListener("afterprint", () => { for (const part of folded) part.open = false; });
 })();
