@@ -14,12 +14,15 @@ from typing import Any
 import click
 
 from . import __version__
+from .assess.command import assess
+from .compare.command import compare
 from .ending import complete
 from .errors import HarnessError
 from .explaining import explain
 from .gate import Exit, decide, decide_suite
 from .linting import lint_observability
 from .selftest.command import selftest
+from .sweep.command import sweep
 from .undoing import heal, mark
 from .values import Verdict
 
@@ -279,6 +282,9 @@ cli.add_command(lint_observability)
 cli.add_command(heal)
 cli.add_command(mark)
 cli.add_command(selftest)
+cli.add_command(compare)
+cli.add_command(assess)
+cli.add_command(sweep)
 
 
 def main() -> None:

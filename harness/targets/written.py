@@ -1,4 +1,4 @@
-"""Target files made of other target files: the same service with something changed, as a file that replays find again."""
+"""Target files made of other target files: the same service with something changed, in a file that replays find."""
 
 from __future__ import annotations
 

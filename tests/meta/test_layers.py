@@ -7,7 +7,7 @@ import pytest
 from ._sources import Source, sources
 
 LAYERS = (
-    ("values", "blast", "events", "errors", "registry", "targets", "_wait"),
+    ("values", "blast", "events", "errors", "registry", "targets", "noise", "_wait"),
     (
         [
             "fault",
@@ -22,6 +22,7 @@ LAYERS = (
             "operations",
             "oracle",
             "rundata",
+            "repairs",
             "workload",
             "stacks.base",
         ]
@@ -58,6 +59,9 @@ LAYERS = (
         "dryrun",
         "faultfacts",
         "selftest",
+        "compare",
+        "assess",
+        "sweep",
     ),
 )
 LOCUST_PROCESS = "harness.load.locustfile"
