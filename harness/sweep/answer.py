@@ -20,7 +20,7 @@ from .measuring import MOST_FALLBACKS, Figures
 RULE = (
     "rule: of the sizes without errors, enough is the smallest whose p99 is not worse than the least one beyond noise "
     f"and whose mean wait is at most {LEAST_EFFECT:g} times the least and {LEAST_SECONDS * 1000:g} ms; raise when that "
-    f"is more than the present maximum. Errors are refusals, no answers, and {MOST_FALLBACKS:.1%} of fallbacks (202)."
+    f"is more than the present maximum. Errors: any refusal, no answer, fallbacks (202) from {MOST_FALLBACKS:.1%} on."
 )
 _JUDGED = 0.99
 SATURATED = 0.9
