@@ -122,7 +122,7 @@ def _why(one: Quantile | None, other: Quantile | None, change: Change, yardstick
 
 def isolation_rows(first: Profile, second: Profile, barred: str) -> Iterator[Row]:
     """How many times as long the spared months' writes took under the faults as before them."""
-    for share in (0.95, 0.99):
+    for share in SHARES:
         ratios = (_isolation(first, share), _isolation(second, share))
         if ratios == (None, None):
             continue
