@@ -6,7 +6,7 @@ import json
 import random
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,11 +69,13 @@ def sweep(wish: Wish, say: Say) -> Result:
     if tasks:
         said = f"{len(tasks)} runs to play ({len(store.played)} are stored); in {shown_path(store.folder)}"
         say(f"{said}; each takes about a minute, alone on the machine")
+    # A history of some ten thousand requests takes seconds to read.
+    measured: dict[Played, Point] = {}
     with store.opened():
         try:
-            _play(course, tasks, say)
+            _play(course, tasks, measured, say)
         finally:
-            result = _result(store)
+            result = _result(store, measured)
             _write(store, result)
     say(f"page: {shown_path(store.folder / 'pool.html')} (also pool.json)")
     return result
@@ -131,8 +133,8 @@ def _question(wish: Wish, base: Target) -> Question:
     )
 
 
-def _play(course: Course, tasks: Sequence[Task], say: Say) -> None:
-    """Play, and write each run down as it ends."""
+def _play(course: Course, tasks: Sequence[Task], measured: dict[Played, Point], say: Say) -> None:
+    """Play, and write each run down as it ends, with what it measured."""
     store = course.store
     done = len(store.played)
     began = time.monotonic()
@@ -140,10 +142,11 @@ def _play(course: Course, tasks: Sequence[Task], say: Say) -> None:
     def heard(task: Task, result: RunResult) -> None:
         played = Played(task, result.folder.name)
         store.add(played)
+        measured[played] = measure(store.runs_folder, played)
         count = len(store.played) - done
         left = (time.monotonic() - began) / count * (len(tasks) - count)
         rest = f", about {left / 60:.0f} min left" if left >= 90 else f", about {left:.0f} s left" if left else ""
-        say(f"[{count}/{len(tasks)}{rest}] {task}: {_brief(measure(store.runs_folder, played))}")
+        say(f"[{count}/{len(tasks)}{rest}] {task}: {_brief(measured[played])}")
 
     def left() -> str:
         return f"{len(store.played) - done} of {len(tasks)} runs were stored; go on with: {resume_command(store)}"
@@ -168,10 +171,9 @@ def _brief(point: Point) -> str:
     return f"{point.verdict}: {'; '.join(told)}"
 
 
-def _result(store: Store) -> Result:
-    points = tuple(
-        sorted((measure(store.runs_folder, played) for played in store.played), key=lambda one: (one.size, one.round))
-    )
+def _result(store: Store, measured: Mapping[Played, Point]) -> Result:
+    found = [measured.get(played) or measure(store.runs_folder, played) for played in store.played]
+    points = tuple(sorted(found, key=lambda one: (one.size, one.round)))
     figures: tuple[Figures, ...] = figures_of(points)
     limits = [point.connection_limit for point in points if point.connection_limit is not None]
     return Result(
