@@ -51,12 +51,13 @@ def pool(*, as_json: bool, **wish: Any) -> None:
     2 usage
     3 cannot be told; the answer says why
     """  # noqa: D301  (click wants the control character, which a raw text does not have)
-    from ..report.console import Console
+    from ..report.console import Console, Line
     from . import shown
     from .sweeping import Wish
     from .sweeping import sweep as play
 
-    result = play(Wish(**wish), lambda line: click.echo(line, err=True))
+    with Console(sys.stderr, live=sys.stderr.isatty()) as progress:
+        result = play(Wish(**wish), lambda line: progress.show([Line("", line)]), progress)
     if as_json:
         click.echo(json.dumps(shown.to_json(result), indent=2, allow_nan=False))
     else:

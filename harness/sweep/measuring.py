@@ -223,7 +223,9 @@ def _figures(size: int, condition: str, points: Sequence[Point]) -> Figures:
         problem = next((point.problem for point in points if point.problem), "no run had this condition")
         return Figures(size=size, condition=condition, problem=problem, broken=broken)
     times = [(t + point.round * _APART_SECONDS, seconds) for point, stretch in found for t, seconds in stretch.times]
-    statuses: Counter[int] = sum((stretch.statuses for _, stretch in found), Counter())
+    statuses: Counter[int] = Counter()
+    for _, stretch in found:
+        statuses.update(stretch.statuses)
     cpus = [stretch.cpu for _, stretch in found if stretch.cpu is not None]
     few = f"only {len(times)} direct writes were measured; {MIN_WRITES} are needed"
     return Figures(

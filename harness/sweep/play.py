@@ -17,7 +17,7 @@ from ..judges import Judges, Order, report
 from ..report.summary import shown_path
 from ..results import RunResult, Waits
 from ..runner import RunPlan, not_run, run_scenario
-from ..session import SWITCH_SECONDS
+from ..session import SWITCH_SECONDS, Display, SilentDisplay
 from ..stacks.cache import user_cache
 from ..stacks.embedded import EmbeddedOptions, EmbeddedStack
 from ..suite import new_run_id
@@ -40,6 +40,7 @@ class Course:
     base: Target
     store: Store
     say: Say
+    display: Display = SilentDisplay()
 
 
 async def play(course: Course, tasks: Sequence[Task], heard: Heard) -> None:
@@ -54,7 +55,6 @@ async def play(course: Course, tasks: Sequence[Task], heard: Heard) -> None:
         found = halt_file(course.store.folder.parent) or halt_file(course.store.runs_folder)
         if found is not None:
             raise RunAborted(f"Halted by the file {found}; remove it, and resume the sweep.")
-        course.say(f"playing a {task}")
         heard(task, await _one(course, task, stack, judges))
 
 
@@ -73,7 +73,8 @@ async def _one(course: Course, task: Task, stack: EmbeddedStack, judges: Judges)
         repeat_command=f"harness replay {shlex.quote(shown_path(folder))}",
         pg_bindir=question.pg_bindir,
     )
-    watch = CpuWatch()
+    watch = CpuWatch(course.display)
+    course.display.scenario_started(run, scenario)
 
     async def judge(played: RunPlan, waits: Waits, timings: Mapping[str, float], started: float) -> RunResult:
         watch.keep(played.folder)
@@ -94,4 +95,6 @@ async def _one(course: Course, task: Task, stack: EmbeddedStack, judges: Judges)
             result = not_run(plan, str(error), 0.0)
         if result.setup_error:
             report(result)
-    return result.slim()
+    result = result.slim()
+    course.display.scenario_finished(result)
+    return result

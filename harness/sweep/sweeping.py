@@ -20,7 +20,7 @@ from ..guard import refuse_when_halted
 from ..report.base import write_text
 from ..report.summary import latency_text, shown_path
 from ..results import RunResult
-from ..session import REFERENCE_TARGET
+from ..session import REFERENCE_TARGET, Display
 from ..targets.model import Target, load_target
 from . import page, shown
 from .answer import answers_of
@@ -61,10 +61,10 @@ class Wish:
         return tuple(f"--{name.replace('_', '-')}" for name in fixed if getattr(self, name) is not None)
 
 
-def sweep(wish: Wish, say: Say) -> Result:
+def sweep(wish: Wish, say: Say, display: Display) -> Result:
     """Play what is left of a sweep, store what it came to, and return it; raises the harness's own errors."""
     refuse_when_halted(wish.reports)
-    store, course = _prepared(wish, say)
+    store, course = _prepared(wish, say, display)
     tasks = store.left()
     if tasks:
         said = f"{len(tasks)} runs to play ({len(store.played)} are stored); in {shown_path(store.folder)}"
@@ -81,7 +81,7 @@ def sweep(wish: Wish, say: Say) -> Result:
     return result
 
 
-def _prepared(wish: Wish, say: Say) -> tuple[Store, Course]:
+def _prepared(wish: Wish, say: Say, display: Display) -> tuple[Store, Course]:
     """Find or make the store, and everything that its runs share."""
     if wish.resume:
         if wish.chosen:
@@ -98,7 +98,8 @@ def _prepared(wish: Wish, say: Say) -> tuple[Store, Course]:
         # What is wrong with it is said before anything is stored.
         _refuse_unplayable(question, scenarios)
         store = create(wish.reports, question)
-    return store, Course(question=question, scenarios=scenarios, base=base, store=store, say=say)
+    shared = Course(question=question, scenarios=scenarios, base=base, store=store, say=say, display=display)
+    return store, shared
 
 
 def _refuse_unplayable(question: Question, scenarios: Scenarios) -> None:

@@ -19,6 +19,7 @@ from .._wait import pause
 from ..probes.connections import connection_limit
 from ..probes.cpu import cpu_seconds, machine_seconds
 from ..runner import RunObserver
+from ..session import Display
 from ..stacks.base import Environment
 
 CPU_FILE = "cpu.json"
@@ -48,10 +49,15 @@ class Watched:
 
 
 class CpuWatch(RunObserver):
-    """Samples from the begin of the load to its end; :meth:`close` ends it, however the run ended."""
+    """Samples from the begin of the load to its end; :meth:`close` ends it, however the run ended.
 
-    def __init__(self) -> None:
+    ``display`` hears of the run's steps and events meanwhile.
+    """
+
+    def __init__(self, display: Display) -> None:
         """Watch nothing yet."""
+        self._display = display
+        self._step = (0, "")
         self._samples: list[CpuSample] = []
         self._task: asyncio.Task[None] | None = None
         self._limit: int | None = None
@@ -60,11 +66,17 @@ class CpuWatch(RunObserver):
 
     async def step(self, run: str, number: int, text: str, environment: Environment | None) -> None:
         """Begin with the load, and end with it."""
+        self._step = (number, text)
+        self._display.step(run, number, text, 0)
         if number == _LOAD and environment is not None and self._task is None:
             self._limit = await connection_limit(environment.database)
             self._task = asyncio.create_task(self._watch(environment))
         elif number == _FINAL:
             await self.close()
+
+    def events(self, run: str, count: int) -> None:
+        """Pass on how many events were answered."""
+        self._display.step(run, *self._step, count)
 
     async def close(self) -> None:
         """Stop; harmless twice."""
