@@ -17,7 +17,7 @@ from ..judges import Judges, Order, report
 from ..report.summary import shown_path
 from ..results import RunResult, Waits
 from ..runner import RunPlan, not_run, run_scenario
-from ..session import SWITCH_SECONDS, Display, SilentDisplay
+from ..session import SWITCH_SECONDS, Display
 from ..stacks.cache import user_cache
 from ..stacks.embedded import EmbeddedOptions, EmbeddedStack
 from ..suite import new_run_id
@@ -40,7 +40,7 @@ class Course:
     base: Target
     store: Store
     say: Say
-    display: Display = SilentDisplay()
+    display: Display
 
 
 async def play(course: Course, tasks: Sequence[Task], heard: Heard) -> None:
