@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from ..noise import (
     LEAST_EFFECT,
     LEAST_SECONDS,
-    SIGNIFICANCE,
     Change,
     Quantile,
     Ratio,
@@ -30,6 +29,8 @@ from .profile import SHARES, Profile
 CLOCK_RATIO = 2.0
 CLOCK_SECONDS = 1.0
 """A clock is doubtful when it is so many times as long, and longer by so many seconds."""
+ANSWERS_SIGNIFICANCE = 0.001
+"""Of a share of answers: two suites have hundreds of them, and what hits one request hits its neighbours."""
 LEAST_SHARE = 0.01
 """A share of answers inside a blast radius counts as changed from one of a hundred on."""
 _ENDS = 2
@@ -254,13 +255,19 @@ def _answered(
     if not one.total() or not other.total():
         return Change.UNJUDGED, "nothing was sent there on one side"
     counts = (one[status], one.total(), other[status], other.total())
-    before, after = counts[0] / counts[1], counts[2] / counts[3]
+    back = (counts[2], counts[3], counts[0], counts[1])
+    if place == "inside" and counts[0] and counts[2]:
+        return None, "how often depends on when the fault came"
+    said = f"{counts[2]} of {counts[3]} where {counts[0]} of {counts[1]} were"
+    if _more(counts, place):
+        return Change.WORSE, said
+    return (Change.BETTER, said) if _more(back, place) else (Change.SAME, "")
+
+
+def _more(counts: tuple[int, int, int, int], place: str) -> bool:
+    """Tell whether the second share is surely the larger, inside a blast radius by one of a hundred at least."""
     least = LEAST_SHARE if place == "inside" else 0.0
-    if after - before > least and more_often(*counts) < SIGNIFICANCE:
-        return Change.WORSE, f"{counts[2]} of {counts[3]} where {counts[0]} of {counts[1]} were"
-    if before - after > least and more_often(counts[2], counts[3], counts[0], counts[1]) < SIGNIFICANCE:
-        return Change.BETTER, ""
-    return Change.SAME, ""
+    return counts[2] / counts[3] - counts[0] / counts[1] > least and more_often(*counts) < ANSWERS_SIGNIFICANCE
 
 
 def _share(counts: Counter[int], status: int) -> float | None:
