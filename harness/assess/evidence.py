@@ -106,12 +106,20 @@ def gather(reports: Path, names: Sequence[str], *, since: datetime | None, targe
     suites = [one for one in stored if (one / SUITE_FILE).is_file()] if names else stored_suites(reports)
     folders = [one for one in stored if one not in suites] if names else [run.folder for run in stored_runs(reports)]
     skipped: dict[str, str] = {}
+    unread: list[tuple[str, str]] = []
     for folder in suites:
-        suite = read_suite(folder)
+        try:
+            suite = read_suite(folder)
+        except HistoryError as error:
+            if names:
+                raise
+            unread.append((folder.name, str(error)))
+            continue
         skipped |= {name: reason for name, reason in suite.skipped if name not in skipped}
         if names:
             folders += [entry.folder for entry in suite.entries]
     runs, left_out = _read(dict.fromkeys(folders), since)
+    left_out += unread
     found = Gathered(runs=tuple(runs), left_out=tuple(left_out), skipped=skipped)
     if target:
         others = {run.run: f"of the target {run.target}" for run in runs if run.target != target}

@@ -241,6 +241,17 @@ def test_a_verdict_that_cannot_be_read_is_left_out(lab: Lab) -> None:
     assert "2026-02-02-one: " in lab.assess().stdout
 
 
+def test_a_suite_that_cannot_be_read_is_left_out_unless_it_was_asked_for(lab: Lab) -> None:
+    lab.store_all()
+    store_suite(lab.reports, "20260201-suite-x", [])
+    (lab.reports / "20260201-suite-x" / "suite.json").write_text("[]")
+    assert "20260201-suite-x: " in lab.assess().stdout
+    assert lab.assess().exit_code == 0
+    done = lab.assess("last-suite")
+    assert done.exit_code == 2
+    assert "is no JSON object" in done.output
+
+
 def test_named_runs_and_suites_are_all_the_evidence(lab: Lab) -> None:
     lab.store_all()
     lab.store("one", LOST, at="2026-01-20")
