@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,17 +13,14 @@ from click.testing import CliRunner, Result
 
 from harness import events as ev
 from harness.assess.features import FEATURES
-from harness.assess.inputs import load_inputs
 from harness.checking import CheckResult, Finding
 from harness.cli import cli
-from harness.errors import UsageError
 from harness.repairs import RepairStep, to_text
 from harness.results import Clocks
 from harness.values import Promise
 from tests.unit.histories import History, good
 from tests.unit.stored_samples import store, store_suite
 
-ROOT = Path(__file__).parents[2]
 SCENARIO_FILE = """
 from harness.scenario import Load, Scenario
 from harness.values import Month
@@ -357,58 +353,3 @@ def test_a_folder_that_is_not_there_is_usage(lab: Lab) -> None:
     done = CliRunner().invoke(cli, ["assess", "--reports", "nowhere", "--scenarios", str(lab.scenarios)])
     assert done.exit_code == 2
     assert "no folder nowhere" in done.output
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("units = 1\n", "unknown key units"),
-        ("[features.speed]\ncost = 1\n", "unknown key features.speed"),
-        ("[features.recovery]\nrevenue = 1\n", "unknown key features.recovery.revenue"),
-        ("[features.recovery]\nimpact = -1\n", "features.recovery.impact must be a number from 0 on, not -1"),
-        ("[features.recovery]\nimpact = true\n", "must be a number from 0 on, not True"),
-        ("[features.recovery]\ncost = 0\n", "features.recovery.cost is 0"),
-        ("[recovery]\nmanual_minutes = 15\n", "must be two numbers"),
-        ("[recovery]\nmanual_minutes = [35, 15]\n", "= [35, 15] falls"),
-        ("[recovery]\nsource = 1\n", "recovery.source must be a string"),
-        ("features = 1\n", "[features] must be a table"),
-        ("unit = \n", "is not valid TOML"),
-    ],
-)
-def test_a_mistake_in_the_inputs_is_said_with_file_and_key(tmp_path: Path, text: str, said: str) -> None:
-    path = tmp_path / "assess.toml"
-    path.write_text(text)
-    with pytest.raises(UsageError) as caught:
-        load_inputs(path)
-    assert said in str(caught.value)
-    assert str(path) in str(caught.value)
-
-
-def test_a_file_beside_the_user_is_read_and_none_is_no_input(lab: Lab) -> None:
-    assert load_inputs(None).path is None
-    (lab.folder / "assess.toml").write_text(INPUTS)
-    assert load_inputs(None).manual_minutes == (15.0, 35.0)
-    with pytest.raises(UsageError, match="cannot be read"):
-        load_inputs(lab.folder / "other.toml")
-
-
-def test_the_sample_of_the_how_to_is_a_whole_file(tmp_path: Path) -> None:
-    page = (ROOT / "docs/how-to/assess.md").read_text(encoding="utf-8")
-    (sample,) = re.findall(r"```toml\n(# assess\.toml.*?)```", page, re.DOTALL)
-    path = tmp_path / "assess.toml"
-    path.write_text(sample)
-    given = load_inputs(path)
-    assert set(given.features) == {one.name for one in FEATURES}
-    assert all(given.of(one.name).score for one in FEATURES)
-    assert given.manual_minutes == (15.0, 35.0)
-    assert set(tomllib.loads(sample)) == {"unit", "recovery", "features"}
-
-
-def test_every_feature_asks_for_requirements_and_checkers_that_exist() -> None:
-    import harness.checkers  # noqa: F401  (fills the registry)
-    from harness.checking import CHECKERS
-
-    page = (ROOT / "docs/reference/requirements.md").read_text(encoding="utf-8")
-    for feature in FEATURES:
-        assert all(f"| {one} |" in page for one in feature.requirements)
-        assert all(checker in set(CHECKERS) for checker in feature.checkers)
