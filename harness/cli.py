@@ -14,6 +14,8 @@ from typing import Any
 import click
 
 from . import __version__
+from .assess.command import assess
+from .compare.command import compare
 from .ending import complete
 from .errors import HarnessError
 from .explaining import explain
@@ -22,6 +24,7 @@ from .linting import lint_observability
 from .outputs import Outputs, output_options
 from .schemas import schema
 from .selftest.command import selftest
+from .sweep.command import sweep
 from .undoing import heal, mark
 from .values import Verdict
 
@@ -291,6 +294,9 @@ cli.add_command(heal)
 cli.add_command(mark)
 cli.add_command(schema)
 cli.add_command(selftest)
+cli.add_command(compare)
+cli.add_command(assess)
+cli.add_command(sweep)
 
 
 def main() -> None:

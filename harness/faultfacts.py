@@ -15,7 +15,7 @@ from .errors import UsageError
 from .fault import FAULTS, Fault
 
 FAMILIES = {
-    "partition": ("bounds", "creation", "default", "obstacles", "partition", "triggers"),
+    "partition": ("bounds", "byhand", "creation", "default", "obstacles", "partition", "triggers"),
     "storage": ("files", "fullness", "replaced", "storage"),
     "database": ("database", "server", "sessions", "timeouts"),
     "network": ("commit", "flapping", "network", "toxics"),

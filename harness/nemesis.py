@@ -17,6 +17,7 @@ from .events import Destroyed, FaultMark, FaultStep, ServiceMark
 from .fault import DestroyedRows, Fault, Scene, fault_to_json, radius_to_json
 from .history import History
 from .ledger import EntryState, Ledger
+from .repairs import HEALED_BY
 from .schedule import Schedule
 from .stacks.base import Environment
 from .values import Month
@@ -183,7 +184,7 @@ class Nemesis:
             self._watch_end(error)
             raise
         self._watch_service()
-        self._mark(number, FaultStep.HEALED)
+        self._mark(number, FaultStep.HEALED, str(scene.ledger.load(HEALED_BY) or ""))
 
     async def _probed_early(self, number: int) -> float | None:
         """Return the time of a successful probe if one comes soon; that none does is no failure yet."""

@@ -72,6 +72,8 @@ class FaultWindow:
     refusal: str = ""
     evidence: str = ""
     failed_heals: tuple[str, ...] = ()
+    repair: str = ""
+    """What the heal told of itself (:mod:`harness.repairs`); most have nothing to tell."""
 
     @property
     def problem(self) -> str:
@@ -368,7 +370,7 @@ def _marked(window: FaultWindow, mark: ev.FaultMark) -> FaultWindow:
         case ev.FaultStep.HEALING if window.healing is None:
             return dataclasses.replace(window, healing=mark.t)
         case ev.FaultStep.HEALED:
-            return dataclasses.replace(window, healed=mark.t)
+            return dataclasses.replace(window, healed=mark.t, repair=mark.detail)
         case ev.FaultStep.PROBED:
             return dataclasses.replace(window, probed=mark.t)
         case ev.FaultStep.HEAL_FAILED:

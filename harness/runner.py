@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import platform
 import time
 import traceback
@@ -309,6 +310,7 @@ def _run_started(plan: RunPlan, clock: Clock, environment: Environment) -> RunSt
         "python": platform.python_version(),
         "postgresql": str(environment.database.version_num),
         "platform": platform.platform(),
+        "cpus": str(os.cpu_count() or ""),
     }
     return RunStarted(
         t=clock.now(),

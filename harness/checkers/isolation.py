@@ -73,7 +73,7 @@ def _outside(run: Run) -> int:
     )
 
 
-def _settled(window: FaultWindow, run: Run, operation: Operation) -> bool:
+def settled(window: FaultWindow, run: Run, operation: Operation) -> bool:
     """Tell whether the operation ran wholly while the fault was on and the first lock time-outs were over."""
     if window.confirmed is None or window.healing is None:
         return False
@@ -85,7 +85,7 @@ def _latency(run: Run) -> tuple[tuple[Finding, ...], tuple[str, ...], dict[str, 
     """Compare the p99 of healthy months under the fault with that of the same months before it."""
     first = min(window.injecting for window in run.windows)
     judged = list(_latencies(run))
-    during = [one for one in judged if all(_settled(window, run, one[0]) for window in run.windows)]
+    during = [one for one in judged if all(settled(window, run, one[0]) for window in run.windows)]
     months = {like.month for like, _ in during}
     before = [one for one in judged if one[0].completed < first and one[0].month in months]
     samples_before, samples_during = (
@@ -134,6 +134,6 @@ def _judged_during(run: Run, months: Collection[Month]) -> list[Operation]:
         for operation in run.under_way(months=months, statuses=(CREATED,))
         if is_created(operation)
         and not operation.batch
-        and all(_settled(window, run, operation) for window in run.windows)
+        and all(settled(window, run, operation) for window in run.windows)
         and not oracle.expect(operation).covered
     ]

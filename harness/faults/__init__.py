@@ -7,6 +7,7 @@ and docs/reference/faults.md then ask for it by themselves.
 from . import (
     _plans,
     bounds,
+    byhand,
     clock,
     commit,
     creation,
@@ -34,6 +35,7 @@ from . import (
 __all__ = [
     "_plans",
     "bounds",
+    "byhand",
     "clock",
     "commit",
     "creation",

@@ -8,6 +8,7 @@ refused: writes hang, and a service without a limit a month gives its whole conn
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -63,6 +64,29 @@ WHERE n.nspname = %s AND c.relname = %s AND NOT t.tgisinternal
 async def _detach(connection: AsyncConnection, children: list[Child]) -> None:
     for child in children:
         await detach(connection, child)
+
+
+async def drop_months(scene: Scene, months: Sequence[Month]) -> None:
+    """Lock the partitions of some months (of all for none), save definitions, rows and ids, report the ids, drop.
+
+    Raises :class:`FaultError`.
+    """
+    with failing_as(FaultError, "drop the partitions"):
+        async with admin(scene) as connection:
+            children = await children_of(connection, months)
+
+            async def work() -> None:
+                await lock_exclusively(connection, children, parent=True)
+                ids: list[str] = []
+                for child in children:
+                    ids += await snapshot(scene, connection, child)
+                scene.ledger.save("ids", ids)
+                save_children(scene, children)
+                await scene.destroyed(DestroyedRows(tuple(ids), restored=False))
+                for child in children:
+                    await connection.execute(sql.SQL("DROP TABLE {}").format(child.table))
+
+            await in_transaction(connection, work, what="drop")
 
 
 async def _inject_detach(scene: Scene, months: tuple[Month, ...]) -> None:
@@ -204,22 +228,7 @@ class DropPartition:
 
     async def inject(self, scene: Scene) -> None:
         """Lock, save definition, rows and ids, report the ids, drop."""
-        with failing_as(FaultError, "drop the partitions"):
-            async with admin(scene) as connection:
-                children = await children_of(connection, self.months)
-
-                async def work() -> None:
-                    await lock_exclusively(connection, children, parent=True)
-                    ids: list[str] = []
-                    for child in children:
-                        ids += await snapshot(scene, connection, child)
-                    scene.ledger.save("ids", ids)
-                    save_children(scene, children)
-                    await scene.destroyed(DestroyedRows(tuple(ids), restored=False))
-                    for child in children:
-                        await connection.execute(sql.SQL("DROP TABLE {}").format(child.table))
-
-                await in_transaction(connection, work, what="drop")
+        await drop_months(scene, self.months)
 
     async def confirm(self, scene: Scene) -> str:
         """Every month refuses an insert with 23514."""

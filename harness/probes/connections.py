@@ -35,6 +35,29 @@ DEFAULT = "default"
 """Stands as the month of a default partition."""
 
 
+_LIMIT = """
+SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+       - coalesce(current_setting('reserved_connections', true)::int, 0)
+"""
+
+
+async def connection_limit(database: DatabaseServer) -> int | None:
+    """How many connections ordinary roles may have together; None when the database does not say."""
+    try:
+        connection = await psycopg.AsyncConnection.connect(
+            database.admin_conninfo, autocommit=True, options=_OPTIONS, connect_timeout=2
+        )
+    except psycopg.Error:
+        return None
+    try:
+        row = await (await connection.execute(_LIMIT)).fetchone()
+        return int(row[0]) if row else None
+    except psycopg.Error:
+        return None
+    finally:
+        await connection.close()
+
+
 @dataclass(frozen=True)
 class Held:
     """Client backends of the service's role, -1 when the database did not say; whether one locks the whole table.

@@ -10,8 +10,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from ..discovery import compile_keyword
 from ..errors import UsageError
 from ..registry import Registry
 from ..targets.model import load_target, read_toml
+from ..targets.written import write_changed
 from ..values import Promise
 
 DEFAULT_CATALOGUE = Path("tests/selftest/catalogue.toml")
@@ -97,18 +97,12 @@ class Catalogue:
         base = load_target(self.target)
         if base.launch is None:
             raise UsageError(f"{self.target} is reached by its url; a selftest launches its services by [launch].")
-        raw = tomllib.loads(self.target.read_text(encoding="utf-8"))
-        raw["name"] = defect.name
-        raw["launch"]["command"] = [part.replace("{defect}", defect.name) for part in self.launch_command]
-        # These are paths from the folder of the file, which is another one.
-        for key, files in (("rules", base.observability.rules), ("dashboards", base.observability.dashboards)):
-            if files:
-                raw["observability"][key] = [str(one) for one in files]
-        path = folder / f"{defect.name}.toml"
-        # Braces of the folder's own name would be taken for placeholders.
-        root = str(base.root).replace("{", "{{").replace("}", "}}")
-        path.write_text("\n".join(_toml(raw, lambda text: text.replace("{root}", root))) + "\n", encoding="utf-8")
-        return path
+
+        def change(raw: dict[str, Any]) -> None:
+            raw["name"] = defect.name
+            raw["launch"]["command"] = [part.replace("{defect}", defect.name) for part in self.launch_command]
+
+        return write_changed(base, change, folder / f"{defect.name}.toml")
 
 
 def load_catalogue(path: Path) -> Catalogue:
@@ -205,23 +199,3 @@ def _path(path: Path, raw: Mapping[str, Any], key: str, usual: str | None = None
     if not found.exists():
         raise UsageError(f"{path}: {key} = {value!r} is not there; it is looked for at {found}.")
     return found
-
-
-def _toml(table: Mapping[str, Any], filled: Callable[[str], str], prefix: str = "") -> list[str]:
-    """Write tables of plain values, which is all that a target file has; a JSON string is a TOML string as well."""
-    lines = [
-        f"{json.dumps(key)} = {_value(value, filled)}" for key, value in table.items() if not isinstance(value, dict)
-    ]
-    for key, value in table.items():
-        if isinstance(value, dict):
-            name = f"{prefix}{json.dumps(key)}"
-            lines += ["", f"[{name}]", *_toml(value, filled, f"{name}.")]
-    return lines
-
-
-def _value(value: object, filled: Callable[[str], str]) -> str:
-    if isinstance(value, str):
-        return json.dumps(filled(value), ensure_ascii=False)
-    if isinstance(value, list):
-        return f"[{', '.join(_value(item, filled) for item in value)}]"
-    return json.dumps(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from harness.fault import Fault
 from harness.faults.bounds import START, AttachWrongBounds, InterruptDetach
+from harness.faults.byhand import DropAndRestoreByHand
 from harness.faults.default import DetachWithDefault
 from harness.faults.obstacles import (
     REINDEX,
@@ -15,6 +16,7 @@ from harness.faults.triggers import RefuseByTrigger, SlowPartition
 from tests.integration.faults_lab import DECEMBER
 
 PARTITION_CASES: tuple[Fault, ...] = (
+    DropAndRestoreByHand(month=DECEMBER),
     DetachWithDefault(months=(DECEMBER,)),
     DetachWithDefault(),
     InterruptDetach(month=DECEMBER),

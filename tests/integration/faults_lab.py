@@ -196,7 +196,7 @@ async def undo_copy(environment: Environment) -> None:
         restored = await (await connection.execute("SELECT to_regclass('audit_events_2025_12_restored')")).fetchone()
         if restored == (None,):
             return
-        await connection.execute("DROP TABLE audit_events_2025_12")
+        await connection.execute("DROP TABLE IF EXISTS audit_events_2025_12")
         await connection.execute("ALTER TABLE audit_events_2025_12_restored RENAME TO audit_events_2025_12")
         await connection.execute("ALTER INDEX audit_events_2025_12_restored_pkey RENAME TO audit_events_2025_12_pkey")
 

@@ -7,7 +7,7 @@ import pytest
 from ._sources import Source, sources
 
 LAYERS = (
-    ("values", "blast", "events", "errors", "registry", "redaction", "targets", "_wait"),
+    ("values", "blast", "events", "errors", "registry", "redaction", "targets", "noise", "_wait"),
     (
         [
             "fault",
@@ -22,6 +22,7 @@ LAYERS = (
             "operations",
             "oracle",
             "rundata",
+            "repairs",
             "workload",
             "stacks.base",
         ]
@@ -61,6 +62,9 @@ LAYERS = (
         "dryrun",
         "faultfacts",
         "selftest",
+        "compare",
+        "assess",
+        "sweep",
     ),
 )
 LOCUST_PROCESS = "harness.load.locustfile"
