@@ -57,6 +57,7 @@ LAYERS = (
         "undoing",
         "dryrun",
         "faultfacts",
+        "gating",
         "selftest",
     ),
 )
