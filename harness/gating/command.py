@@ -38,8 +38,8 @@ def gate(
 ) -> None:
     """Decide about a release: success metrics, your SLOs, and every broken promise; the last line is the decision.
 
-    RUN and SUITE are a path, a name or a part of one; `last` is the newest run with all others of its suite.  Of runs
-    only what lies outside every fault counts for the metrics, for chaos is not production; but a lost event fails.
+    RUN and SUITE are a path, a name or a part of one; `last` is the newest suite, or a run newer than it.  Of runs only
+    what lies outside every fault counts for the metrics, for chaos is not production; but a lost event fails.
 
     \b
     harness gate last                                             the newest suite
@@ -60,6 +60,8 @@ def gate(
     from .server import parse_span
     from .show import lines_of, markdown_of
 
+    if prometheus is not None and not prometheus.strip():
+        raise UsageError("--prometheus has no address; is the variable that holds it set?")
     if not names and prometheus is None:
         raise UsageError("There is nothing to judge: name runs or a suite (such as `last`), or give --prometheus URL.")
     wish = Wish(
@@ -73,10 +75,10 @@ def gate(
         now=_moment(now),
     )
     outcome = decide(wish)
+    Console(sys.stdout, live=sys.stdout.isatty()).show(lines_of(outcome))
+    _summarize(markdown_of(outcome))
     if json_file is not None:
         _write(json_file, json.dumps(outcome_to_json(outcome), indent=2, allow_nan=False) + "\n")
-    _summarize(markdown_of(outcome))
-    Console(sys.stdout, live=sys.stdout.isatty()).show(lines_of(outcome))
     raise SystemExit(outcome.exit_code)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def choose(reports: Path, names: Sequence[str]) -> Chosen:
 def _place(reports: Path, name: str) -> Path:
     """The folder of a run or of a suite.
 
-    ``last`` is the newest run with all others of its suite; any other name is a path, a name or a part of one.
+    ``last`` is the newest suite, or a run that is newer; any other name is a path, a name or a part of one.
     """
     for exact in (Path(name), reports / name):
         folder = exact.parent if exact.name in (FILE_NAME, RESULT_FILE, SUITE_FILE) else exact
@@ -88,15 +89,33 @@ def _place(reports: Path, name: str) -> Path:
 
 
 def _last(reports: Path) -> Path:
+    """The newest suite, or a run that was started after it.
+
+    A suite of which no run has a history is one all the same: the one before it must not pass in its place.
+    """
+    suites = sorted(reports.glob(f"*/{SUITE_FILE}"), key=_stored_at)
     runs = stored_runs(reports)
+    if suites and (not runs or _stored_at(suites[-1]) >= _moment(runs[0].started_at)):
+        return suites[-1].parent
     if not runs:
         raise UsageError(f"There is no run below {reports} yet; `harness run` makes one.")
-    newest = runs[0].folder
-    for path in sorted(reports.glob(f"*/{SUITE_FILE}"), reverse=True):
-        entries = _json(path).get("runs") or []
-        if any(isinstance(one, dict) and one.get("folder") == newest.name for one in entries):
-            return path.parent
-    return newest
+    return runs[0].folder
+
+
+def _stored_at(suite_file: Path) -> datetime:
+    """When a suite had ended: its name says it, or else its file."""
+    try:
+        return datetime.strptime(suite_file.parent.name[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
+    except ValueError:
+        return datetime.fromtimestamp(suite_file.stat().st_mtime, UTC)
+
+
+def _moment(started_at: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(started_at)
+    except ValueError:
+        return datetime.min.replace(tzinfo=UTC)
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def _runs_of_suite(folder: Path) -> Chosen:

@@ -78,11 +78,8 @@ class Tally:
     @property
     def text(self) -> str:
         """``3``, or ``3 to 5`` where it is not known better."""
-        return (
-            number_text(self.least)
-            if self.least == self.most
-            else f"{number_text(self.least)} to {number_text(self.most)}"
-        )
+        least, most = number_text(self.least), number_text(self.most)
+        return least if self.least == self.most else f"{least} to {most}"
 
 
 NOTHING = Tally()
@@ -264,13 +261,13 @@ def expression_row(
         reasons.append("the expression has no value")
     elif len(finite) < len(values):
         reasons.append("the expression has a value that is no number, as of a division by 0")
-    enough = exposure.operations >= slo.minimum_operations
     if not exposure.operations:
         reasons.append("nothing was counted by its exposure, and no traffic proves nothing")
-    elif not enough:
+    elif exposure.operations < slo.minimum_operations:
         few = number_text(exposure.operations)
         reasons.append(f"{few} operations are too few; {slo.minimum_operations:,} are needed")
-    worst = (max if slo.comparison.more_is_worse else min)(finite, default=None)
+    ordered = sorted(finite)
+    worst = None if not ordered else ordered[-1] if slo.comparison.more_is_worse else ordered[0]
     broken = worst is not None and exposure.operations > 0 and slo.comparison.broken_by(worst, slo.bound)
     badness = None if worst is None else worst if slo.comparison.more_is_worse else -worst
     return Row(

@@ -90,7 +90,7 @@ def measure_run(run: Run, name: str, config: GateConfig) -> RunMeasures:
     """Measure a run that has been opened."""
     answered, unfinished = _answers(run)
     latencies = [slo for slo in config.slos if isinstance(slo, LatencySlo)]
-    slow, seconds = _latencies(run, latencies) if latencies else ({}, ())
+    slow, seconds = _latencies(run, latencies)
     selectors = _selectors(config.slos)
     scrapes = [sample for sample in run.of_kind(ev.MetricsSample) if not sample.error]
     wanted = _series(scrapes, selectors)
@@ -252,6 +252,8 @@ def _doubtful(canary: Canary, operation: Operation) -> bool:
 
 def _latencies(run: Run, slos: Sequence[LatencySlo]) -> tuple[Mapping[str, Tally], Sequence[float]]:
     """By SLO the requests that took too long, and how long each took; of batches nothing, for they take longer."""
+    if not slos:
+        return {}, ()
     oracle, canary = Oracle(run), shared(run, Canary)
     sure: Counter[str] = Counter()
     doubtful: Counter[str] = Counter()

@@ -277,6 +277,23 @@ def test_a_suite_is_judged_as_its_runs(tmp_path: Path, config: Path) -> None:
         assert "6,400 operations of 2 runs" in row(done, "persistence_success")
 
 
+def test_the_last_suite_is_judged_though_none_of_its_runs_began(tmp_path: Path, config: Path) -> None:
+    samples.store_suite(tmp_path, "20251205-110000-suite-aaaa", store(tmp_path, "good"))
+    failed = store(tmp_path, "failed", setup_error=REFUSED, traffic=None)
+    samples.store_suite(tmp_path, "20251205-120000-suite-bbbb", failed)
+    assert gate("last", "--reports", tmp_path, "--config", config).exit_code == 3
+    shutil.rmtree(tmp_path / "20251205-120000-suite-bbbb")
+    assert gate("last", "--reports", tmp_path, "--config", config).exit_code == 0
+
+
+def test_the_last_is_a_run_that_began_after_every_suite(tmp_path: Path, config: Path) -> None:
+    runs = [store(tmp_path, name) for name in ("a", "b")]
+    # Both began at 10:15.
+    samples.store_suite(tmp_path, "20251205-100000-suite-aaaa", *runs)
+    done = gate("last", "--reports", tmp_path, "--config", config)
+    assert "3,200 operations of 1 run" in row(done, "persistence_success")
+
+
 def test_a_suite_that_lost_a_run_or_could_not_start_one_is_insufficient(tmp_path: Path, config: Path) -> None:
     good = store(tmp_path, "good")
     failed = store(tmp_path, "failed", setup_error=REFUSED, traffic=None)
@@ -415,12 +432,16 @@ def test_a_summary_that_cannot_be_written_does_not_change_the_decision(tmp_path:
         (("one", "--baseline", "{tmp}/other.json"), "as the result of an earlier gate"),
         (("one", "--prometheus", "http://127.0.0.1:1"), "does not answer"),
         (("one", "--prometheus", "nowhere"), "does not answer"),
+        (("--prometheus", ""), "--prometheus has no address"),
+        (("one", "--baseline", "{tmp}/later.json"), "is of format 99, this version reads 1"),
+        (("one", "--json", "{tmp}"), "cannot be written"),
         (("--no-such-option",), "No such option"),
     ],
 )
 def test_what_cannot_be_done_ends_with_2_and_says_why(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
     store(tmp_path, "one")
     (tmp_path / "other.json").write_text('{"runs": []}')
+    (tmp_path / "later.json").write_text('{"gate_format": 99}')
     done = gate(*(one.format(tmp=tmp_path) for one in arguments), "--reports", tmp_path)
     assert done.exit_code == 2
     assert said in done.output

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import UsageError
@@ -50,6 +50,7 @@ def test_a_gap_between_scrapes_loses_nothing() -> None:
 lives = st.lists(st.lists(st.integers(0, 5), min_size=1, max_size=12), min_size=1, max_size=4)
 
 
+@settings(deadline=None)
 @given(lives=lives, size=st.integers(1, 6), known=st.booleans())
 def test_windows_tell_what_every_sample_tells(lives: list[list[int]], size: int, known: bool) -> None:
     """Each life of a process counts from 0; its samples are the sums of its steps."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.gating.findings import general
@@ -42,6 +42,7 @@ def test_months_statuses_and_words_make_another_finding(one: str, other: str) ->
     assert general(one) != general(other)
 
 
+@settings(deadline=None)
 @given(counts=st.tuples(st.integers(0, 10**6), st.integers(0, 10**6)), seconds=st.floats(0, 1000))
 def test_a_defect_stays_the_same_from_run_to_run(counts: tuple[int, int], seconds: float) -> None:
     said = [f"{count} events of 2025_12 answered 202 were stored {seconds:.3f} s late." for count in counts]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.gating import statistics
@@ -70,6 +70,7 @@ def at_most(failed: int, of: int, share: float) -> float:
     return sum(math.comb(of, k) * share**k * (1 - share) ** (of - k) for k in range(failed + 1))
 
 
+@settings(deadline=None)
 @given(of=st.integers(1, 60), data=st.data())
 def test_the_bounds_of_a_share_are_those_of_clopper_and_pearson(of: int, data: st.DataObject) -> None:
     failed = data.draw(st.integers(0, of))
@@ -126,6 +127,7 @@ def test_a_share_is_a_fact_in_a_prometheus_and_a_sample_in_runs(
     assert share(bad, of, source).decision is decision
 
 
+@settings(deadline=None)
 @given(of=st.integers(1, 20_000), source=st.sampled_from(Source), data=st.data())
 def test_a_bad_operation_more_never_betters_a_decision(of: int, source: Source, data: st.DataObject) -> None:
     bad = data.draw(st.integers(0, min(of - 1, 60)))
@@ -133,6 +135,7 @@ def test_a_bad_operation_more_never_betters_a_decision(of: int, source: Source, 
     assert ORDER.index(share(worse, of, source).decision) >= ORDER.index(share(bad, of, source).decision)
 
 
+@settings(deadline=None)
 @given(of=st.integers(0, 20_000), bad=st.integers(0, 60), doubtful=st.integers(1, 60), source=st.sampled_from(Source))
 def test_doubt_can_keep_from_passing_and_never_fails(of: int, bad: int, doubtful: int, source: Source) -> None:
     bad = min(bad, of)
