@@ -288,7 +288,7 @@ def test_a_month_of_production(watching: Watching, tmp_path: Path, job: str, cod
 
 def test_a_value_states_how_much_was_observed(watching: Watching, tmp_path: Path) -> None:
     done = gate(*arguments(watching, tmp_path, "kept"))
-    # The very first sample of the month is that of its beginning: 30 days of half hours are left.
+    # Ten in each half hour of 30 days.
     assert "14,400 operations in 30 d" in row(done, "persistence_success", "prometheus")
     assert "100 %" in row(done, "persistence_success", "prometheus")
     assert "1 in a day, the worst" in row(done, "connection_errors", "prometheus")
