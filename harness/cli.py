@@ -20,6 +20,7 @@ from .ending import complete
 from .errors import HarnessError
 from .explaining import explain
 from .gate import Exit, decide, decide_suite
+from .gating.command import gate
 from .linting import lint_observability
 from .outputs import Outputs, output_options
 from .schemas import schema
@@ -289,6 +290,7 @@ def _run(
 
 
 cli.add_command(explain)
+cli.add_command(gate)
 cli.add_command(lint_observability)
 cli.add_command(heal)
 cli.add_command(mark)

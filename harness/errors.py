@@ -15,6 +15,7 @@
     ├── RunAborted               a halt file or an abort condition ended the run    exit 3
     ├── LedgerBusy               another process holds the ledger's lock            exit 2
     ├── HistoryError             a stored run cannot be read                        exit 2
+    ├── QueryFailed              a Prometheus could not answer a question           exit 3
     └── DeadlineExceeded         a condition did not come true in time
 
 The message is one paragraph: what happened, where, and what to do next.
@@ -84,6 +85,12 @@ class LedgerBusy(HarnessError):
 
 class HistoryError(HarnessError):
     """A stored run is missing or cannot be read."""
+
+
+class QueryFailed(HarnessError):
+    """A Prometheus that is there could not answer one question, so that what was asked is not known."""
+
+    exit_code = 3
 
 
 class DeadlineExceeded(HarnessError):

@@ -61,6 +61,7 @@ LAYERS = (
         "undoing",
         "dryrun",
         "faultfacts",
+        "gating",
         "selftest",
         "compare",
         "assess",
