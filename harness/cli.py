@@ -18,6 +18,8 @@ from .ending import complete
 from .errors import HarnessError
 from .explaining import explain
 from .gate import Exit, decide, decide_suite
+from .lab import keeping
+from .lab.command import lab
 from .linting import lint_observability
 from .selftest.command import selftest
 from .undoing import heal, mark
@@ -95,6 +97,7 @@ def cli() -> None:
 )
 @click.option("--step", is_flag=True, help="Pause at each step and print how to look (psql, curl).")
 @click.option("--dry-run", is_flag=True, help="Print what would be done, statement by statement, and do nothing.")
+@keeping.keep_option
 @_stack_options
 def run(
     names: tuple[str, ...],
@@ -117,6 +120,7 @@ def run(
     harness run december-detached --seed 7       one, with a known workload
     harness run december-detached --step         walk through a failure by hand
     harness run december-detached --dry-run      print what would be done, and do nothing
+    harness run december-detached --keep         leave what fails up as a lab, to look into it
     harness run --target my/target.toml          judge another service
     harness run --shard 1/4 --fail-fast          a quarter of them, as one of four CI jobs
     """  # noqa: D301  (click wants the control character, which a raw text does not have)
@@ -268,8 +272,10 @@ def _run(
             time_budget_seconds=stack.get("time_budget"),
             progress=lambda line: click.echo(line, err=True),
         )
-        session = Session(options, console, StepGate(sys.stdout) if step else None)
-        suite = complete(session.run(scenarios, full=full), lambda: session.left().text(options.reports))
+        gate = StepGate(sys.stdout) if step else None
+        session = Session(options, keeping.display_of(console), gate, judges=keeping.judges_of())
+        playing = keeping.played(session, console, scenarios, full=full)
+        suite = complete(playing, lambda: session.left().text(options.reports))
         console.suite_finished(suite)
     raise SystemExit(decide_suite(suite))
 
@@ -277,6 +283,7 @@ def _run(
 cli.add_command(explain)
 cli.add_command(lint_observability)
 cli.add_command(heal)
+cli.add_command(lab)
 cli.add_command(mark)
 cli.add_command(selftest)
 

@@ -39,6 +39,8 @@ LAYERS = (
         "guard",
         "healing",
         "turns",
+        "player",
+        "timed",
     ),
     ("report",),
     (
@@ -58,6 +60,7 @@ LAYERS = (
         "dryrun",
         "faultfacts",
         "selftest",
+        "lab",
     ),
 )
 LOCUST_PROCESS = "harness.load.locustfile"
