@@ -44,7 +44,12 @@ def lab() -> None:
 @click.option("--name", default="lab", show_default=True, help="What to call it, where there are several.")
 @click.option("--target", type=_PATH, help="target.toml of the service [default: the reference].")
 @click.option(
-    "--max-age", callback=as_seconds, default="2h", show_default=True, help="Ends itself when unused for so long."
+    "--max-age",
+    callback=as_seconds,
+    metavar="TIME",
+    default="2h",
+    show_default=True,
+    help="Ends itself when unused for so long.",
 )
 @click.option("--reports", type=_PATH, default=Path("reports"), show_default=True, help="Where its history is stored.")
 @click.option("--seed", type=int, help="Seed of its load [default: a new one].")

@@ -16,6 +16,7 @@ import click
 from .._wait import pause
 from ..errors import LabError, UsageError
 from ..values import Month, Verdict
+from .logs import logs
 from .options import as_months, as_seconds, say, which_lab
 from .parameters import build_fault
 from .protocol import (
@@ -36,9 +37,7 @@ from .protocol import (
 from .state import LabFolder, find
 
 _PATH = click.Path(path_type=Path)
-_FOLLOW_SECONDS = 0.2
 _CLEAR = "\x1b[H\x1b[2J"
-_LOGS = {"service": "service.log", "postgres": "postgres.log", "toxiproxy": "toxiproxy.log"}
 
 
 def show_welcome(welcome: Welcome) -> None:
@@ -64,7 +63,9 @@ def show_welcome(welcome: Welcome) -> None:
 @click.command()
 @which_lab
 @click.option("--watch", is_flag=True, help="Again and again, until Ctrl-C.")
-@click.option("--interval", callback=as_seconds, default="1s", show_default=True, help="How often --watch looks.")
+@click.option(
+    "--interval", callback=as_seconds, metavar="TIME", default="1s", show_default=True, help="How often --watch looks."
+)
 @click.option("--json", "as_json", is_flag=True, help="As JSON, one object a look.")
 def status(name: str | None, watch: bool, interval: float, as_json: bool) -> None:
     """Show partitions, queue, pool, faults that are on, and the load.
@@ -119,9 +120,16 @@ def _shower(folder: LabFolder, *, as_json: bool) -> Callable[[], str]:
     help="Events a second into each month; 0 is as fast as answers come.",
 )
 @click.option("--concurrency", type=click.IntRange(1, 200), default=4, show_default=True, help="Writers a month.")
-@click.option("--for", "seconds", callback=as_seconds, help="For so long, such as 2m [default: until --stop].")
 @click.option(
-    "--month", "months", callback=as_months, multiple=True, help="Into this month, such as 2025-12; repeatable."
+    "--for", "seconds", callback=as_seconds, metavar="TIME", help="For so long, such as 2m [default: until --stop]."
+)
+@click.option(
+    "--month",
+    "months",
+    callback=as_months,
+    metavar="MONTH",
+    multiple=True,
+    help="Into this month, such as 2025-12; repeatable.",
 )
 @click.option("--stop", is_flag=True, help="Send nothing more.")
 @click.pass_context
@@ -292,63 +300,14 @@ def psql(name: str | None, proxied: bool, arguments: tuple[str, ...]) -> None:
 
 
 @click.command()
-@which_lab
-@click.option("-f", "--follow", is_flag=True, help="Go on as lines come, until Ctrl-C or the end of the lab.")
-@click.option(
-    "-n", "--lines", "count", type=click.IntRange(0), default=40, show_default=True, help="So many last lines."
-)
-@click.option("--part", type=click.Choice([*_LOGS, "daemon"]), default="service", show_default=True, help="Whose log.")
-def logs(name: str | None, follow: bool, count: int, part: str) -> None:
-    """Show the log of the service, or of another part."""
-    folder = find(name)
-    record = folder.record()
-    if part == "daemon":
-        path = folder.log
-    elif record is None:
-        raise LabError(f"The lab {folder.name} is still starting; try again in a moment, or look with --part daemon.")
-    else:
-        path = record.folder / _LOGS[part]
-    position = _last_lines(path, count)
-
-    async def following() -> None:
-        place = position
-        while folder.alive():
-            place = _print_from(path, place)
-            await pause(_FOLLOW_SECONDS)
-
-    if follow:
-        with suppress(KeyboardInterrupt):
-            asyncio.run(following())
-
-
-def _last_lines(path: Path, count: int) -> int:
-    """Print the last lines of a log, and return where it ended."""
-    try:
-        text = path.read_bytes()
-    except OSError:
-        return 0
-    lines = text.splitlines(keepends=True)[-count:] if count else []
-    click.echo(b"".join(lines).decode(errors="replace"), nl=False)
-    return len(text)
-
-
-def _print_from(path: Path, position: int) -> int:
-    """Print what came since, and return where it ended."""
-    try:
-        with path.open("rb") as file:
-            file.seek(position)
-            new = file.read()
-    except OSError:
-        return position
-    if new:
-        click.echo(new.decode(errors="replace"), nl=False)
-    return position + len(new)
-
-
-@click.command()
 @click.argument("file", type=_PATH)
 @which_lab
-@click.option("--max-gap", callback=as_seconds, help="Shorten pauses in which nothing was done to this, such as 20s.")
+@click.option(
+    "--max-gap",
+    callback=as_seconds,
+    metavar="TIME",
+    help="Shorten pauses in which nothing was done to this, such as 20s.",
+)
 @click.option("--force", is_flag=True, help="Write over a file that is there.")
 def record(file: Path, name: str | None, max_gap: float | None, force: bool) -> None:
     """Store what was done so far as a scenario, which `harness run` replays: loads and faults, with their times.
