@@ -27,7 +27,6 @@ from ..stacks.cache import user_cache
 from ..stacks.embedded import EmbeddedOptions, EmbeddedStack
 from ..suite import new_run_id
 from ..targets.model import Target, load_target
-from ..turns import turn
 from .book import LabHistory
 from .codec import decode
 from .desk import Desk
@@ -36,6 +35,7 @@ from .live import LiveLab, opened
 from .order import LabOrder
 from .parts import LabPlan, Say
 from .protocol import Welcome, done_line, error_line, say_line
+from .sharing import share
 from .state import LabFolder, LabRecord, socket_place, write_holder
 
 EXCLUSIVE_LOCK = "exclusive.lock"
@@ -148,7 +148,7 @@ async def _live(order: LabOrder, folder: LabFolder, teller: Teller) -> None:
 
     try:
         async with AsyncExitStack() as ending:
-            async with turn(plan.lock_file):
+            async with await share(plan.lock_file, teller.say, "the lab starts"):
                 clock = Clock()  # It begins before the parts do, as that of every run.
                 environment = await ending.enter_async_context(
                     _stack(order, teller.say).environment(

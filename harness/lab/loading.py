@@ -9,14 +9,12 @@ from .. import guard
 from .._wait import pause
 from ..errors import UsageError
 from ..scenario import Load, LoadPhase
-from ..turns import turn
 from ..values import Month, Phase
 from .parts import LabParts, Say
 from .protocol import PlayLoad
 from .recording import LoadDeed
+from .sharing import share
 from .status import LoadState, pace_text
-
-_TURN_PATIENCE_SECONDS = 0.5
 
 
 class Loading:
@@ -37,7 +35,8 @@ class Loading:
         self._refuse(months)
         said = pace_text(asked.rate_per_month, asked.writers_per_month, [month.label for month in months])
         async with self.turn:
-            await self._share_machine(say)
+            if self._sharing is None:
+                self._sharing = await share(parts.plan.lock_file, say, "the load begins")
             parts.wake()
             for month in months:
                 parts.samplers.watch(month)
@@ -60,7 +59,7 @@ class Loading:
         async with self.turn:
             was_on = self._parts.load.on is not None
             await self._rest()
-        await self._leave_machine()
+            await self._leave_machine()
         return ["load stopped" if was_on else "no load was on"]
 
     def state(self) -> LoadState | None:
@@ -119,19 +118,7 @@ class Loading:
         async with self.turn:
             if self._parts.deeds.loads[-1] is deed:
                 await self._rest()
-        await self._leave_machine()
-
-    async def _share_machine(self, say: Say) -> None:
-        """Take a share of the lock of exclusive scenarios, which measure latencies that a load here would spoil."""
-        if self._sharing is not None:
-            return
-        stack = AsyncExitStack()
-        entering = asyncio.ensure_future(stack.enter_async_context(turn(self._parts.plan.lock_file)))
-        done, _ = await asyncio.wait({entering}, timeout=_TURN_PATIENCE_SECONDS)
-        if not done:
-            say("an exclusive scenario of another harness plays on this machine; the load begins when it has ended")
-        await entering
-        self._sharing = stack
+                await self._leave_machine()
 
     async def _leave_machine(self) -> None:
         if self._sharing is not None and self._parts.load.on is None:

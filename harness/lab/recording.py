@@ -11,11 +11,13 @@ from typing import Any
 from ..fault import Fault
 from ..scenario import Load, LoadPhase, Scenario
 from ..schedule import Schedule, Step
-from ..values import Month
+from ..values import Month, Phase
 
 _SHORTEST_SECONDS = 0.01
 """Times are written to this; a fault that came and went within it went so much later."""
 _WIDTH = 116
+_AROUND = (Phase.BEFORE.value, Phase.AFTER.value)
+"""The phases that owe strictly judged events where the faults are nothing but edges."""
 
 
 @dataclass
@@ -32,12 +34,16 @@ class LoadDeed:
 
 @dataclass
 class FaultDeed:
-    """A fault that was injected, by the lab's clock; one that never bit is left out of a recording."""
+    """A fault that was injected, by the lab's clock; one that never bit is left out of a recording.
+
+    ``only_edges``: nothing is judged strictly while it is on, since it is over at once or comes and goes all the while.
+    """
 
     fault: Fault
     at: float
     confirmed: bool = False
     healed_at: float | None = None
+    only_edges: bool = False
 
 
 @dataclass
@@ -74,7 +80,13 @@ def scenario_of(deeds: Deeds, base: Scenario, longest_gap_seconds: float | None 
     steps = [_step(deed, at) for deed in deeds.bitten]
     schedule = Schedule(tuple(steps))
     load = replace(base.load, months=months or base.load.months, late_months=late, phases=phases)
-    return replace(base, load=load, schedule=schedule, fault_seconds=_length(schedule, load))
+    return replace(
+        base,
+        load=load,
+        schedule=schedule,
+        fault_seconds=_length(schedule, load),
+        strict_phases=_AROUND if steps and all(deed.only_edges for deed in deeds.bitten) else base.strict_phases,
+    )
 
 
 def _clock(times: Sequence[float], longest_gap_seconds: float | None) -> Callable[[float], float]:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from .. import guard
+from ..blast import Edge
 from ..errors import FaultNotConfirmed, HealFailed, UsageError
 from ..events import FaultStep
 from ..fault import Fault
@@ -55,7 +56,8 @@ class Striking:
             if Phase.DURING not in parts.book.phases:
                 parts.enter(Phase.DURING)
             number = parts.nemesis.add(fault)
-            deed = FaultDeed(fault, parts.clock.now())
+            flapping = fault.radius(parts.environment).edge is Edge.FLAPPING
+            deed = FaultDeed(fault, parts.clock.now(), only_edges=flapping or fault.momentary)
             parts.deeds.faults.append(deed)
             self._deeds[number] = deed
             deed.confirmed = await parts.player.inject(number)

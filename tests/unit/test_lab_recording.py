@@ -87,6 +87,17 @@ def test_a_pause_for_thought_can_be_shortened_and_nothing_else_moves() -> None:
     assert [phase.from_seconds for phase in scenario.load.phases] == [0.0, 90.0]
 
 
+@pytest.mark.parametrize("others", [False, True])
+def test_faults_that_are_nothing_but_edges_owe_nothing_while_they_are_on(others: bool) -> None:
+    deeds = Deeds(
+        [LoadDeed(0.0, (DECEMBER,), 4, 12.5)],
+        [FaultDeed(CrashService(), 5.0, confirmed=True, healed_at=5.1, only_edges=True)],
+    )
+    if others:
+        deeds.faults.append(FaultDeed(DETACH, 20.0, confirmed=True, healed_at=40.0))
+    assert scenario_of(deeds, BASE).strict_phases == (None if others else ("before", "after"))
+
+
 def test_a_lab_in_which_nothing_was_done_is_its_own_base() -> None:
     assert scenario_of(Deeds(), BASE) == BASE
 
