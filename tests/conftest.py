@@ -18,6 +18,7 @@ LONG = (
     "tests/selftest/test_defects.py",
     "tests/integration/test_cli.py",
     "tests/integration/test_pytest_plugin.py",
+    "tests/integration/test_lab_sequences.py",
     "tests/integration/test_prometheus.py",
     "tests/integration/test_service_storage.py",
     "tests/integration/test_faults_contract.py",
@@ -28,6 +29,9 @@ LONG = (
 # Each of their tests starts what it needs, so that any worker can take any of them.
 SCATTERED = (
     "tests/integration/test_cli.py",
+    "tests/integration/test_lab.py",
+    "tests/integration/test_lab_keep.py",
+    "tests/integration/test_lab_sequences.py",
     "tests/integration/test_pytest_plugin.py",
     "tests/integration/test_stack_embedded.py",
     "tests/integration/test_stack_reaper.py",

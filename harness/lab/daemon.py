@@ -139,7 +139,12 @@ async def _live(order: LabOrder, folder: LabFolder, teller: Teller) -> None:
     guard.refuse_when_halted(order.reports)
     refuse_external(target)
     plan = _plan(order, target)
-    plan.folder.mkdir(parents=True)
+    try:
+        plan.folder.mkdir(parents=True)
+    except OSError as error:
+        raise UsageError(
+            f"Reports cannot be written to {order.reports} ({error.strerror}); name another folder with --reports."
+        ) from error
     desk: Desk | None = None
     environment: Environment | None = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -37,6 +38,7 @@ _ANOTHER_SEED = 1_000_003
 """What is sent in the lab is none of what the run sent."""
 _MOST_NAMES = 50
 _NAME_CHARACTERS = 36
+_STRANGE = re.compile(r"[^a-z0-9._-]+")
 _READ_LAST = (TableRow, DlqRow, PartitionRow, FinalRead, LogLine)
 """What a run reads at its end: a history that goes on has it read again."""
 
@@ -95,7 +97,7 @@ async def _serve(
 
 def _name(scenario: str) -> Claim:
     """Take a free name for a lab like that of the scenario; raises :class:`LabError` when none is free."""
-    plain = scenario.lower()[:_NAME_CHARACTERS]
+    plain = _STRANGE.sub("-", scenario.lower())[:_NAME_CHARACTERS].strip("-._") or "kept"
     for number in range(1, _MOST_NAMES):
         taken = claim(plain if number == 1 else f"{plain}-{number}")
         if taken is None:

@@ -103,7 +103,8 @@ class LiveLab:
             recovered_from=healed if healed and not parts.nemesis.open_faults else None,
             problem=problem,
         )
-        strange, notes = copy.book.strangers, []
+        strange = copy.book.strangers
+        notes: list[str] = []
         if strange:
             said = f"{len(strange)} stored events were not sent by this lab's load (such as {strange[0]})"
             notes.append(f"{said}: what is written by hand is in no history, so the service is accused of it")

@@ -33,7 +33,8 @@ def logs(name: str | None, follow: bool, count: int, part: str) -> None:
     elif record is None:
         raise LabError(f"The lab {folder.name} is still starting; try again in a moment, or look with --part daemon.")
     else:
-        path = record.folder / _LOGS[part]
+        # Where the parts were started: for a kept run that is the run's own folder, as its ledger is.
+        path = record.ledger.parent / _LOGS[part]
     position = _last_lines(path, count)
 
     async def following() -> None:

@@ -33,7 +33,8 @@ def user() -> Iterator[Bench]:
 def december(status: dict[str, object]) -> dict[str, object]:
     tables = status["tables"]
     assert isinstance(tables, list)
-    return next(table for table in tables if table["name"] == "audit_events_2025_12")
+    found: dict[str, object] = next(table for table in tables if table["name"] == "audit_events_2025_12")
+    return found
 
 
 def verdict_in(folder: Path) -> str:

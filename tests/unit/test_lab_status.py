@@ -7,7 +7,18 @@ from dataclasses import replace
 import pytest
 
 from harness.checkers._pool_series import IDLE, IN_USE, MAX_OPEN, WAIT
-from harness.events import Complete, Completion, DlqRow, FaultMark, FaultStep, Invoke, MetricsSample, OpKind, TableRow
+from harness.events import (
+    Complete,
+    Completion,
+    DlqRow,
+    FaultMark,
+    FaultStep,
+    Invoke,
+    MetricsSample,
+    OpKind,
+    Record,
+    TableRow,
+)
 from harness.lab.book import Book
 from harness.lab.looking import pool_state
 from harness.lab.status import PoolState, QueueState, answers_text, duration_text, lines_of, pace_text
@@ -92,7 +103,7 @@ def mark(t: float, fault: int, step: FaultStep, detail: str = "") -> FaultMark:
 
 def test_a_book_knows_the_last_words_of_each_fault_and_whose_rows_are_strange() -> None:
     book, day = Book("run-1"), Month(2025, 12).first_day
-    for record in (
+    records: tuple[Record, ...] = (
         Invoke(1.0, 7, 1, OpKind.WRITE, "a", day, "{}"),
         Complete(1.1, 7, Completion.OK, 201),
         Complete(1.1, -1, Completion.OK, 201),
@@ -101,7 +112,8 @@ def test_a_book_knows_the_last_words_of_each_fault_and_whose_rows_are_strange() 
         mark(3.1, 0, FaultStep.HEAL_FAILED, "not yet"),
         mark(4.0, 0, FaultStep.HEALING),
         mark(4.1, 0, FaultStep.HEALED),
-    ):
+    )
+    for record in records:
         book.take(record)
     assert book.last_op == 7
     assert dict(book.answers) == {"201": 1}, "the harness's own probes are no load"
