@@ -21,6 +21,8 @@ from .errors import HarnessError
 from .explaining import explain
 from .gate import Exit, decide, decide_suite
 from .gating.command import gate
+from .lab import keeping
+from .lab.command import lab
 from .linting import lint_observability
 from .outputs import Outputs, output_options
 from .schemas import schema
@@ -102,6 +104,7 @@ def cli() -> None:
 @click.option("--step", is_flag=True, help="Pause at each step and print how to look (psql, curl).")
 @click.option("--dry-run", is_flag=True, help="Print what would be done, statement by statement, and do nothing.")
 @output_options
+@keeping.keep_option
 @_stack_options
 def run(
     names: tuple[str, ...],
@@ -125,6 +128,7 @@ def run(
     harness run december-detached --seed 7       one, with a known workload
     harness run december-detached --step         walk through a failure by hand
     harness run december-detached --dry-run      print what would be done, and do nothing
+    harness run december-detached --keep         leave what fails up as a lab, to look into it
     harness run --target my/target.toml          judge another service
     harness run --shard 1/4 --fail-fast          a quarter of them, as one of four CI jobs
     harness run --events events.ndjson           tell programs what happens, while it does
@@ -282,8 +286,10 @@ def _run(
             time_budget_seconds=stack.get("time_budget"),
             progress=lambda line: click.echo(line, err=True),
         )
-        session = Session(options, outputs.display(console), StepGate(outputs.console) if step else None)
-        suite = complete(session.run(scenarios, full=full), lambda: session.left().text(options.reports))
+        steps = StepGate(outputs.console) if step else None
+        session = Session(options, outputs.display(keeping.display_of(console)), steps, judges=keeping.judges_of())
+        playing = keeping.played(session, console, scenarios, full=full)
+        suite = complete(playing, lambda: session.left().text(options.reports))
         console.suite_finished(suite)
         outputs.finished(suite, lambda line: click.echo(line, err=True))
     raise SystemExit(decide_suite(suite))
@@ -293,6 +299,7 @@ cli.add_command(explain)
 cli.add_command(gate)
 cli.add_command(lint_observability)
 cli.add_command(heal)
+cli.add_command(lab)
 cli.add_command(mark)
 cli.add_command(schema)
 cli.add_command(selftest)

@@ -34,7 +34,7 @@ SLOWEST_DRAIN_PER_SECOND = 200.0
 """A drain may take this long in proportion to the backlog, beyond the scenario's own deadline."""
 _SURPLUS_EVENTS = 5
 _INTERVAL_SECONDS = 0.02
-_EDGE_SLACK_SECONDS = 0.05
+EDGE_SLACK_SECONDS = 0.05
 _STALL_SLACK_SECONDS = 0.5
 
 
@@ -225,7 +225,7 @@ class Conductor:
             self._note("recovery", f"{error}; {why}")
 
     async def _outlast_edge(self, probed: float) -> None:
-        remaining = probed + self._limits.recovery_seconds + _EDGE_SLACK_SECONDS - self._history.clock.now()
+        remaining = probed + self._limits.recovery_seconds + EDGE_SLACK_SECONDS - self._history.clock.now()
         self._edge_seconds += max(0.0, remaining)
         await pause(remaining)
 

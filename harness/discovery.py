@@ -63,7 +63,14 @@ class Scenarios(Registry[Scenario]):
 
 
 def load_scenarios(folder: Path) -> Scenarios:
-    """Import every scenario file below ``folder``; raise :class:`UsageError` for two of one name."""
+    """Import every scenario file below ``folder``, or the one file; raise :class:`UsageError` for two of one name."""
+    if folder.is_file():
+        alone = Scenarios(folder.parent)
+        for scenario in scenarios_of(folder):
+            alone.add(scenario, folder)
+        if not len(alone):
+            raise UsageError(f"{folder} has no SCENARIO. docs/how-to/scenario.md shows how to write one.")
+        return alone
     if not folder.is_dir():
         raise UsageError(
             f"There is no folder of scenarios at {folder}. Run from the project's folder, or name one with --scenarios."

@@ -13,7 +13,8 @@ from pathlib import Path
 from . import guard
 from .errors import ScenarioError
 from .fault import plan_of
-from .scenario import Scenario
+from .scenario import LoadPhase, Scenario
+from .schedule import Step
 from .session import REFERENCE_TARGET
 from .targets.model import Target, load_target
 
@@ -42,7 +43,9 @@ def lines_of(scenario: Scenario, target: Target, found: Sequence[str] = ()) -> l
     lines.append("  3 steady state: ready, every month healthy, the queue empty; one probe event into each month")
     months = ", ".join(month.label for month in load.all_months)
     pace = f"{load.rate_per_writer:g} a second each" if load.rate_per_writer else "as fast as answers come"
-    lines.append(f"  4 load: {load.writers_per_month} writers a month ({months}), {pace}")
+    if not load.phases:
+        lines.append(f"  4 load: {load.writers_per_month} writers a month ({months}), {pace}")
+    lines += [f"  4 load {phase_text(phase)}" for phase in load.phases]
     if not steps:
         lines.append("  5 no fault: the control")
     for number, step in enumerate(steps):
@@ -50,7 +53,8 @@ def lines_of(scenario: Scenario, target: Target, found: Sequence[str] = ()) -> l
         after = f", after {step.after_events} more events a month" if step.after_events else ""
         met = "once the service has recovered from" if step.after_recovery else "while the queue drains of"
         healed = f", {met} the last {step.after_healing} healed" if step.after_healing else ""
-        lines.append(f"  5 fault {number}: {step.fault} (needs {needs}{after}{healed})")
+        timed = f", {_times_of(step)}" if step.at_seconds is not None else ""
+        lines.append(f"  5 fault {number}: {step.fault} (needs {needs}{after}{healed}{timed})")
         lines.append("      ledger: the fault, its state and all that its heal needs, fsynced first")
         lines += [f"      {line}" for line in plan_of(step.fault)]
     lines += [
@@ -61,6 +65,21 @@ def lines_of(scenario: Scenario, target: Target, found: Sequence[str] = ()) -> l
         "  7 recovery: steady state again; 8 final reads of queue, table and catalog; 9 logs; 10 stop; 11 judge",
     ]
     return lines
+
+
+def phase_text(phase: LoadPhase) -> str:
+    """Tell one phase of a load in a line."""
+    pace = f"{phase.rate_per_writer:g} a second each" if phase.rate_per_writer else "as fast as answers come"
+    until = "the end" if phase.to_seconds is None else f"{phase.to_seconds:g} s"
+    months = ", ".join(month.label for month in phase.months)
+    return f"from {phase.from_seconds:g} s to {until}: {phase.writers_per_month} writers a month ({months}), {pace}"
+
+
+def _times_of(step: Step) -> str:
+    """When a fault comes and goes, after the beginning of the load."""
+    lasting = "" if step.fault.momentary else " until the end"
+    until = lasting if step.healed_at_seconds is None else f" until {step.healed_at_seconds:g} s"
+    return f"from {step.at_seconds:g} s{until}"
 
 
 def _start(scenario: Scenario, target: Target, found: Sequence[str]) -> list[str]:

@@ -14,6 +14,7 @@
     │   └── HealFailed           the damage could not be undone                     exit 1
     ├── RunAborted               a halt file or an abort condition ended the run    exit 3
     ├── LedgerBusy               another process holds the ledger's lock            exit 2
+    ├── LabError                 a lab did not do what it was asked, or is gone     exit 2, or as the lab says
     ├── HistoryError             a stored run cannot be read                        exit 2
     ├── QueryFailed              a Prometheus could not answer a question           exit 3
     └── DeadlineExceeded         a condition did not come true in time
@@ -81,6 +82,15 @@ class LedgerBusy(HarnessError):
         """Keep which of the two it is."""
         super().__init__(message)
         self.running = running
+
+
+class LabError(HarnessError):
+    """A lab did not do what it was asked, does not answer, or was not understood."""
+
+    def __init__(self, message: str, exit_code: int = 2) -> None:
+        """Keep the exit code that the lab's own error has."""
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 class HistoryError(HarnessError):

@@ -50,6 +50,7 @@ class Holder(enum.StrEnum):
 
     RUN = "run"
     HEAL = "heal"
+    LAB = "lab"
 
 
 @dataclass(frozen=True)
@@ -182,6 +183,12 @@ class Ledger:
         if holder is Holder.HEAL:
             return LedgerBusy(
                 f"{self.folder.parent.name} is being healed by process {pid}; wait for it.", running=False
+            )
+        if holder is Holder.LAB:
+            return LedgerBusy(
+                f"{self.folder.parent.name} is a lab that lives as process {pid}; `harness lab heal` heals its faults, "
+                "`harness lab down` ends it.",
+                running=True,
             )
         return LedgerBusy(
             f"{self.folder.parent.name} still runs as process {pid} and heals its faults itself; end it by Ctrl-C.",

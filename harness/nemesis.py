@@ -65,13 +65,29 @@ class Nemesis:
         """Prepare a scene for each fault; nothing is touched yet."""
         self._environment = environment
         self._history = history
-        self._faults: list[Fault] = [step.fault for step in schedule.steps]
-        self._scenes = [
-            Scene(environment, ledger.entry(number, fault.name), self._destroyed(number))
-            for number, fault in enumerate(self._faults)
-        ]
+        self._ledger = ledger
+        self._faults: list[Fault] = []
+        self._scenes: list[Scene] = []
         self._open: list[int] = []
         self._pid = environment.service.pid
+        for step in schedule.steps:
+            self.add(step.fault)
+
+    def add(self, fault: Fault) -> int:
+        """Take one more fault, which no schedule knew of, and return its number; nothing is touched yet."""
+        number = len(self._faults)
+        self._faults.append(fault)
+        self._scenes.append(Scene(self._environment, self._ledger.entry(number, fault.name), self._destroyed(number)))
+        return number
+
+    def take_up(self) -> None:
+        """Count as open what another nemesis of this run left unhealed, as the ledger has it."""
+        left = (EntryState.INJECTING, EntryState.INJECTED)
+        self._open = [number for number, scene in enumerate(self._scenes) if scene.ledger.state in left]
+
+    def fault(self, number: int) -> Fault:
+        """Return the fault of a number."""
+        return self._faults[number]
 
     @property
     def open_faults(self) -> tuple[int, ...]:
@@ -133,7 +149,7 @@ class Nemesis:
 
     async def heal_all(self) -> float | None:
         """Heal what is open, last injected first; return the last probe's time, None when any heal failed."""
-        return await self._heal_these(self.open_faults[::-1])
+        return await self.heal_these(self.open_faults[::-1])
 
     async def heal_last(self, count: int) -> float | None:
         """Heal so many of the open faults, last injected first, and return as :meth:`heal_all` does.
@@ -141,10 +157,10 @@ class Nemesis:
         A momentary fault that no probe has seen over yet is open too, and is none of those that a schedule counts.
         """
         lasting = [number for number in self.open_faults[::-1] if not self._faults[number].momentary]
-        return await self._heal_these(lasting[:count])
+        return await self.heal_these(lasting[:count])
 
-    async def _heal_these(self, numbers: Sequence[int]) -> float | None:
-        """Heal in passes, and probe each as soon as it is healed, since recovery is timed from there.
+    async def heal_these(self, numbers: Sequence[int]) -> float | None:
+        """Heal open faults in passes, and probe each as soon as it is healed, since recovery is timed from there.
 
         Where a fault that is still open may be in the way of the probe, it is asked again once all heals are over,
         beside the others: none waits for the health that another one's probe asks for.

@@ -33,6 +33,7 @@ from .history import Clock, History
 from .ledger import FOLDER, Holder, Ledger
 from .load.closed import ClosedLoop
 from .load.locust_driver import LocustLoad
+from .load.phased import PhasedLoad
 from .nemesis import Nemesis
 from .probes.http import HttpProbe
 from .probes.logs import read_log
@@ -43,6 +44,7 @@ from .scenario import Scenario
 from .stacks.base import Environment, Stack, remedy
 from .steadystate import SteadyState
 from .targets.model import Target
+from .timed import TimedConductor
 from .turns import Alone
 
 STEADY_DEADLINE_SECONDS = 30.0
@@ -200,7 +202,7 @@ class _LiveRun:
                 f"The scenario {plan.scenario.name} needs {', '.join(sorted(missing))}, which this environment lacks. "
                 f"{remedy(missing)}".strip()
             )
-        history.add(_run_started(plan, self.clock, environment))
+        history.add(run_started(plan, self.clock, environment))
         for record in watched_by(plan.target, self.clock.now()):
             history.add(record)
         self.timings = dict(environment.timings.__dict__)
@@ -245,16 +247,15 @@ class _LiveRun:
     ) -> None:
         plan = self.plan
         load = self._make_load(environment)
-        conductor = Conductor(
-            plan.scenario,
-            plan.target,
-            self.history,
-            load,
-            nemesis,
-            steady,
-            samplers,
-            lambda number, text: self._step(number, text, environment),
-        )
+
+        async def step(number: int, text: str) -> None:
+            await self._step(number, text, environment)
+
+        conductor: Conductor
+        if isinstance(load, PhasedLoad):
+            conductor = TimedConductor(plan.scenario, plan.target, self.history, load, nemesis, steady, samplers, step)
+        else:
+            conductor = Conductor(plan.scenario, plan.target, self.history, load, nemesis, steady, samplers, step)
         await self._step(4, "load", environment)
         ticker = asyncio.create_task(self._tick(load))
         try:
@@ -273,17 +274,16 @@ class _LiveRun:
             ticker.cancel()
             self.waits = conductor.waits
 
-    def _make_load(self, environment: Environment) -> ClosedLoop | LocustLoad:
+    def _make_load(self, environment: Environment) -> ClosedLoop | LocustLoad | PhasedLoad:
         plan = self.plan
-        timeout = plan.target.limits.request_deadline_seconds + _CLIENT_SLACK_SECONDS
+        timeout = client_timeout_seconds(plan.target)
         if plan.scenario.load.locust_users:
             log = environment.artifacts / "locust.log"
             return LocustLoad(plan.scenario.load, plan.seed, plan.run, self.history, environment.workdir, log, timeout)
-        return ClosedLoop(
-            plan.scenario.load, plan.seed, plan.run, self.history, lambda: environment.service.base_url, timeout
-        )
+        parts = (plan.scenario.load, plan.seed, plan.run, self.history, lambda: environment.service.base_url, timeout)
+        return PhasedLoad(*parts) if plan.scenario.timed else ClosedLoop(*parts)
 
-    async def _tick(self, load: ClosedLoop | LocustLoad) -> None:
+    async def _tick(self, load: ClosedLoop | LocustLoad | PhasedLoad) -> None:
         while True:
             self.observer.events(self.plan.run, load.tally.events)
             await pause(0.2)
@@ -304,7 +304,13 @@ def watched_by(target: Target, t: float) -> Iterator[RulesRead]:
             yield RulesRead(t, path.name, kind, text, watched.labels, watched.foreign)
 
 
-def _run_started(plan: RunPlan, clock: Clock, environment: Environment) -> RunStarted:
+def client_timeout_seconds(target: Target) -> float:
+    """How long a client of the load waits for an answer: a little longer than the service may take."""
+    return target.limits.request_deadline_seconds + _CLIENT_SLACK_SECONDS
+
+
+def run_started(plan: RunPlan, clock: Clock, environment: Environment) -> RunStarted:
+    """Return the first record of a run, with everything that a replay needs."""
     versions = {
         "harness": __version__,
         "python": platform.python_version(),

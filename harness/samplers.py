@@ -39,6 +39,8 @@ class Samplers:
         self._environment = environment
         self._history = history
         self._probe = probe
+        self.slowness = 1.0
+        """By so much longer than usual is paused between two samples: a lab in which nothing happens needs few."""
         self._tasks: list[asyncio.Task[None]] = []
         self._canaries: dict[Month, Canary] = {}
         self._counter = ConnectionCounter(environment.database)
@@ -124,6 +126,6 @@ class Samplers:
                 except Exception as error:  # noqa: BLE001  (told in the report; the run goes on)
                     now = self._history.clock.now()
                     self._history.add(Note(now, "sampler", f"{type(error).__name__}: {error}"))
-                await pause(seconds)
+                await pause(seconds * self.slowness)
 
         self._tasks.append(asyncio.create_task(loop()))

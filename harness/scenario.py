@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .errors import ScenarioError, UsageError
@@ -18,6 +18,26 @@ from .values import Month
 
 MIN_STRICT_EVENTS = 200
 """Strictly judged events a month that each phase owes (docs/reference/oracle.md)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadPhase:
+    """A part of a load that comes and goes: from when to when, in seconds from its beginning (None: to the end)."""
+
+    from_seconds: float
+    months: tuple[Month, ...]
+    to_seconds: float | None = None
+    writers_per_month: int = 4
+    rate_per_writer: float = 25.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return {**self.__dict__, "months": [month.label for month in self.months]}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> LoadPhase:
+        """Read it back."""
+        return cls(**{**data, "months": tuple(Month.parse(label) for label in data["months"])})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +52,9 @@ class Load:
     The shares are of events.  Those of ``anonymous_share`` leave their id to the service, those of ``poison_share`` can
     only be refused by the database.  ``batch_writers`` more writers send ``batch_size`` events a request, mixed of all
     months.  Locust's users send single events to the first months, and none of them poison.
+
+    With ``phases`` the load comes and goes at times, as in the recording of a lab: one phase after the other, each with
+    months, writers and pace of its own.
     """
 
     months: tuple[Month, ...]
@@ -47,14 +70,40 @@ class Load:
     batch_writers: int = 0
     batch_size: int = 20
     locust_users: int = 0
+    phases: tuple[LoadPhase, ...] = ()
 
     def __post_init__(self) -> None:
-        """Raise :class:`UsageError` for what Locust's users would silently not send."""
-        if self.locust_users and (self.batch_writers or self.poison_share or self.late_months):
+        """Raise :class:`UsageError` for what Locust's users would silently not send, and for phases out of order."""
+        if self.locust_users and (self.batch_writers or self.poison_share or self.late_months or self.phases):
             raise UsageError(
-                "Locust's users send neither batches nor poison, and join no late months; leave batch_writers, "
-                "poison_share and late_months out, or locust_users."
+                "Locust's users send neither batches nor poison, join no late months and know no phases; leave "
+                "batch_writers, poison_share, late_months and phases out, or locust_users."
             )
+        before: float | None = 0.0
+        for number, phase in enumerate(self.phases):
+            end = phase.to_seconds
+            if before is None or phase.from_seconds < before or (end is not None and end < phase.from_seconds):
+                raise UsageError(
+                    f"Phase {number} of the load begins before the one ahead of it has ended, or ends first."
+                )
+            strange = sorted(set(phase.months) - set(self.all_months))
+            if strange or not phase.months:
+                named = strange[0].label if strange else "none"
+                raise UsageError(f"Phase {number} of the load writes into {named}, which is none of the load's months.")
+            before = end
+
+    def during(self, phase: LoadPhase) -> Load:
+        """Return the load as it is in one of its phases; at edges no quicker than elsewhere."""
+        pace, edge = phase.rate_per_writer, self.edge_rate_per_writer
+        return replace(
+            self,
+            months=phase.months,
+            late_months=(),
+            phases=(),
+            writers_per_month=phase.writers_per_month,
+            rate_per_writer=pace,
+            edge_rate_per_writer=min(pace, edge) if pace > 0 else edge,
+        )
 
     @property
     def all_months(self) -> tuple[Month, ...]:
@@ -89,6 +138,19 @@ class Scenario:
     fault_seconds: float = 0.0
     service_environment: Mapping[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Raise :class:`UsageError` for what Locust's users cannot play."""
+        if self.timed and self.load.locust_users:
+            raise UsageError(
+                f"The scenario {self.name} has times for its faults, which a load by Locust cannot keep; leave "
+                "at_seconds out, or locust_users."
+            )
+
+    @property
+    def timed(self) -> bool:
+        """Tell whether faults or load come and go at times of their own, as in the recording of a lab."""
+        return self.schedule.timed or bool(self.load.phases)
+
     @property
     def needs(self) -> frozenset[Capability]:
         """Capabilities of all its faults."""
@@ -96,15 +158,17 @@ class Scenario:
 
     def to_json(self) -> dict[str, Any]:
         """Return the scenario as JSON, faults included: enough for a replay."""
-        load = self.load
+        load, phases = self.load, [phase.to_json() for phase in self.load.phases]
+        plain = {key: value for key, value in load.__dict__.items() if key != "phases"}
         return {
             "name": self.name,
             "claim": self.claim,
             "requirements": list(self.requirements),
             "load": {
-                **load.__dict__,
+                **plain,
                 "months": [month.label for month in load.months],
                 "late_months": [month.label for month in load.late_months],
+                **({"phases": phases} if phases else {}),
             },
             "schedule": self.schedule.to_json(),
             "extra_checkers": list(self.extra_checkers),
@@ -126,6 +190,7 @@ class Scenario:
             load = dict(data.pop("load"))
             for key in ("months", "late_months"):
                 load[key] = tuple(Month.parse(label) for label in load[key])
+            load["phases"] = tuple(LoadPhase.from_json(phase) for phase in load.get("phases", ()))
             schedule = Schedule.from_json(data.pop("schedule"))
             for key in ("requirements", "extra_checkers"):
                 data[key] = tuple(data[key])

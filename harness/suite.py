@@ -7,7 +7,7 @@ import math
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -121,6 +121,10 @@ class SuiteRunner:
         # What would begin early could not be left out any more, and with one place nothing can.
         self._early = options.jobs > 1 and not options.fail_fast and options.time_budget_seconds is None
         self._failed = ""
+
+    def through(self, wrap: Callable[[Stack], Stack]) -> None:
+        """Have environments come from what ``wrap`` makes of the stack, which may let them outlive their runs."""
+        self._stack = wrap(self._stack)
 
     async def run_all(self, scenarios: Sequence[Scenario]) -> list[RunResult]:
         """Run all: the shared ones side by side, longest first, then each exclusive one alone.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -45,7 +45,10 @@ class Pace:
 
 @dataclass
 class ClosedLoop:
-    """The running load.  ``base_url`` is asked for each request, since a restarted service may move."""
+    """The running load.  ``base_url`` is asked for each request, since a restarted service may move.
+
+    ``ops`` numbers the operations; loads that follow each other in one run share it.
+    """
 
     load: Load
     seed: int
@@ -54,11 +57,11 @@ class ClosedLoop:
     base_url: Callable[[], str]
     client_timeout_seconds: float
     tally: Tally = field(default_factory=Tally)
+    ops: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def __post_init__(self) -> None:
         """Prepare; nothing is sent before :meth:`start`."""
         self.pace = Pace(self.load)
-        self._ops = itertools.count(1)
         self._writers = itertools.count(1)
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = asyncio.Event()
@@ -116,7 +119,7 @@ class ClosedLoop:
         stream = Stream(self.seed, writer, month, self.load, self.run)
 
         async def send() -> int:
-            op = next(self._ops)
+            op = next(self.ops)
             planned = stream.next(op)
             status = await self._send(op, writer, planned)
             stream.remember(op, planned)
@@ -157,7 +160,7 @@ class ClosedLoop:
 
     async def _send_batch(self, writer: int, stream: BatchStream) -> int:
         history = self.history
-        batch = stream.next(self._ops)
+        batch = stream.next(self.ops)
         invoked = history.clock.now()
         for invoke in batch.invokes(invoked, writer):
             history.add(invoke)

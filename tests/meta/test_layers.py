@@ -40,6 +40,8 @@ LAYERS = (
         "guard",
         "healing",
         "turns",
+        "player",
+        "timed",
     ),
     ("report",),
     (
@@ -66,6 +68,7 @@ LAYERS = (
         "compare",
         "assess",
         "sweep",
+        "lab",
     ),
 )
 LOCUST_PROCESS = "harness.load.locustfile"
