@@ -17,12 +17,12 @@ from ..checking import CheckResult, Finding
 from ..errors import HarnessError, UsageError
 from ..history import FILE_NAME
 from ..report.jsonfile import NamedFinding
-from ..report.stored import LAST, find_run, stored_runs
+from ..report.judged import SUITE_FILE, find_stored, stored_suites
+from ..report.stored import LAST, stored_runs
 from ..report.summary import masked
 from ..values import Promise
 
-RESULT_FILE, SUITE_FILE = "result.json", "suite.json"
-_NAMED = 5
+RESULT_FILE = "result.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,15 +77,7 @@ def _place(reports: Path, name: str) -> Path:
             return folder
     if name == LAST:
         return _last(reports)
-    suites = sorted(path.parent for path in reports.glob(f"*/{SUITE_FILE}") if name in path.parent.name)
-    runs = [path for path in reports.glob(f"*/{FILE_NAME}") if name in path.parent.name]
-    if not suites or runs:
-        return find_run(reports, name)
-    if len(suites) > 1:
-        shown = ", ".join(path.name for path in suites[:_NAMED])
-        more = f" and {len(suites) - _NAMED} more" if len(suites) > _NAMED else ""
-        raise UsageError(f"{name!r} could be {shown}{more}; give more of the name.")
-    return suites[0]
+    return find_stored(reports, name)
 
 
 def _last(reports: Path) -> Path:
@@ -93,7 +85,7 @@ def _last(reports: Path) -> Path:
 
     A suite of which no run has a history is one all the same: the one before it must not pass in its place.
     """
-    suites = sorted(reports.glob(f"*/{SUITE_FILE}"), key=_stored_at)
+    suites = sorted((folder / SUITE_FILE for folder in stored_suites(reports)), key=_stored_at)
     runs = stored_runs(reports)
     if suites and (not runs or _stored_at(suites[-1]) >= _moment(runs[0].started_at)):
         return suites[-1].parent

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..events import Complete, DlqRow, FaultMark, FaultStep, Invoke, MetricsSample, PhaseMark, Record, TableRow
 from ..history import Clock, History
+from ..redaction import Secrets
 
 _SCRAPES = 8
 
@@ -82,7 +83,13 @@ class LabHistory(History):
     def __init__(self, folder: Path, clock: Clock, run: str) -> None:
         """Create the file; raises FileExistsError rather than mixing two runs."""
         self.book = Book(run)
+        self.secrets = Secrets()
         super().__init__(folder, clock)
+
+    def hide_all(self, secrets: Secrets) -> None:
+        """Redact these from every later line, and know them for the logs beside it."""
+        self.secrets = secrets
+        self.hide(secrets.known, secrets.guessed)
 
     def add(self, record: Record) -> None:
         """Append one record, and take note of it."""

@@ -20,6 +20,7 @@ from ..errors import HarnessError, LabError, UsageError
 from ..events import RunStarted, ServiceMark
 from ..history import Clock
 from ..ledger import FOLDER, Ledger
+from ..redaction import redact_logs, secrets_of
 from ..runner import RunPlan, run_started, watched_by
 from ..scenario import Load, Scenario
 from ..stacks.base import Environment
@@ -30,7 +31,6 @@ from ..targets.model import Target, load_target
 from .book import LabHistory
 from .codec import decode
 from .desk import Desk
-from .hiding import hide_in_history, hide_in_logs
 from .live import LiveLab, opened
 from .order import LabOrder
 from .parts import LabPlan, Say
@@ -146,7 +146,7 @@ async def _live(order: LabOrder, folder: LabFolder, teller: Teller) -> None:
             f"Reports cannot be written to {order.reports} ({error.strerror}); name another folder with --reports."
         ) from error
     desk: Desk | None = None
-    environment: Environment | None = None
+    secrets = secrets_of(target, order.service_environment)
 
     def why() -> str:
         return desk.why if desk is not None and desk.why else "it did not come up"
@@ -160,7 +160,9 @@ async def _live(order: LabOrder, folder: LabFolder, teller: Teller) -> None:
                         target, name=plan.run, artifacts=plan.folder, environment_overrides=order.service_environment
                     )
                 )
+                secrets = secrets.and_known(environment.secrets)
                 history = LabHistory(plan.folder, clock, plan.run)
+                history.hide_all(secrets)
                 started = _begun(order, plan, target, environment, history)
                 ledger, months = Ledger(plan.folder / FOLDER), plan.scenario.load.months
                 lab = await ending.enter_async_context(
@@ -169,8 +171,7 @@ async def _live(order: LabOrder, folder: LabFolder, teller: Teller) -> None:
             desk = Desk(lab, order.max_age_seconds)
             await serve(lab, desk, folder, ledger, stopping, teller.welcome)
     finally:
-        if environment is not None:
-            hide_in_logs(plan.folder, environment)
+        redact_logs(plan.folder, secrets)
 
 
 async def serve(
@@ -247,7 +248,6 @@ def _stack(order: LabOrder, say: Say) -> EmbeddedStack:
 
 def _begun(order: LabOrder, plan: LabPlan, target: Target, environment: Environment, history: LabHistory) -> RunStarted:
     """Begin the history as that of every run, and return its first record."""
-    hide_in_history(history, environment)
     as_run = RunPlan(plan.run, plan.folder, plan.scenario, target, plan.seed, "", order.pg_bindir)
     started = run_started(as_run, history.clock, environment)
     history.add(started)

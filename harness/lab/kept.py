@@ -16,6 +16,7 @@ from ..errors import HistoryError, LabError
 from ..events import DlqRow, FinalRead, LogLine, PartitionRow, PhaseMark, Record, RunStarted, TableRow
 from ..history import Clock, read_history
 from ..ledger import FOLDER, Ledger
+from ..redaction import Secrets, redact_logs, secrets_of
 from ..results import RunResult
 from ..scenario import Scenario
 from ..stacks.cache import user_cache
@@ -23,7 +24,6 @@ from ..values import Phase
 from .book import LabHistory
 from .daemon import EXCLUSIVE_LOCK, Stopping, serve
 from .desk import Desk
-from .hiding import hide_in_history, hide_in_logs
 from .keeping import Keeper, Parked
 from .live import LiveLab, opened
 from .parameters import inject_command
@@ -59,7 +59,12 @@ async def live_on(mine: Keeper, exit_code: int) -> None:
             ending.push_async_callback(parked.ending.aclose)
             await _serve(mine, exit_code, parked, result, taken, stopping)
     finally:
-        hide_in_logs(result.folder, parked.environment)
+        redact_logs(result.folder, _secrets(parked, result))
+
+
+def _secrets(parked: Parked, result: RunResult) -> Secrets:
+    known = secrets_of(parked.environment.target, result.scenario.service_environment)
+    return known.and_known(parked.environment.secrets)
 
 
 async def _serve(
@@ -75,7 +80,7 @@ async def _serve(
         raise HistoryError(f"The history of {result.folder} does not say what was run, so no lab can go on with it.")
     plan = replace(plan, run=started.run)
     history = LabHistory(plan.folder, clock_of(started), started.run)
-    hide_in_history(history, parked.environment)
+    history.hide_all(_secrets(parked, result))
     for record in continued(records):
         history.add(record)
     ledger = Ledger(result.folder / FOLDER)

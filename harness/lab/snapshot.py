@@ -17,11 +17,11 @@ from ..finalread import read_everything
 from ..history import Clock
 from ..probes.http import HttpProbe
 from ..probes.logs import read_log
+from ..redaction import Secrets, redact_logs
 from ..scenario import Scenario
 from ..stacks.base import Environment
 from ..values import Phase
 from .book import LabHistory
-from .hiding import hide_in_history, hide_in_logs
 
 _LOGS = ("service.log", "postgres.log", "toxiproxy.log")
 
@@ -51,7 +51,7 @@ async def write_snapshot(
     folder.mkdir(parents=True)
     copy = LabHistory(folder, clock, started.run)
     try:
-        hide_in_history(copy, environment)
+        copy.hide_all(source.secrets)
         copy.add(started)
         await asyncio.to_thread(_append, source.path, copy.path, size)
         copy.acknowledged |= source.acknowledged
@@ -66,7 +66,7 @@ async def write_snapshot(
             copy.add(line)
     finally:
         copy.close()
-    await asyncio.to_thread(_copy_logs, environment, folder)
+    await asyncio.to_thread(_copy_logs, environment.artifacts, folder, source.secrets)
     return copy
 
 
@@ -83,9 +83,9 @@ def _log_lines(path: Path, clock: Clock) -> list[LogLine]:
     return list(read_log(path, clock))
 
 
-def _copy_logs(environment: Environment, folder: Path) -> None:
+def _copy_logs(artifacts: Path, folder: Path, secrets: Secrets) -> None:
     for name in _LOGS:
-        log = environment.artifacts / name
+        log = artifacts / name
         if log.is_file():
             shutil.copyfile(log, folder / name)
-    hide_in_logs(folder, environment)
+    redact_logs(folder, secrets)

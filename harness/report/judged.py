@@ -184,8 +184,12 @@ def _read(path: Path, remedy: str) -> dict[str, Any] | None:
 
 
 def stored_suites(reports: Path) -> list[Path]:
-    """Return the folders of all suites below ``reports``, newest first: their names begin with their times."""
-    return sorted((path.parent for path in reports.glob(f"*/{SUITE_FILE}")), key=lambda one: one.name, reverse=True)
+    """Return the folders of all suites below ``reports``, newest first: their names begin with their times.
+
+    The copy of the newest in ``latest/`` is none of them.
+    """
+    folders = (path.parent for path in reports.glob(f"*-suite-*/{SUITE_FILE}"))
+    return sorted(folders, key=lambda folder: folder.name, reverse=True)
 
 
 def find_stored(reports: Path, name: str) -> Path:
