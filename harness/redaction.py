@@ -50,18 +50,27 @@ _SHAPES = (
     (re.compile(r"(://[^/\s:@]*:)[^@\s/]+@"), rf"\1{MASK}@"),
     (re.compile(_NAMED + r"([\"'])[^\"'\n\\]*"), rf"\1\2{MASK}"),
     (re.compile(_NAMED + r"(?!null\b|none\b|true\b|false\b)[^\s'\",;&)\]}\\]+"), rf"\1{MASK}"),
+    (re.compile(r"(?i)(\bpassword\s+')[^'\n]*"), rf"\1{MASK}"),
+    (re.compile(r"(?i)(\bauthorization\\?[\"']\s*:\s*\\?[\"'])[^\"'\n\\]*"), rf"\1{MASK}"),
     (re.compile(r"(?i)\b(bearer|basic) +[A-Za-z0-9._~+/=-]{6,}"), rf"\1 {MASK}"),
 )
-
-
-_SIGNS = ("://", "passw", "passphrase", "token", "secret", "apikey", "api_key", "api-key", "bearer", "basic")
-"""Without one of these in lower case a line has no shape of a credential."""
+_SIGNS = (
+    *("://", "passw", "passphrase", "token", "secret", "apikey", "api_key", "api-key"),
+    *("authorization", "bearer", "basic"),
+)
+"""Without one of these in lower case a text has no shape of a credential."""
 
 
 def masked(text: str) -> str:
-    """Hide what has the shape of a credential in free text, whoever's it is."""
-    for shape, shown in _SHAPES:
-        text = shape.sub(shown, text)
+    """Hide what has the shape of a credential in free text, whoever's it is.
+
+    Of a long text give it line by line: a pattern that goes over megabytes at once would keep the interpreter from the
+    loads that other runs play meanwhile.
+    """
+    lowered = text.lower()
+    if any(sign in lowered for sign in _SIGNS):
+        for shape, shown in _SHAPES:
+            text = shape.sub(shown, text)
     return text
 
 
@@ -161,21 +170,10 @@ def redact_logs(folder: Path, secrets: Secrets) -> None:
     """Rewrite the logs of a run whose parts have ended, where they hold a secret; blocking, for a thread."""
     for path in folder.glob("*.log"):
         text = path.read_text(encoding="utf-8", errors="surrogateescape")
-        hidden = _masked_lines(redact(redact(text, secrets.known), secrets.guessed))
+        without = redact(redact(text, secrets.known), secrets.guessed)
+        hidden = "".join(map(masked, without.splitlines(keepends=True)))
         if hidden != text:
             path.write_text(hidden, encoding="utf-8", errors="surrogateescape")
-
-
-def _masked_lines(text: str) -> str:
-    """Mask a long text line by line, and only where there is a sign of a credential.
-
-    A pattern that goes over megabytes at once would keep the interpreter from the loads that other runs play meanwhile.
-    """
-    lowered = text.lower()
-    if not any(sign in lowered for sign in _SIGNS):
-        return text
-    lines = text.splitlines(keepends=True)
-    return "".join(masked(line) if any(sign in line.lower() for sign in _SIGNS) else line for line in lines)
 
 
 def _within(value: str) -> Iterator[str]:
@@ -188,15 +186,21 @@ def _within(value: str) -> Iterator[str]:
 
 
 def _is_place(value: str) -> bool:
-    return value.startswith(("/", "~")) and Path(value).expanduser().exists()
+    if not value.startswith(("/", "~")):
+        return False
+    try:
+        return Path(value).expanduser().exists()
+    except (OSError, RuntimeError):
+        # Too long for a name, within a folder of others, or nobody's home: a secret may begin like a path.
+        return False
 
 
 def _of_external(external: External) -> Iterator[str]:
     """Yield passwords by which parts of somebody else are reached, those of libpq's password file among them."""
     for text in (external.database_url, external.toxiproxy_url, external.metrics_url):
         yield from _within(text)
-    path = Path(os.environ.get("PGPASSFILE") or "~/.pgpass").expanduser()
     try:
+        path = Path(os.environ.get("PGPASSFILE") or "~/.pgpass").expanduser()
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except (OSError, RuntimeError):
         return

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import events as ev
+from ..redaction import masked
 from ..rundata import Run
-from .summary import masked
 
 LINES_SHOWN = 3_000
 CHARACTERS_SHOWN = 1_000_000
@@ -28,11 +28,6 @@ READ_BYTES = 8_000_000
 LINE_CHARACTERS = 600
 _NEAR_SECONDS = 2.0
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-_CREDENTIALS = (
-    re.compile(r"(?i)(\bbearer\s+)(?=\S*\d)[^\s'\",;]{8,}"),
-    re.compile(r"(?i)(\bpassword\s+')[^']*"),
-    re.compile(r'(?i)("(?:password|passwd|token|secret|authorization)"\s*:\s*")[^"]*'),
-)
 _POSTGRES = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+) UTC \[\d+\] (?:\S+@\S+ )?([A-Z]+)\d?:  (.*)")
 _LOCUST = re.compile(r"\[[^\]]*\] \S+?/(\w+)/\S+: (.*)")
 _ADDED = ("DETAIL", "HINT", "CONTEXT", "STATEMENT", "QUERY", "LOCATION")
@@ -199,8 +194,6 @@ def _of_harness(run: Run) -> Iterator[Entry]:
 def clean(text: str) -> str:
     """Redact, cut short, and take out what steers a terminal."""
     hidden = masked(text)
-    for pattern in _CREDENTIALS:
-        hidden = pattern.sub(r"\1***", hidden)
     short = hidden if len(hidden) <= LINE_CHARACTERS else f"{hidden[:LINE_CHARACTERS]}…"
     return _CONTROL.sub("\ufffd", short)
 

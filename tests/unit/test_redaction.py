@@ -76,6 +76,12 @@ def test_secrets_are_found_by_the_names_of_variables_and_within_urls_and_connect
     assert "/home/x" not in found
 
 
+@pytest.mark.parametrize("start", ["/", "~nobody-has-this-name/", "~"])
+def test_a_secret_that_begins_like_a_path_is_one_all_the_same(start: str) -> None:
+    value = start + "x1" * 200
+    assert list(secrets_in({"API_TOKEN": value})) == [value]
+
+
 def test_a_target_tells_of_its_tokens_its_environment_and_its_addresses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,6 +127,8 @@ def test_a_secret_that_holds_another_is_hidden_as_a_whole() -> None:
         ('{"line": "{\\"token\\": \\"abc\\"}"}', '{"line": "{\\"token\\": \\"***\\"}"}'),
         ("Authorization: Bearer abcdef.123", "Authorization: Bearer ***"),
         ("SERVICE_TOKEN=abc", "SERVICE_TOKEN=***"),
+        ("ALTER ROLE slm PASSWORD 'a b'; next", "ALTER ROLE slm PASSWORD '***'; next"),
+        ('{"Authorization": "a-b-c-1"}', '{"Authorization": "***"}'),
         ("external.token is missing", "external.token is missing"),
         ('"password": null', '"password": null'),
         ("http://host:8080/path", "http://host:8080/path"),
@@ -179,6 +187,8 @@ def test_logs_are_rewritten_where_they_hold_a_secret_and_left_alone_elsewhere(tm
         "API-KEY: x",
         "bearer abcdef",
         "Basic abcdef",
+        "password 'x'",
+        '"authorization": "x"',
     ],
 )
 def test_a_log_is_masked_wherever_a_text_would_be(tmp_path: Path, line: str) -> None:
