@@ -38,8 +38,9 @@ def gate(
 ) -> None:
     """Decide about a release: success metrics, your SLOs, and every broken promise; the last line is the decision.
 
-    RUN and SUITE are a path, a name or a part of one; `last` is the newest suite, or a run newer than it.  Of runs only
-    what lies outside every fault counts for the metrics, for chaos is not production; but a lost event fails.
+    RUN and SUITE are a path, a name or a part of one; `last` is the newest suite, or a run that began after it.  Of
+    runs only what lies outside every fault counts for the metrics, for chaos is not production; but a lost event fails,
+    and is new to any --baseline.
 
     \b
     harness gate last                                             the newest suite

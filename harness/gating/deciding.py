@@ -9,15 +9,19 @@ from datetime import datetime
 from pathlib import Path
 
 from ..errors import UsageError
-from ..report.summary import masked
+from ..redaction import masked
+from ..report.judged import RESULT_FILE, SUITE_FILE
 from .config import DEFAULT_FILE, GateConfig, load_config
 from .findings import JudgedFinding, gathered, judged, stale
 from .outcome import GATE_FORMAT, Baseline, Outcome, baseline_from_json, baseline_of, excused, rows_about_runs
-from .places import RESULT_FILE, SUITE_FILE, Chosen, choose, verdicts_of
+from .places import Chosen, choose, verdicts_of
 from .prometheus import Measurer
 from .rows import Row, span_text
 from .runs import measure, rows_of
 from .server import Period, Server
+
+NO_RUNS = "no run was judged, and no counter of a service tells that an acknowledged event is gone; name runs as well"
+"""What a gate says that saw a Prometheus only."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,12 +55,13 @@ def decide(wish: Wish) -> Outcome:
     chosen = choose(wish.reports, wish.names)
     baseline, notes = _baseline(wish, config, chosen.folders)
     production = _about_production(wish, config) if wish.prometheus is not None else []
-    about = _about_runs(wish, config, chosen, baseline) if wish.names else _AboutRuns()
+    about = _about_runs(wish, config, chosen, baseline) if wish.names else _AboutRuns(notes=(NO_RUNS,))
     return Outcome(
         now=wish.now,
         rows=(*about.rows, *excused([*about.rates, *production], baseline)),
         findings=about.findings,
         notes=(*about.notes, *notes),
+        runs=tuple(folder.name for folder in chosen.folders),
         judged=_judged_text(wish, path, len(chosen.folders), baseline),
     )
 
@@ -109,20 +114,25 @@ def _baseline(wish: Wish, config: GateConfig, folders: Collection[Path]) -> tupl
         return Baseline(), ()
     path = Path(name)
     if path.is_file() and path.name not in (RESULT_FILE, SUITE_FILE) and path.suffix == ".json":
-        return _earlier_gate(path), ()
+        earlier = _earlier_gate(path)
+        _refuse_itself(name, [folder.name for folder in folders if folder.name in earlier.runs])
+        return earlier, ()
     chosen = choose(wish.reports, [name])
-    both = [folder.name for folder in chosen.folders if folder in folders]
-    if both:
-        raise UsageError(
-            f"The baseline {name!r} has the run {both[0]} in it, which is to be judged: against itself nothing is new. "
-            "Name an earlier one."
-        )
+    _refuse_itself(name, [folder.name for folder in chosen.folders if folder in folders])
     verdicts, unread = verdicts_of(chosen.folders)
     if not verdicts:
         raise UsageError(f"The baseline {name!r} has no run that can be read: {'; '.join((*chosen.problems, *unread))}")
     measures = [measure(one.folder, one.run, config) for one in verdicts]
     baseline = baseline_of(name, rows_of(config, measures, deciding=True), gathered(verdicts))
     return baseline, [f"baseline: {problem}" for problem in (*chosen.problems, *unread)]
+
+
+def _refuse_itself(name: str, both: Sequence[str]) -> None:
+    if both:
+        raise UsageError(
+            f"The baseline {name!r} has the run {both[0]} in it, which is to be judged: against itself nothing is new. "
+            "Name an earlier one."
+        )
 
 
 def _earlier_gate(path: Path) -> Baseline:

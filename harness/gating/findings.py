@@ -1,18 +1,18 @@
 """Broken promises of runs: which are new, which are known, and which known ones are not known any more.
 
 Two findings are the same when scenario, checker, promise and sentence are, where figures and ids of events do not count
-(months, statuses and names do), so that a defect stays the same from run to run.
+(months, statuses and names do), so that a defect stays the same from run to run.  A lost event is another event each
+time, and so always new: no baseline excuses it, only a known defect that somebody has listed with its last day.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
-from ..checkers.conservation import NAME as CONSERVATION
 from ..values import Promise
 from .config import KnownDefect
 from .places import StoredVerdict
@@ -40,7 +40,8 @@ class JudgedFinding:
     """One kind of finding in all runs, with what it means for the gate, and why."""
 
     kind: Kind
-    summary: str
+    summaries: tuple[str, ...]
+    """Its sentence as each of the runs has it, with the figures of that."""
     runs: tuple[str, ...]
     event_ids: tuple[str, ...]
     decision: Decision
@@ -49,9 +50,14 @@ class JudgedFinding:
     """That of the first of the runs."""
 
     @property
+    def summary(self) -> str:
+        """The first of the sentences."""
+        return self.summaries[0]
+
+    @property
     def is_loss(self) -> bool:
-        """Tell whether events are not where they have to be."""
-        return self.kind.promise == Promise.CONSERVATION or self.kind.checker == CONSERVATION
+        """Tell whether events are not, once and unchanged, where they have to be."""
+        return self.kind.promise == Promise.CONSERVATION
 
 
 def kind_of(scenario: str, checker: str, promise: int, summary: str) -> Kind:
@@ -79,7 +85,7 @@ def gathered(verdicts: Iterable[StoredVerdict]) -> list[JudgedFinding]:
             before = found.get(kind)
             found[kind] = JudgedFinding(
                 kind=kind,
-                summary=finding.summary if before is None else before.summary,
+                summaries=(finding.summary,) if before is None else (*before.summaries, finding.summary),
                 runs=(verdict.run,) if before is None else tuple(dict.fromkeys((*before.runs, verdict.run))),
                 event_ids=finding.event_ids if before is None else (*before.event_ids, *finding.event_ids),
                 decision=Decision.FAIL,
@@ -93,7 +99,7 @@ def judged(
 ) -> list[JudgedFinding]:
     """Excuse what is listed and has not expired, and what ``baseline`` (called ``named``) has too.
 
-    A listed defect that has expired fails even if the baseline has it: its date was a promise.
+    A listed defect that has expired fails even if the baseline has it: its date was a promise.  So does a lost event.
     """
     return [_judged(finding, known, baseline, today, named) for finding in findings]
 
@@ -101,21 +107,31 @@ def judged(
 def _judged(
     finding: JudgedFinding, known: Sequence[KnownDefect], baseline: Collection[Kind], today: date, named: str
 ) -> JudgedFinding:
-    listed = [one for one in known if _is_about(one, finding)]
-    current = next((one for one in listed if not one.expired(today)), None)
+    listed = [one for one in known if any(_matches(one, finding))]
+    # One that is listed with its figures takes none along that has others.
+    current = next((one for one in listed if not one.expired(today) and all(_matches(one, finding))), None)
     if current is not None:
         said = f"known until {current.expires}: {current.reason}"
         return replace(finding, decision=Decision.KNOWN, reason=said)
-    if listed:
-        last = max(listed, key=lambda one: one.expires)
+    last = max((one for one in listed if one.expired(today)), key=lambda one: one.expires, default=None)
+    if last is not None:
         return replace(finding, reason=f"was known until {last.expires}, which has passed: {last.reason}")
-    if finding.kind in baseline:
-        return replace(finding, decision=Decision.KNOWN, reason=f"not new: {named} has it too")
-    return finding
+    if finding.kind not in baseline:
+        return finding
+    if finding.is_loss:
+        said = "a lost event is another one each time; only a [[known_defect]] of gate.toml lets it through"
+        return replace(finding, reason=f"{named} has it too, but {said}")
+    return replace(finding, decision=Decision.KNOWN, reason=f"not new: {named} has it too")
 
 
-def _is_about(defect: KnownDefect, finding: JudgedFinding) -> bool:
-    return defect.is_about(finding.kind.scenario, finding.kind.checker, finding.summary)
+def _matches(defect: KnownDefect, finding: JudgedFinding) -> Iterator[bool]:
+    return (defect.is_about(finding.kind.scenario, finding.kind.checker, said) for said in finding.summaries)
+
+
+def events_in(findings: Collection[JudgedFinding]) -> int:
+    """How many events findings are about; one that names none counts as one."""
+    named = {event_id for one in findings for event_id in one.event_ids}
+    return len(named) + sum(not one.event_ids for one in findings)
 
 
 def stale(
@@ -124,7 +140,7 @@ def stale(
     """What is to be said of listed defects that no finding is."""
     said = []
     for defect in known:
-        if any(_is_about(defect, finding) for finding in findings):
+        if any(any(_matches(defect, finding)) for finding in findings):
             continue
         expired = f" (and expired on {defect.expires})" if defect.expired(today) else ""
         if defect.scenario in scenarios:

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from ..gate import Exit
-from .findings import JudgedFinding, Kind
+from .findings import JudgedFinding, Kind, events_in
 from .places import StoredVerdict
 from .rows import Decision, Exposure, Row, Source
 from .slo import BROKEN, JUDGED, LOST, Feature, features_of
@@ -37,6 +37,8 @@ class Baseline:
 
     name: str = ""
     kinds: frozenset[Kind] = frozenset()
+    runs: frozenset[str] = frozenset()
+    """Names of the runs that an earlier gate judged."""
     rows: Mapping[tuple[str, Source], Before] = field(default_factory=dict)
 
 
@@ -48,6 +50,8 @@ class Outcome:
     rows: tuple[Row, ...]
     findings: tuple[JudgedFinding, ...] = ()
     notes: tuple[str, ...] = ()
+    runs: tuple[str, ...] = ()
+    """Names of the runs that were judged."""
     judged: str = ""
     """What was judged, in words: the runs, the Prometheus with its period, the file of bounds, the baseline."""
 
@@ -72,6 +76,11 @@ class Outcome:
         return tuple(one for one in self.rows if one.decision is decision and (decision is Decision.FAIL or one.needed))
 
     @property
+    def lost_and_known(self) -> tuple[JudgedFinding, ...]:
+        """Lost events that are let through, since somebody has listed them."""
+        return tuple(one for one in self.findings if one.is_loss and one.decision is Decision.KNOWN)
+
+    @property
     def features(self) -> tuple[Feature, ...]:
         """The features to prioritise: those of every failed row."""
         failed = {feature for row in self.rows_that(Decision.FAIL) for feature in row.features}
@@ -93,10 +102,12 @@ def rows_about_runs(
     nobody = [] if verdicts else ["no run was judged"]
     doubts = [f"conservation was not judged in {len(unjudged)} runs, such as {unjudged[0]}"] if unjudged else [*nobody]
     doubts += [] if acknowledged or nobody else ["no event was acknowledged, and no traffic proves nothing"]
+    unlooked = sum(verdict.unlooked for verdict in verdicts)
+    if unlooked:
+        doubts.append(f"{unlooked:,} events answered 202 are not in the table, and the target has no queue to be read")
     exposure = Exposure(operations=acknowledged, runs=len(verdicts), noun="acknowledged event")
-    lost = len({event_id for one in losses for event_id in one.event_ids}) or len(losses)
     return [
-        _finding_row(LOST, f"{lost:,}", losses, doubts, exposure, requirements),
+        _finding_row(LOST, f"{events_in(losses):,}", losses, doubts, exposure, requirements),
         _finding_row(BROKEN, f"{len(others):,}", others, nobody, exposure, requirements),
         _judged_row(verdicts, findings, problems, exposure, asked),
     ]
@@ -113,6 +124,7 @@ def _finding_row(
     failed = [one for one in findings if one.decision is Decision.FAIL]
     concerned = frozenset[str]().union(*(requirements.get(one.kind.scenario, frozenset()) for one in failed))
     good = Decision.KNOWN if findings else Decision.PASS
+    let_through = dict.fromkeys(one.reason for one in findings if one.decision is Decision.KNOWN)
     return Row(
         metric=metric,
         source=Source.RUNS,
@@ -120,7 +132,7 @@ def _finding_row(
         bound="0",
         exposure=exposure,
         decision=Decision.FAIL if failed else Decision.INSUFFICIENT if doubts else good,
-        reasons=tuple(doubts),
+        reasons=(*doubts, *(f"let through, {reason}" for reason in let_through)),
         features=features_of(concerned),
     )
 
@@ -185,6 +197,7 @@ def outcome_to_json(outcome: Outcome) -> dict[str, Any]:
         "exit_code": int(outcome.exit_code),
         "now": outcome.now.isoformat(),
         "judged": outcome.judged,
+        "runs": list(outcome.runs),
         "features": [feature.value for feature in outcome.features],
         "rows": [_row_to_json(row) for row in outcome.rows],
         "findings": [
@@ -235,6 +248,7 @@ def baseline_from_json(data: Mapping[str, Any], name: str) -> Baseline:
             Kind(str(one["scenario"]), str(one["checker"]), int(one["promise"]), str(one["kind"]))
             for one in data["findings"]
         ),
+        runs=frozenset(str(one) for one in data["runs"]),
         rows={
             (str(row["metric"]), Source(row["source"])): Before(
                 Decision(row["decision"]), str(row["value"]), _number(row["worse_least"]), _number(row["worse_most"])

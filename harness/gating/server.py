@@ -16,7 +16,7 @@ import httpx
 import promql_parser as promql
 
 from ..errors import QueryFailed, UsageError
-from ..report.summary import masked
+from ..redaction import masked
 from .counters import Labels
 from .slo import DAY_SECONDS
 

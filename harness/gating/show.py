@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 
 from ..report.console import Line
+from ..report.markdown import escaped, table
 from ..report.summary import explain_command
-from .findings import JudgedFinding
+from .findings import JudgedFinding, events_in
 from .outcome import Outcome
 from .rows import Decision, Row
 from .slo import BROKEN, LOST
@@ -19,8 +19,7 @@ REASONS_SHOWN = 12
 
 _TITLES = ("metric", "from", "value", "bound", "exposure", "decision", "feature")
 _SYMBOLS = {Decision.PASS: "✓", Decision.KNOWN: "~", Decision.INSUFFICIENT: "?", Decision.FAIL: "✗"}
-_STYLES = {Decision.PASS: "pass", Decision.KNOWN: "dim", Decision.INSUFFICIENT: "unknown", Decision.FAIL: "fail"}
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+_STYLES = {Decision.PASS: "pass", Decision.KNOWN: "unknown", Decision.INSUFFICIENT: "unknown", Decision.FAIL: "fail"}
 
 
 def lines_of(outcome: Outcome) -> Iterator[Line]:
@@ -54,11 +53,14 @@ def conclusion(outcome: Outcome) -> str:
             return f"not enough was seen to decide: {lacking}" if lacking else "nothing that was judged passed"
     # A finding has no row of its own, and what counts findings is no failure of its own.
     rates = [row for row in outcome.rows if row.metric not in (LOST, BROKEN)]
-    known = sum(one.decision is Decision.KNOWN for one in (*rates, *outcome.findings))
+    others = [one for one in outcome.findings if not one.is_loss]
+    known = sum(one.decision is Decision.KNOWN for one in (*rates, *others))
     passed = sum(row.decision.good for row in outcome.rows)
     left = len(outcome.rows) - passed
     said = f"{passed} rows passed" + (f"; {left} are insufficient, and not needed" if left else "")
-    return said + (f"; {known} known failures were let through" if known else "")
+    said += f"; {known} known failures were let through" if known else ""
+    lost = outcome.lost_and_known
+    return f"{events_in(lost):,} LOST EVENTS were let through, since gate.toml lists them; {said}" if lost else said
 
 
 def _named(rows: Sequence[Row]) -> str:
@@ -113,23 +115,18 @@ def _some(names: Sequence[str]) -> str:
 def markdown_of(outcome: Outcome) -> str:
     """The same as Markdown, the decision first: a summary of a CI job is read from its top."""
     symbol = {Decision.PASS: "✅", Decision.INSUFFICIENT: "❔", Decision.FAIL: "❌"}[outcome.decision]
-    parts = [f"## {symbol} Gate: {outcome.decision}", "", f"{_safe(conclusion(outcome))}.", ""]
-    parts += ["| " + " | ".join(_TITLES) + " |", "|" + "---|" * len(_TITLES)]
-    parts += ["| " + " | ".join(_safe(cell) for cell in _cells(row)) + " |" for row in outcome.rows]
     told = [line for row in outcome.rows for line in _reasons(row)]
     told += [line for finding in outcome.findings for line in _finding(finding)]
     told += [Line("· ", note) for note in outcome.notes]
-    parts += [
-        "",
-        *(
-            f"{'  ' if line.styled.startswith(' ') else ''}- {_safe(f'{line.styled.strip()} {line.rest}'.strip())}"
-            for line in told
-        ),
+    items = (
+        f"{'  ' if line.styled.startswith(' ') else ''}- {escaped(f'{line.styled.strip()} {line.rest}'.strip())}"
+        for line in told
+    )
+    parts = [
+        f"## {symbol} Gate: {outcome.decision}",
+        f"{escaped(conclusion(outcome))}.",
+        table(_TITLES, [_cells(row) for row in outcome.rows]),
+        "\n".join(items),
+        escaped(outcome.judged),
     ]
-    return "\n".join([*parts, "", _safe(outcome.judged), ""])
-
-
-def _safe(text: str) -> str:
-    """Text that is no Markdown and no HTML, on one line."""
-    plain = _CONTROL.sub(" ", text).replace("\\", "\\\\").replace("&", "&amp;").replace("<", "&lt;")
-    return re.sub(r"([|`*_\[\]~#])", r"\\\1", plain)
+    return "\n\n".join(filter(None, parts)) + "\n"

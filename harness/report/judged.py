@@ -9,13 +9,14 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from ..errors import HistoryError, UsageError
 from ..history import FILE_NAME
 from ..results import Clocks
-from .stored import LAST, find_run
+from .stored import LAST, StoredRun, find_run, stored_runs
 from .summary import CLOCK_NAMES
 
 RESULT_FILE = "result.json"
@@ -23,6 +24,7 @@ SUITE_FILE = "suite.json"
 LAST_SUITE = "last-suite"
 """What one types for the newest suite."""
 _NAMED = 5
+_FILES = (SUITE_FILE, RESULT_FILE, FILE_NAME)
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _SHAPE = ("load", "schedule", "service_environment", "judge_latency", "min_strict_events", "min_latency_samples")
 """What of a scenario decides what its run measures."""
@@ -80,34 +82,53 @@ class Judged:
 
 @dataclass(frozen=True, kw_only=True)
 class SuiteEntry:
-    """One run of a stored suite; ``folder`` need not exist, since a run that never began has none."""
+    """One run of a stored suite; ``folder`` need not exist, since a run that never began has none.
 
+    ``why`` is what kept it from being set up or judged, "" for nothing.
+    """
+
+    run: str
     scenario: str
     folder: Path
     verdict: str
+    why: str = ""
+
+    @property
+    def is_stored(self) -> bool:
+        """Tell whether there is anything left of the run to look at."""
+        return any((self.folder / file).is_file() for file in (RESULT_FILE, FILE_NAME))
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredSuite:
-    """A stored suite: its runs in their order, and the scenarios that this machine could not play, with the reason."""
+    """A stored suite: its runs in their order, and the scenarios that this machine could not play, with the reason.
+
+    ``owed`` are the states that it had to reach somewhere, and reached nowhere.
+    """
 
     name: str
     folder: Path
     entries: tuple[SuiteEntry, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
+    owed: tuple[str, ...] = ()
+
+
+def read_result(folder: Path) -> dict[str, Any] | None:
+    """Read ``result.json``; None for a run that was never judged, :class:`HistoryError` for what is no JSON object."""
+    return _read(folder / RESULT_FILE, f"Judge the run again with `harness check {folder.name}`.")
 
 
 def read_judged(folder: Path) -> Judged | None:
     """Read a run's verdict; None for one that was never judged, :class:`HistoryError` for what nobody can read."""
-    path = folder / RESULT_FILE
-    data = _read(path, f"Judge the run again with `harness check {folder.name}`.")
+    data = read_result(folder)
     if data is None:
         return None
     try:
         return _judged(folder, data)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise HistoryError(
-            f"{path} is not the verdict of a run ({error!r}). Judge it again with `harness check {folder.name}`."
+            f"{folder / RESULT_FILE} is not the verdict of a run ({error!r}). Judge it again with `harness check "
+            f"{folder.name}`."
         ) from error
 
 
@@ -157,18 +178,22 @@ def read_suite(folder: Path) -> StoredSuite:
         return StoredSuite(
             name=str(data["suite"]),
             folder=folder,
-            entries=tuple(
-                SuiteEntry(
-                    scenario=str(one["scenario"]),
-                    folder=folder.parent / str(one["folder"]),
-                    verdict=str(one["verdict"]),
-                )
-                for one in data["runs"]
-            ),
+            entries=tuple(_entry(folder, one) for one in data["runs"]),
             skipped=tuple((str(one["scenario"]), str(one["reason"])) for one in data.get("skipped", ())),
+            owed=tuple(str(one["name"]) for one in data.get("reached", ()) if one.get("owed")),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise HistoryError(f"{path} is no suite ({error!r}). Run the suite again.") from error
+
+
+def _entry(suite: Path, data: dict[str, Any]) -> SuiteEntry:
+    return SuiteEntry(
+        run=str(data["run"]),
+        scenario=str(data["scenario"]),
+        folder=suite.parent / str(data["folder"]),
+        verdict=str(data["verdict"]),
+        why=str(data.get("setup_error") or "; ".join(data.get("unknowns", ()))),
+    )
 
 
 def _read(path: Path, remedy: str) -> dict[str, Any] | None:
@@ -192,19 +217,54 @@ def stored_suites(reports: Path) -> list[Path]:
     return sorted(folders, key=lambda folder: folder.name, reverse=True)
 
 
+def newest(reports: Path) -> Path:
+    """Return the folder of the newest suite, or of a run that began after that had ended.
+
+    A suite of which no run has a history is one all the same: the one before it must not pass in its place.  Raises
+    :class:`UsageError` where nothing is stored.
+    """
+    runs = stored_runs(reports)
+    last = max(((_ended_at(folder), folder) for folder in stored_suites(reports)), default=None)
+    if last is not None and (not runs or _began_at(runs[0]) <= last[0]):
+        return last[1]
+    return runs[0].folder if runs else find_run(reports, LAST)
+
+
+def _ended_at(suite: Path) -> datetime:
+    """When a suite had ended: it is named by the time when it began, and knows how long it took; else by its file."""
+    path = suite / SUITE_FILE
+    try:
+        began = datetime.strptime(suite.name[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
+        took_seconds = float(json.loads(path.read_text(encoding="utf-8"))["seconds"])
+        # The name has whole seconds only.
+        return began + timedelta(seconds=took_seconds + 1)
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+        return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+
+
+def _began_at(run: StoredRun) -> datetime:
+    """When a run began; one whose time nobody can read began before all others."""
+    try:
+        moment = datetime.fromisoformat(run.started_at)
+    except ValueError:
+        return datetime.min.replace(tzinfo=UTC)
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
 def find_stored(reports: Path, name: str) -> Path:
     """Find a stored run or suite as :func:`harness.report.stored.find_run` does, or ``last-suite``.
 
-    A part of a name that fits a run means the run.  Raises :class:`UsageError`.
+    A run that could not be set up, which has a verdict and no history, is found by its path or its whole name.  A part
+    of a name that fits a run means the run.  Raises :class:`UsageError`.
     """
     if name == LAST_SUITE:
-        newest = stored_suites(reports)
-        if not newest:
+        suites = stored_suites(reports)
+        if not suites:
             raise UsageError(f"There is no suite below {reports} yet; `harness run` makes one.")
-        return newest[0]
+        return suites[0]
     for exact in (Path(name), reports / name):
-        folder = exact.parent if exact.name == SUITE_FILE else exact
-        if (folder / SUITE_FILE).is_file():
+        folder = exact.parent if exact.name in _FILES else exact
+        if any((folder / file).is_file() for file in _FILES):
             return folder
     suites = [path for path in stored_suites(reports) if name in path.name]
     if name == LAST or not suites or any(name in path.parent.name for path in reports.glob(f"*/{FILE_NAME}")):

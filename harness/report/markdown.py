@@ -126,7 +126,7 @@ def run_blocks(result: RunResult, level: int = 2) -> Iterator[str]:
         yield "\n".join(f"- Not checked: {escaped(checker)}: {escaped(needs)}" for checker, needs in skipped)
     if result.clocks:
         rows = [(one.fault, *text.clock_cells((one,))) for one in result.clocks]
-        yield _rows(("fault", *text.CLOCK_NAMES), rows)
+        yield table(("fault", *text.CLOCK_NAMES), rows)
     facts = [f"run {code(result.run)}", f"seed {result.seed}", escaped(text.duration_text(result))]
     yield " · ".join(facts)
     if result.repeat_command:
@@ -157,10 +157,11 @@ def _table(runs: Sequence[RunResult]) -> str:
         )
         for result in runs
     ]
-    return _rows(titles, rows) if rows else "No scenario was run."
+    return table(titles, rows) if rows else "No scenario was run."
 
 
-def _rows(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table; its cells are any text."""
     lines = [titles, ["---"] * len(titles), *([escaped(cell) for cell in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

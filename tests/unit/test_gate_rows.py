@@ -127,7 +127,7 @@ def test_a_share_is_a_fact_in_a_prometheus_and_a_sample_in_runs(
     assert share(bad, of, source).decision is decision
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(of=st.integers(1, 20_000), source=st.sampled_from(Source), data=st.data())
 def test_a_bad_operation_more_never_betters_a_decision(of: int, source: Source, data: st.DataObject) -> None:
     bad = data.draw(st.integers(0, min(of - 1, 60)))
@@ -135,7 +135,7 @@ def test_a_bad_operation_more_never_betters_a_decision(of: int, source: Source, 
     assert ORDER.index(share(worse, of, source).decision) >= ORDER.index(share(bad, of, source).decision)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(of=st.integers(0, 20_000), bad=st.integers(0, 60), doubtful=st.integers(1, 60), source=st.sampled_from(Source))
 def test_doubt_can_keep_from_passing_and_never_fails(of: int, bad: int, doubtful: int, source: Source) -> None:
     bad = min(bad, of)
