@@ -141,9 +141,7 @@ def _divided(numerator: float, denominator: float) -> float:
     return numerator / denominator if denominator > 0 else math.inf
 
 
-def judge_quantiles(
-    first: Quantile | None, second: Quantile | None, yardstick: Ratio | None = None, *, least_seconds: float = 0.0
-) -> Change:
+def judge_quantiles(first: Quantile | None, second: Quantile | None, yardstick: Ratio | None = None) -> Change:
     """Say what became of a quantile; larger is worse.
 
     ``yardstick`` is how many times as long the harness's own inserts took on the second side.  Where they took longer
@@ -151,13 +149,12 @@ def judge_quantiles(
     """
     if first is None or second is None:
         return Change.UNJUDGED
-    least = max(LEAST_SECONDS, least_seconds)
     ratio = ratio_of(first, second)
-    if ratio.value >= LEAST_EFFECT and second.value - first.value >= least and ratio.low > 1:
+    if ratio.value >= LEAST_EFFECT and second.value - first.value >= LEAST_SECONDS and ratio.low > 1:
         slower = yardstick is not None and (yardstick.low > 1 or yardstick.value >= LEAST_EFFECT)
         explained = slower and yardstick is not None and ratio.low <= yardstick.high
         return Change.DOUBTFUL if explained else Change.WORSE
-    if ratio.value <= 1 / LEAST_EFFECT and first.value - second.value >= least and ratio.high < 1:
+    if ratio.value <= 1 / LEAST_EFFECT and first.value - second.value >= LEAST_SECONDS and ratio.high < 1:
         return Change.BETTER
     resolved = ratio.high <= RESOLVED or second.high - first.low <= RESOLVED_SECONDS
     return Change.SAME if resolved else Change.UNJUDGED

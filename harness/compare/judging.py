@@ -12,12 +12,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ..gate import Exit
-from ..noise import LEAST_EFFECT, SIGNIFICANCE, Change, mostly_up
+from ..gating.findings import general
+from ..noise import LEAST_EFFECT, SIGNIFICANCE, Change, more_often, mostly_up
 from ..report import summary as text
 from ..report.judged import Judged
 from ..report.summary import version_text
+from ..results import NOT_BEGUN
+from ..suite import MEASURED_AGAIN
 from .profile import SHARES, Profile, profile_of
 from .rows import (
+    ANSWERS_SIGNIFICANCE,
     Group,
     Row,
     answer_rows,
@@ -33,12 +37,16 @@ from .sides import Pairing
 
 MIN_PAIRS = 7
 """With fewer pairs the sign test cannot be significant, whatever they say."""
+MANY_MORE = 2
+"""The same finding for so many times as many events is doubtful."""
 _BARRING = ("postgresql", "platform", "cpus")
 """Versions and facts of the machine that latencies and clocks depend on."""
 _TOLD = ("harness", "python")
 """Versions that are said where they differ, and bar nothing: they may be what is compared."""
 _DECIDED = ("PASS", "FAIL")
 _GONE = "not begun"
+_NO_CHECKERS = (MEASURED_AGAIN, NOT_BEGUN)
+"""Checks that are words about the run itself, which only some runs need."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +62,18 @@ class Pair:
     second: Profile | None = None
     differences: tuple[str, ...] = ()
     barred: str = ""
+
+    @property
+    def unread(self) -> bool:
+        """Tell whether a run that has a verdict cannot be looked into: then its words alone were compared."""
+        if self.first is None or self.second is None:
+            return self.rows[0].change is Change.SAME
+        return bool(self.first.problem or self.second.problem)
+
+    @property
+    def still_broken(self) -> bool:
+        """Tell whether a promise is broken on both sides, which is nothing worse and yet nothing to be content with."""
+        return self.rows[0].change is Change.SAME and self.rows[0].second == "FAIL"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,11 +99,15 @@ class Comparison:
         """Why "nothing got worse" cannot be said although nothing did, as sentences."""
         reasons = []
         if doubtful := self.named(Change.DOUBTFUL):
-            reasons.append(f"{len(doubtful)} figures look worse, and may be so by chance or by the machine")
+            reasons.append(
+                f"{len(doubtful)} doubtful: worse perhaps by chance or by the machine, or not judged any more"
+            )
         if unknown := [name for name, row in self.named(Change.UNJUDGED) if row.group is Group.VERDICT]:
-            reasons.append(f"no verdict on either side: {_listed(unknown)}")
+            reasons.append(f"no verdict on either side: {listed(unknown)}")
         if self.pairing.only_first:
-            reasons.append(f"not run on the second side: {_listed(self.pairing.only_first)}")
+            reasons.append(f"not run on the second side: {listed(self.pairing.only_first)}")
+        if unread := [pair.scenario for pair in self.pairs if pair.unread]:
+            reasons.append(f"a run of it cannot be read any more: {listed(unread)}")
         if not any(row.group is Group.LATENCY and row.change in (Change.SAME, Change.BETTER) for row in self.rows):
             reasons.append("no latency could be compared")
         return tuple(reasons)
@@ -96,7 +120,8 @@ class Comparison:
         return Exit.INCONCLUSIVE if self.unsettled else Exit.PASSED
 
 
-def _listed(names: Sequence[str], limit: int = 5) -> str:
+def listed(names: Sequence[str], limit: int = 5) -> str:
+    """The first names, and how many more there are."""
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + more
 
@@ -172,44 +197,62 @@ def _verdict_change(before: str, after: str) -> tuple[Change, str]:
     return Change.UNJUDGED, "undecided on both sides"
 
 
+@dataclass(frozen=True)
+class _Said:
+    """What one side says of one kind of broken promise: its first sentence, and how many events it names in all."""
+
+    name: str
+    events: int
+
+    @property
+    def text(self) -> str:
+        return f"{self.events} events" if self.events else "found"
+
+
+def _kinds(run: Judged) -> dict[tuple[str, int, str], _Said]:
+    """Broken promises by checker, promise and sentence, of which figures do not count; months and statuses do."""
+    found: dict[tuple[str, int, str], _Said] = {}
+    for broken in run.broken:
+        kind = (broken.checker, broken.promise, general(broken.summary))
+        known = found.get(kind, _Said(f"{broken.checker}: {broken.summary}", 0))
+        found[kind] = _Said(known.name, known.events + broken.events)
+    return found
+
+
 def finding_rows(one: Judged, other: Judged) -> Iterator[Row]:
-    """Findings that only one side has, by their sentences without figures; and what is no longer looked at."""
-    before, after = ({broken.general: broken for broken in run.broken} for run in (one, other))
-    for general, broken in after.items():
-        change = Change.SAME if general in before else Change.WORSE
-        why = "" if general in before else "new"
-        shown = _events_text(before[general].events) if general in before else text.NONE
-        name = f"{broken.checker}: {broken.summary}"
-        yield Row(
-            group=Group.VERDICT, name=name, first=shown, second=_events_text(broken.events), change=change, why=why
-        )
-    for general, broken in before.items():
-        if general not in after:
-            name = f"{broken.checker}: {broken.summary}"
+    """Findings that only one side has, or that name many more events; and what is no longer looked at."""
+    before, after = _kinds(one), _kinds(other)
+    for kind, said in after.items():
+        known = before.get(kind)
+        change, why = (Change.WORSE, "new") if known is None else _grown(known.events, one, said.events, other)
+        shown = text.NONE if known is None else known.text
+        yield Row(group=Group.VERDICT, name=said.name, first=shown, second=said.text, change=change, why=why)
+    for kind, said in before.items():
+        if kind not in after:
             gone = Change.BETTER if other.verdict in _DECIDED else None
-            yield Row(
-                group=Group.VERDICT,
-                name=name,
-                first=_events_text(broken.events),
-                second=text.NONE,
-                change=gone,
-                why="gone",
-            )
-    unlooked = dict(one.not_checked)
-    for checker, needs in other.not_checked:
-        if checker not in unlooked and any(said.checker == checker for said in one.checks):
-            yield Row(
-                group=Group.VERDICT,
-                name=checker,
-                first="checked",
-                second="not checked",
-                change=Change.DOUBTFUL,
-                why=needs,
-            )
+            yield Row(group=Group.VERDICT, name=said.name, first=said.text, second=text.NONE, change=gone, why="gone")
+    for checker, now, why in _unlooked(one, other):
+        yield Row(group=Group.VERDICT, name=checker, first="checked", second=now, change=Change.DOUBTFUL, why=why)
 
 
-def _events_text(events: int) -> str:
-    return f"{events} events" if events else "found"
+def _grown(before: int, one: Judged, after: int, other: Judged) -> tuple[Change, str]:
+    """Say what became of a finding that both sides have; how many events it names is partly chance."""
+    surely = more_often(before, one.operations, after, other.operations) < ANSWERS_SIGNIFICANCE
+    if after >= MANY_MORE * before and surely:
+        return Change.DOUBTFUL, "the same is broken for many more events"
+    return Change.SAME, ""
+
+
+def _unlooked(one: Judged, other: Judged) -> Iterator[tuple[str, str, str]]:
+    """Checkers of the first side that said nothing on the second: name, what they are now, and why."""
+    lacking, asked = dict(other.not_checked), {said.checker for said in other.checks}
+    for said in one.checks:
+        if said.verdict == "NOT CHECKED" or said.checker in _NO_CHECKERS:
+            continue
+        if said.checker in lacking:
+            yield said.checker, "not checked", lacking[said.checker]
+        elif asked and said.checker not in asked and said.verdict in _DECIDED:
+            yield said.checker, "not asked", "the second run was judged without it"
 
 
 def _together(pairs: Sequence[Pair]) -> Iterator[Row]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from ..checkers._common import forget
-from ..errors import HistoryError
+from ..errors import HarnessError
 from ..judging import is_large, load_run, open_run
 from ..noise import Quantile, quantile
 from ..report.figures import Answers, answers, canary_times, key_metrics, latencies
@@ -39,7 +39,7 @@ def profile_of(judged: Judged, progress: Callable[[str], None]) -> Profile:
     """Read a run's history; one that cannot be read leaves its verdict alone, and the reason."""
     try:
         run = open_run(judged.folder, progress).run if is_large(judged.folder) else load_run(judged.folder)
-    except HistoryError as error:
+    except HarnessError as error:
         return Profile(judged=judged, problem=str(error))
     times = latencies(run)
     canary = canary_times(run)

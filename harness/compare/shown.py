@@ -11,7 +11,7 @@ from ..gate import Exit
 from ..noise import Change
 from ..report.console import Line
 from ..report.summary import moment_text, shown_path
-from .judging import Comparison, Pair
+from .judging import Comparison, Pair, listed
 from .profile import Profile
 from .rows import CLOCK_RATIO, CLOCK_SECONDS, Group, Row
 
@@ -65,6 +65,8 @@ def conclusion(comparison: Comparison) -> Iterable[Line]:
             where = f"{scenario}: " if scenario else ""
             why = f" ({row.why})" if row.why else ""
             yield Line(f"{symbol} {word}", f"  {where}{row.name}: {row.first} → {row.second}{why}", style)
+    if broken := [pair.scenario for pair in comparison.pairs if pair.still_broken]:
+        yield Line("✗ broken on both sides: ", listed(broken), "fail")
     worse = len(comparison.named(Change.WORSE))
     match comparison.exit:
         case Exit.FAILED:
@@ -117,7 +119,7 @@ def _suite_lines(comparison: Comparison, *, everything: bool) -> Iterable[Line]:
     barred = [pair for pair in comparison.pairs if pair.barred]
     for said in sorted({pair.barred for pair in barred}):
         names = [pair.scenario for pair in barred if pair.barred == said]
-        yield Line(f"  {said}: ", _some(names), "unknown")
+        yield Line(f"  {said}: ", listed(names), "unknown")
     for pair in comparison.pairs:
         if everything or any(row.change in _NOTABLE for row in pair.rows):
             yield from _pair_lines(pair, everything=everything)
@@ -131,10 +133,6 @@ def _quantiles(pair: Pair) -> str:
             ratio = f"×{after / before:.2f}" if before and after is not None else "–"
             shown.append(f"{row.name} {ratio}")
     return "  ".join(shown)
-
-
-def _some(names: Sequence[str], limit: int = 5) -> str:
-    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
 def _table(rows: Sequence[Row]) -> Iterable[Line]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UsageError
-from ..report.judged import SUITE_FILE, Judged, find_stored, read_judged, read_suite
+from ..report.judged import SUITE_FILE, Judged, SuiteEntry, find_stored, read_judged, read_suite
 from ..report.summary import shown_path
+
+_SEVERITY = {"PASS": 0, "FAIL": 2}
+"""Of a verdict; all others say that nobody knows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,13 +57,23 @@ def find_side(reports: Path, name: str) -> Side:
         return Side(folder=folder, is_suite=False, runs={judged.scenario: judged}, verdicts={})
     runs: dict[str, Judged] = {}
     verdicts: dict[str, str] = {}
-    for entry in read_suite(folder).entries:
+    for entry in _worst_of_each(read_suite(folder).entries):
         judged = read_judged(entry.folder)
         if judged is None:
             verdicts[entry.scenario] = entry.verdict
         else:
             runs[entry.scenario] = judged
     return Side(folder=folder, is_suite=True, runs=runs, verdicts=verdicts)
+
+
+def _worst_of_each(entries: Iterable[SuiteEntry]) -> Iterable[SuiteEntry]:
+    """One run of each scenario: of one that a suite played several times the worst, of equal ones the last."""
+    found: dict[str, SuiteEntry] = {}
+    for entry in entries:
+        known = found.get(entry.scenario)
+        if known is None or _SEVERITY.get(entry.verdict, 1) >= _SEVERITY.get(known.verdict, 1):
+            found[entry.scenario] = entry
+    return found.values()
 
 
 def paired(first: Side, second: Side) -> Pairing:

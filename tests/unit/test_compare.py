@@ -16,6 +16,7 @@ from harness import events as ev
 from harness.checking import CheckResult, Finding
 from harness.cli import cli
 from harness.results import Clocks
+from harness.suite import MEASURED_AGAIN
 from harness.values import Promise
 from tests.unit.histories import DECEMBER, HEALING, JANUARY, History, good
 from tests.unit.stored_samples import CLOCKS, PASSED, VERSIONS, slowed, store, store_suite
@@ -23,9 +24,14 @@ from tests.unit.stored_samples import CLOCKS, PASSED, VERSIONS, slowed, store, s
 LOST = CheckResult("conservation", findings=(Finding(Promise.CONSERVATION, "3 events are nowhere.", ("a", "b", "c")),))
 MORE_LOST = CheckResult("conservation", findings=(Finding(Promise.CONSERVATION, "9 events are nowhere.", ("d",)),))
 LATE = CheckResult("recovery", findings=(Finding(Promise.RECOVERY, "It came back late."),))
+LEFT = CheckResult("isolation", findings=(Finding(Promise.ISOLATION, "3 x write into 2026_01 answered 202.", ("a",)),))
+OTHER_MONTH = CheckResult("isolation", findings=(Finding(Promise.ISOLATION, "3 x write into 2025_11 answered 202."),))
+OTHER_STATUS = CheckResult("isolation", findings=(Finding(Promise.ISOLATION, "3 x write into 2026_01 answered 503."),))
+MANY = CheckResult("conservation", findings=(replace(LOST.findings[0], event_ids=tuple(map(str, range(60)))),))
 UNSURE = CheckResult("metrics", unknowns=("only 3 scrapes",))
 BLIND = CheckResult("metrics", not_checked="metrics")
 LOOKED = CheckResult("metrics")
+AGAIN = CheckResult(MEASURED_AGAIN, facts={"stood_still_seconds_in_the_first_run": 2.0})
 
 
 def compare(reports: Path, *arguments: str) -> Result:
@@ -68,16 +74,21 @@ def test_two_runs_alike_differ_in_nothing_and_pass_the_gate(tmp_path: Path) -> N
     [
         ((PASSED,), (LOST,), 1, "verdict: PASS → FAIL (a promise is broken)"),
         ((LOST,), (LOST, LATE), 1, "recovery: It came back late.: – → found (new)"),
-        ((LOST,), (MORE_LOST,), 0, "NOTHING GOT WORSE"),
+        ((LOST,), (MORE_LOST,), 0, "✗ broken on both sides: december-detached"),
+        ((LOST,), (MANY,), 3, ": 3 events → 60 events (the same is broken for many more events)"),
+        ((LEFT,), (OTHER_MONTH,), 1, "isolation: 3 x write into 2025_11 answered 202.: – → found (new)"),
+        ((LEFT,), (OTHER_STATUS,), 1, "isolation: 3 x write into 2026_01 answered 503.: – → found (new)"),
         ((LOST,), (PASSED,), 0, "NOTHING GOT WORSE"),
         ((PASSED,), (UNSURE,), 3, "what was decided before could not be decided again"),
         ((LOST,), (UNSURE,), 3, "what was decided before could not be decided again"),
         ((UNSURE,), (UNSURE,), 3, "no verdict on either side: december-detached"),
         ((UNSURE,), (PASSED,), 0, "NOTHING GOT WORSE"),
         ((PASSED, LOOKED), (PASSED, BLIND), 3, "metrics: checked → not checked (metrics)"),
+        ((PASSED, LOOKED), (PASSED,), 3, "metrics: checked → not asked (the second run was judged without it)"),
+        ((PASSED, AGAIN), (PASSED,), 0, "NOTHING GOT WORSE"),
     ],
-    ids=["broken", "new finding", "same finding", "mended", "unknown", "unknown after fail", "never known", "known",
-         "blind"],
+    ids=["broken", "new finding", "same finding", "many more", "another month", "another status", "mended", "unknown",
+         "unknown after fail", "never known", "known", "blind", "not asked", "a word about the run"],
 )  # fmt: skip
 def test_verdicts_and_findings_always_count(
     tmp_path: Path, first: Sequence[CheckResult], second: Sequence[CheckResult], exit_code: int, said: str
@@ -308,6 +319,24 @@ def test_a_run_of_the_suite_that_did_not_begin_has_a_verdict_and_no_figures(tmp_
     done = compare(tmp_path, "suite-a", "suite-b", "--fail-on-regression")
     assert done.exit_code == 3
     assert "scenario-1: verdict: PASS → UNKNOWN" in done.stdout
+
+
+def test_a_run_of_a_suite_that_is_no_longer_there_is_too_little_to_say(tmp_path: Path) -> None:
+    suites(tmp_path, 3)
+    shutil.rmtree(tmp_path / "a-1")
+    done = compare(tmp_path, "suite-a", "suite-b", "--fail-on-regression")
+    assert done.exit_code == 3, done.output
+    assert "a run of it cannot be read any more: scenario-1" in done.stdout
+
+
+def test_of_a_scenario_that_was_played_several_times_the_worst_run_counts(tmp_path: Path) -> None:
+    suites(tmp_path, 2)
+    failed = store(tmp_path, "b-failed", LOST, scenario="scenario-1")
+    folders = [tmp_path / "b-0", failed, tmp_path / "b-1"]
+    store_suite(tmp_path, "20260203-suite-c", folders)
+    done = compare(tmp_path, "suite-a", "last-suite", "--fail-on-regression")
+    assert done.exit_code == 1, done.output
+    assert "scenario-1: verdict: PASS → FAIL" in done.stdout
 
 
 def test_a_run_beside_a_suite_is_compared_with_its_own_scenario(tmp_path: Path) -> None:
