@@ -9,7 +9,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -30,6 +30,9 @@ from .selftest.command import selftest
 from .sweep.command import sweep
 from .undoing import heal, mark
 from .values import Verdict
+
+if TYPE_CHECKING:
+    from .results import SuiteResult
 
 _PATH = click.Path(path_type=Path)
 
@@ -288,10 +291,14 @@ def _run(
         )
         steps = StepGate(outputs.console) if step else None
         session = Session(options, outputs.display(keeping.display_of(console)), steps, judges=keeping.judges_of())
-        playing = keeping.played(session, console, scenarios, full=full)
+
+        def finished(suite: SuiteResult) -> None:
+            console.suite_finished(suite)
+            outputs.finished(suite, lambda line: click.echo(line, err=True))
+
+        playing = keeping.played(session, finished, scenarios, full=full)
         suite = complete(playing, lambda: session.left().text(options.reports))
-        console.suite_finished(suite)
-        outputs.finished(suite, lambda line: click.echo(line, err=True))
+        finished(suite)
     raise SystemExit(decide_suite(suite))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import webbrowser
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 KEPT_RUNS = 250
 """Three times the whole suite, about: some two gigabytes."""
 STDOUT = "-"
-_AGAIN = "-again"
 
 
 def _runs_kept(ctx: click.Context, param: click.Parameter, value: str) -> int:
@@ -115,27 +114,22 @@ class Outputs:
         return Displays(console, self._stream)
 
     def finished(self, suite: SuiteResult, say: Callable[[str], None]) -> None:
-        """Give all that comes after the verdict, and ``say`` what was done."""
+        """Give all that comes after the verdict, close the stream, and ``say`` what was done."""
         from .report.keeping import prune
         from .report.markdown import append_step_summary
 
         if self._stream is not None:
             self._stream.suite_finished(suite)
-        played = {name for run in suite.runs for name in names_of(run.folder.name)}
-        removed = prune(self._reports, self._keep_runs, spare=played)
+            # At once: a kept lab lives on in this process, and a reader waits for the end of the stream.
+            self._stream.close()
+            self._stream = None
+        played = {run.folder.name for run in suite.runs}
+        removed = prune(self._reports, self._keep_runs, spare={suite.folder.name, *played})
         said = [append_step_summary(suite), removed.text]
         if self._open_page:
             said.append(shown(page_of(suite), os.environ))
         for line in filter(None, said):
             say(line)
-
-
-def names_of(run: str) -> Iterator[str]:
-    """Yield the name of a run, and those of the runs before it where it was played again."""
-    yield run
-    while run.endswith(_AGAIN):
-        run = run.removesuffix(_AGAIN)
-        yield run
 
 
 def reason_of(error: BaseException) -> tuple[str, int]:

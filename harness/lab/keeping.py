@@ -30,16 +30,17 @@ import click
 
 from ..errors import HarnessError, UsageError
 from ..gate import decide_suite
-from ..results import RunResult, SuiteResult
+from ..results import RunResult, SuiteBegun, SuiteResult
 from ..scenario import Scenario
 from ..stacks.base import Environment, Stack
 from ..targets.model import Target
 from ..values import Verdict
 
 if TYPE_CHECKING:
+    from ..display import Display
+    from ..events import FaultMark, PhaseMark
     from ..judges import Judges
-    from ..report.console import Console
-    from ..session import Display, Session
+    from ..session import Session
 
 VARIABLE = "HARNESS_KEEPER"
 """Names the descriptors of the process that plays: where its exit code goes, and where it sees its starter die."""
@@ -218,12 +219,16 @@ def refuse_external(target: Target) -> None:
 
 
 class KeepingDisplay:
-    """A display that also tells the keeper of each run that was judged; see :class:`harness.session.Display`."""
+    """A display that also tells the keeper of each run that was judged; see :class:`harness.display.Display`."""
 
     def __init__(self, display: Display, mine: Keeper) -> None:
         """Show by another display."""
         self._display = display
         self._keeper = mine
+
+    def suite_started(self, begun: SuiteBegun) -> None:
+        """A command is about to play."""
+        self._display.suite_started(begun)
 
     def scenario_started(self, run: str, scenario: Scenario) -> None:
         """A run begins."""
@@ -232,6 +237,10 @@ class KeepingDisplay:
     def step(self, run: str, number: int, text: str, events: int) -> None:
         """A run enters a step, or has answered more events."""
         self._display.step(run, number, text, events)
+
+    def marked(self, run: str, mark: FaultMark | PhaseMark) -> None:
+        """A fault or the workload of a run has come to a step."""
+        self._display.marked(run, mark)
 
     def scenario_finished(self, result: RunResult) -> None:
         """A run has been judged: now it is known what becomes of its environment."""
@@ -249,8 +258,10 @@ def judges_of() -> Judges | None:
     return _KEEPERS[0].judges if _KEEPERS else None
 
 
-async def played(session: Session, console: Console, scenarios: Sequence[Scenario], *, full: bool) -> SuiteResult:
-    """Play a session; when something is kept, print its end here, and return never: the process is a daemon then."""
+async def played(
+    session: Session, finished: Callable[[SuiteResult], None], scenarios: Sequence[Scenario], *, full: bool
+) -> SuiteResult:
+    """Play a session; when something is kept, tell its end here, and return never: the process is a daemon then."""
     if not _KEEPERS:
         return await session.run(scenarios, full=full)
     mine = _KEEPERS[0]
@@ -262,7 +273,7 @@ async def played(session: Session, console: Console, scenarios: Sequence[Scenari
         await mine.settle()
         if mine.kept is None:
             return suite
-        console.suite_finished(suite)
+        finished(suite)
         code = int(decide_suite(suite))
         try:
             from .kept import live_on

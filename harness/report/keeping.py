@@ -1,16 +1,15 @@
 """Keeping: how many runs stay stored, and what may be removed to make room for new ones.
 
-What is removed is old, was made by the harness, and is nobody's to look at any more.  Spared are the newest runs, those
-of the command that just ended, for a while those that did not pass, and always: a run whose ledger is open (it may hold
-the only way to undo a damage), one that is being played, judged or healed, and a folder with anything in it that the
-harness did not put there.
+What is removed is old, was made by the harness, and is nobody's to look at any more.  Spared are the newest runs with
+the rest of their suites, those of the command that just ended, for a while those that did not pass, and always: a run
+whose ledger is open (it may hold the only way to undo a damage), one that is being played, judged or healed, and a
+folder with anything in it that the harness did not put there.  What has no name of the harness's is not even counted.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import re
 import shutil
@@ -21,9 +20,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ..columnar import FOLDER as COLUMNS
+from ..errors import HistoryError
 from ..history import FILE_NAME as HISTORY
 from ..ledger import FOLDER as LEDGER
 from ..ledger import Ledger
+from .judged import read_suite, stored_suites
 from .latest import FILES as SUITE_FILES
 from .stored import StoredRun, stored_runs
 
@@ -34,8 +35,10 @@ _JUDGING_SECONDS = 3600.0
 """A run without a verdict whose files changed this lately may be about to be judged."""
 _NAMED = 5
 
-_MADE = re.compile(r"\d{8}-\d{6}-.+-[0-9a-f]{4}(-again)*")
-_DOOMED = re.compile(r"\.\d{8}-\d{6}-.+-[0-9a-f]{4}(-again)*\.removed")
+_AGAIN, _KEPT = "-again", "-kept"
+_NAME = rf"\d{{8}}-\d{{6}}-.+-[0-9a-f]{{4}}({_AGAIN})*({_KEPT})?"
+_MADE = re.compile(_NAME)
+_DOOMED = re.compile(rf"\.{_NAME}\.removed")
 _REPORTS = ("result.json", "junit.xml", "report.html", "summary.md", "report-errors.txt", "measured.json")
 _LOGS = ("service.log", "service-start.log", "postgres.log", "toxiproxy.log", "locust.log", "harness-error.txt")
 RUN_FILES = frozenset((HISTORY, LEDGER, COLUMNS, f"{COLUMNS}.new", *_REPORTS, *_LOGS))
@@ -76,32 +79,59 @@ def _listed(names: Collection[str]) -> str:
 def prune(reports: Path, keep: int, *, spare: Collection[str] = (), now: datetime | None = None) -> Removed:
     """Remove the oldest runs below ``reports`` beyond the ``keep`` newest, and the oldest suites alike.
 
-    ``spare``: names of runs that stay whatever their age.  Never raises for what cannot be removed: it says so.
+    ``spare``: names of runs and suites that stay whatever their age.  Never raises for what cannot be removed: it says
+    so.
     """
     if keep >= ALL_RUNS or not reports.is_dir():
         return Removed()
-    moment = now or datetime.now(UTC)
-    for left in [path for path in reports.iterdir() if _DOOMED.fullmatch(path.name)]:
-        shutil.rmtree(left, ignore_errors=True)  # A runner was killed while it removed it.
+    with contextlib.suppress(OSError):
+        for left in [path for path in reports.iterdir() if _DOOMED.fullmatch(path.name)]:
+            shutil.rmtree(left, ignore_errors=True)  # A runner was killed while it removed it.
+    runs = [run for run in stored_runs(reports) if _is_made(run.folder)]
     removed: list[str] = []
     spared: list[tuple[str, str]] = []
-    for run in _surplus(stored_runs(reports), keep, set(spare), moment):
-        reason = _removed(run)
-        if reason:
-            spared.append((run.folder.name, reason))
-        else:
-            removed.append(run.folder.name)
-    suites = [suite.name for suite in _surplus_suites(reports, keep) if not _gone(suite)]
+    if len(runs) > keep:
+        stay = {one for name in (*spare, *_beside(reports, runs[:keep])) for one in _names_of(name)}
+        for run in _surplus(runs, keep, stay, now or datetime.now(UTC)):
+            reason = _removed(run.folder)
+            if reason:
+                spared.append((run.folder.name, reason))
+            else:
+                removed.append(run.folder.name)
+    suites = [suite.name for suite in _surplus_suites(reports, keep, spare) if not _gone(suite)]
     return Removed(tuple(removed), tuple(suites), tuple(spared))
 
 
-def _surplus(runs: list[StoredRun], keep: int, spare: set[str], now: datetime) -> Iterator[StoredRun]:
+def _is_made(folder: Path) -> bool:
+    """Tell whether a folder has a name that the harness gives; whoever gave it another, or a link, wants to keep it."""
+    return _MADE.fullmatch(folder.name) is not None and not folder.is_symlink()
+
+
+def _names_of(run: str) -> Iterator[str]:
+    """Yield the name of a run, and those of the runs before it where it was played again."""
+    yield run
+    while run.endswith(_AGAIN):
+        run = run.removesuffix(_AGAIN)
+        yield run
+
+
+def _beside(reports: Path, newest: Collection[StoredRun]) -> Iterator[str]:
+    """Yield the runs of each suite of which one stays: a suite that lacks some of its runs tells another story."""
+    names = {run.folder.name for run in newest}
+    for folder in stored_suites(reports):
+        with contextlib.suppress(HistoryError):
+            whole = {entry.folder.name for entry in read_suite(folder).entries}
+            if whole & names:
+                yield from whole
+
+
+def _surplus(runs: list[StoredRun], keep: int, stay: Collection[str], now: datetime) -> Iterator[StoredRun]:
     """Yield the runs to remove, oldest first; of those beyond the newest, ``keep`` recent failures stay at most."""
     kept_failures = 0
     doomed = []
     for run in runs[keep:]:
         failed = run.verdict != "PASS" and _age(run, now) <= timedelta(days=FAILED_DAYS)
-        if run.folder.name in spare:
+        if run.folder.name in stay:
             continue
         if failed and kept_failures < keep:
             kept_failures += 1
@@ -118,16 +148,15 @@ def _age(run: StoredRun, now: datetime) -> timedelta:
     return now - (started if started.tzinfo else started.replace(tzinfo=UTC))
 
 
-def _removed(run: StoredRun) -> str:
+def _removed(folder: Path) -> str:
     """Remove a run; return why it stays, or nothing."""
-    if run.folder.is_symlink() or not _MADE.fullmatch(run.folder.name):
-        return "it has no name that the harness gives"
     try:
-        reason = _why_it_stays(run.folder)
+        reason = _why_it_stays(folder)
         if reason:
             return reason
-        with lock_of(run.folder) as free:
-            return _gone(run.folder) if free else "it still runs, is being healed, or is another user's"
+        # A lab that goes on with what a run left goes on in a folder of its own, and holds the lock of the run.
+        with lock_of(folder.with_name(folder.name.removesuffix(_KEPT))) as free:
+            return _gone(folder) if free else "it still runs, is being healed, or is another user's"
     except FileNotFoundError:
         return ""  # Another command has removed it meanwhile.
     except OSError as error:
@@ -138,7 +167,10 @@ def _why_it_stays(folder: Path) -> str:
     strangers = sorted(foreign_entries(folder))
     if strangers:
         return f"it holds {_listed(strangers)}, which the harness did not put there"
-    record = Ledger(folder / LEDGER).record
+    try:
+        record = Ledger(folder / LEDGER).record
+    except (KeyError, TypeError):
+        return "its ledger is none of this version's"
     if record is not None and record.open:
         return "its ledger is open; harness heal undoes what is left"
     if not (folder / "result.json").exists() and _changed_within(folder, _JUDGING_SECONDS):
@@ -193,18 +225,12 @@ def _gone(folder: Path) -> str:
     return ""
 
 
-def _surplus_suites(reports: Path, keep: int) -> Iterator[Path]:
+def _surplus_suites(reports: Path, keep: int, spare: Collection[str]) -> Iterator[Path]:
     """Yield folders of suites beyond the newest, oldest first, that hold nothing but a suite's own files."""
     own = {*SUITE_FILES, "report-errors.txt"}
-    suites = [path.parent for path in reports.glob("*-suite-*/suite.json") if _MADE.fullmatch(path.parent.name)]
-    for folder in sorted(suites)[: max(0, len(suites) - keep)]:
-        with contextlib.suppress(OSError):
-            if not folder.is_symlink() and {path.name for path in folder.iterdir()} <= own and _is_suite(folder):
+    suites = [folder for folder in stored_suites(reports) if _is_made(folder)]
+    for folder in reversed(suites[keep:]):
+        with contextlib.suppress(OSError, HistoryError):
+            known = {path.name for path in folder.iterdir()} <= own and read_suite(folder).name == folder.name
+            if known and folder.name not in spare:
                 yield folder
-
-
-def _is_suite(folder: Path) -> bool:
-    try:
-        return bool(json.loads((folder / "suite.json").read_text(encoding="utf-8"))["suite"] == folder.name)
-    except (OSError, ValueError, KeyError, TypeError):
-        return False

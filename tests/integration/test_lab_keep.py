@@ -96,9 +96,13 @@ def test_what_failed_is_kept_as_it_was_judged_and_can_be_broken_again(user: Benc
 
 
 def test_what_proved_nothing_is_kept_as_well(user: Bench) -> None:
-    played = user.harness(*arguments(user, "never.py"))
+    stream = user.place / "events.ndjson"
+    played = user.harness(*arguments(user, "never.py", "--events", str(stream)))
     assert played.returncode == 3, played.stdout + played.stderr
     assert user.listed() == {"quick": "up"}
+    last = json.loads(stream.read_text(encoding="utf-8").splitlines()[-1])
+    assert (last["event"], last["exit_code"]) == ("suite-finished", 3), "the lab lives on, and the stream has its end"
+    assert (user.reports / "latest" / "junit.xml").exists()
     user.lab("down", "--all")
     user.assert_nothing_left()
 

@@ -125,23 +125,34 @@ def test_a_stream_that_cannot_be_written_ends_the_command_before_it_plays(place:
     assert not (place / "r").exists()
 
 
-def test_a_suite_that_never_began_leaves_nothing_of_an_older_one_where_ci_looks(place: Path) -> None:
+@pytest.fixture
+def older(place: Path) -> Path:
+    """The files of an older suite, where CI looks."""
     latest = place / "r" / FOLDER
     latest.mkdir(parents=True)
     for name in FILES:
         (latest / name).write_text("an older suite, all green")
+    (latest / "suite.json").write_text('{"schema_version": 1, "suite": "an older suite", "runs": []}')
+    return latest
+
+
+def test_a_suite_that_never_began_leaves_nothing_of_an_older_one_where_ci_looks(place: Path, older: Path) -> None:
     result = harness(place, "run", *quick_options(place), "--time-budget", "0.000001")
     assert result.returncode == 3, result.stdout + result.stderr
-    assert not [name for name in FILES if "older" in (latest / name).read_text(encoding="utf-8")]
-    assert "UNKNOWN" in (latest / "summary.md").read_text(encoding="utf-8")
-    assert [error.get("type") for error in ET.parse(latest / "junit.xml").iter("error")] == ["UNKNOWN"]
+    assert not [name for name in FILES if "an older suite" in (older / name).read_text(encoding="utf-8")]
+    assert "UNKNOWN" in (older / "summary.md").read_text(encoding="utf-8")
+    assert [error.get("type") for error in ET.parse(older / "junit.xml").iter("error")] == ["UNKNOWN"]
 
 
-def test_a_command_that_cannot_set_up_leaves_no_older_verdict_either(place: Path) -> None:
-    latest = place / "r" / FOLDER
-    latest.mkdir(parents=True)
-    (latest / "junit.xml").write_text("an older suite, all green")
+def test_a_command_that_cannot_set_up_leaves_no_older_verdict_either(place: Path, older: Path) -> None:
     missing = ("--pg-bindir", str(place / "no-programs-here"))
     result = harness(place, "run", *quick_options(place), *missing)
     assert result.returncode == 2, result.stdout + result.stderr
-    assert not (latest / "junit.xml").exists()
+    assert list(older.iterdir()) == []
+
+
+def test_a_command_that_is_halted_leaves_no_older_verdict_either(place: Path, older: Path) -> None:
+    (place / "r" / "HALT").touch()
+    result = harness(place, "run", *quick_options(place))
+    assert result.returncode == 2, result.stdout + result.stderr
+    assert list(older.iterdir()) == []

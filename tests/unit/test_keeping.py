@@ -7,11 +7,13 @@ import fcntl
 import json
 import os
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from harness.errors import UsageError
 from harness.events import RunStarted
 from harness.history import FILE_NAME
 from harness.jsonlines import encode
@@ -40,11 +42,12 @@ def store(reports: Path, days_ago: int, verdict: str = "PASS", name: str = "x") 
     return folder
 
 
-def store_suite(reports: Path, days_ago: int) -> Path:
+def store_suite(reports: Path, days_ago: int, runs: Sequence[Path] = ()) -> Path:
     began = NOW - timedelta(days=days_ago)
     folder = reports / f"{began:%Y%m%d-%H%M%S}-suite-{days_ago:04x}"
     folder.mkdir(parents=True)
-    (folder / "suite.json").write_text(json.dumps({"suite": folder.name}))
+    told = [{"run": run.name, "scenario": "x", "folder": run.name, "verdict": "PASS"} for run in runs]
+    (folder / "suite.json").write_text(json.dumps({"suite": folder.name, "runs": told}))
     (folder / "index.html").write_text("<html>")
     return folder
 
@@ -132,14 +135,11 @@ def test_a_run_with_something_of_the_users_in_it_stays(tmp_path: Path, old: list
 
 
 @pytest.mark.usefixtures("old")
-def test_nothing_else_below_the_reports_is_touched(tmp_path: Path) -> None:
-    mine = tmp_path / "my-run"
-    store(tmp_path, 40).rename(mine)
+def test_nothing_else_below_the_reports_is_touched_counted_or_told(tmp_path: Path) -> None:
+    store(tmp_path, 0).rename(tmp_path / "my-run")
     elsewhere = store(tmp_path / "elsewhere", 41)
-    link = tmp_path / elsewhere.name
-    link.symlink_to(elsewhere)
-    others = [tmp_path / "HALT", tmp_path / "README.md"]
-    for path in others:
+    (tmp_path / elsewhere.name).symlink_to(elsewhere)
+    for path in (tmp_path / "HALT", tmp_path / "README.md"):
         path.touch()
     (tmp_path / "selftest-20250101-000000-abcd").mkdir()
     before = set(tmp_path.iterdir())
@@ -147,18 +147,45 @@ def test_nothing_else_below_the_reports_is_touched(tmp_path: Path) -> None:
     assert len(removed.runs) == 9
     assert {path.name for path in before - set(tmp_path.iterdir())} == set(removed.runs)
     assert (elsewhere / FILE_NAME).exists()
-    assert dict(removed.spared) == {
-        mine.name: "it has no name that the harness gives",
-        link.name: "it has no name that the harness gives",
-    }
+    assert removed.spared == ()
+
+
+def test_a_suite_of_which_a_run_stays_keeps_all_of_its_runs(tmp_path: Path, old: list[Path]) -> None:
+    again = store(tmp_path, 21)
+    again = again.rename(again.with_name(f"{again.name}-again"))
+    first = store(tmp_path, 22)
+    first = first.rename(again.with_name(again.name.removesuffix("-again")))
+    store_suite(tmp_path, 23, [old[1], old[4], again])
+    store_suite(tmp_path, 24, [old[3], old[5]])
+    prune(tmp_path, 2, now=NOW)
+    assert [path.exists() for path in old] == [number in (0, 1, 4) for number in range(10)]
+    assert again.exists()
+    assert first.exists(), "it was played again, and its page says why"
 
 
 def test_pages_of_suites_are_bounded_alike(tmp_path: Path) -> None:
-    suites = [store_suite(tmp_path, days) for days in (1, 2, 3, 4)]
+    suites = [store_suite(tmp_path, days) for days in (1, 2, 3, 4, 5)]
     (suites[2] / "mine.txt").touch()
-    removed = prune(tmp_path, 1, now=NOW)
-    assert [path.exists() for path in suites] == [True, False, True, False]
+    removed = prune(tmp_path, 1, spare={suites[4].name}, now=NOW)
+    assert [path.exists() for path in suites] == [True, False, True, False, True]
     assert removed.text == f"Removed 2 old pages of suites (--keep-runs): {suites[3].name}, {suites[1].name}."
+
+
+def test_what_a_lab_goes_on_with_stays_as_long_as_the_lab_lives(tmp_path: Path, old: list[Path]) -> None:
+    kept = store(tmp_path, 30)
+    kept = kept.rename(old[9].with_name(f"{old[9].name}-kept"))
+    (kept / FOLDER / "lock").unlink()
+    with Ledger(old[9] / FOLDER).held(Holder.LAB):
+        assert prune(tmp_path, 9, now=NOW).runs == ()
+    assert prune(tmp_path, 9, now=NOW).runs == (kept.name, old[9].name)
+
+
+def test_a_ledger_that_nobody_can_read_keeps_its_run(tmp_path: Path, old: list[Path]) -> None:
+    ledger = Ledger(old[9] / FOLDER)
+    ledger.begin(old[9].name, {})
+    (record,) = (old[9] / FOLDER).glob("*.json")
+    record.write_text("{}")
+    assert prune(tmp_path, 9, now=NOW).spared == ((old[9].name, "its ledger is none of this version's"),)
 
 
 def test_what_a_killed_command_had_begun_to_remove_is_removed(tmp_path: Path, old: list[Path]) -> None:
@@ -185,13 +212,16 @@ def suite(tmp_path: Path) -> Path:
     folder.mkdir()
     for name in latest.FILES:
         (folder / name).write_text(f"new {name}")
+    (folder / "suite.json").write_text('{"schema_version": 1, "suite": "s", "runs": []}')
     return folder
 
 
 def test_the_newest_suite_is_where_it_always_is(tmp_path: Path, suite: Path) -> None:
     assert latest.publish(suite, tmp_path) == ""
     place = tmp_path / latest.FOLDER
-    assert {path.name: path.read_text() for path in place.iterdir()} == {name: f"new {name}" for name in latest.FILES}
+    told = {path.name: path.read_text() for path in suite.iterdir()}
+    assert {path.name: path.read_text() for path in place.iterdir()} == told
+    assert set(told) == set(latest.FILES)
     assert not any(path.is_symlink() for path in place.rglob("*"))
     assert place.parent == suite.parent, "links of the page lead from either"
 
@@ -202,13 +232,37 @@ def test_a_suite_that_is_about_to_be_played_leaves_nothing_of_the_one_before(tmp
     mine.touch()
     latest.clear(tmp_path)
     assert list((tmp_path / latest.FOLDER).iterdir()) == [mine]
+    latest.clear(tmp_path)
     latest.clear(tmp_path / "gone")
+
+
+@pytest.mark.parametrize("mark", ["", "[]", '{"suite": "of somebody else"}'])
+def test_a_folder_of_that_name_that_is_somebody_elses_is_left_alone(tmp_path: Path, mark: str) -> None:
+    place = tmp_path / latest.FOLDER
+    place.mkdir()
+    (place / "index.html").write_text("my page")
+    if mark:
+        (place / "suite.json").write_text(mark)
+    with pytest.raises(UsageError, match="somebody else's folder"):
+        latest.clear(tmp_path)
+    assert (place / "index.html").read_text() == "my page"
+
+
+def test_a_link_of_that_name_leads_to_nothing_that_is_removed(tmp_path: Path, suite: Path) -> None:
+    (tmp_path / latest.FOLDER).symlink_to(suite)
+    with pytest.raises(UsageError, match="or a link; move it away"):
+        latest.clear(tmp_path)
+    assert {path.name for path in suite.iterdir()} == set(latest.FILES)
 
 
 def test_a_report_that_was_not_written_is_not_there_either(tmp_path: Path, suite: Path) -> None:
     (suite / "junit.xml").unlink()
     latest.publish(suite, tmp_path)
     assert not (tmp_path / latest.FOLDER / "junit.xml").exists()
+    latest.clear(tmp_path)
+    (suite / "suite.json").unlink()
+    assert "stays empty" in latest.publish(suite, tmp_path)
+    assert list((tmp_path / latest.FOLDER).iterdir()) == []
 
 
 def test_a_place_that_cannot_be_written_is_said(tmp_path: Path, suite: Path) -> None:
