@@ -35,6 +35,7 @@ from .stacks.cache import user_cache
 from .stacks.embedded import EmbeddedOptions, EmbeddedStack
 from .suite import Places, SuiteOptions, SuiteRunner, default_jobs, new_run_id
 from .targets.model import Target, load_target
+from .turns import LOCK_NAME
 
 REFERENCE_TARGET = Path(__file__).with_name("targets") / "reference.toml"
 DEFAULT_SCENARIOS = Path("scenarios")
@@ -162,7 +163,7 @@ class Session:
                 reports=options.reports.resolve(),
                 seed=self.seed,
                 jobs=self.jobs,
-                lock_file=user_cache() / "exclusive.lock",
+                lock_file=user_cache() / LOCK_NAME,
                 repeat_options=options.repeat_options(),
                 pg_bindir=str(options.pg_bindir or ""),
                 fail_fast=options.fail_fast,
@@ -207,9 +208,9 @@ class Session:
 
         ``full``: these are all scenarios of the default suite, which then owes the states that matter.
         """
+        latest.clear(self.options.reports)
         self.begin()
         suite = new_run_id("suite")
-        latest.clear(self.options.reports)
         if self.target.launch is None and self.target.external is None and len(scenarios) > 1:
             raise UsageError(
                 f"The target {self.target.name} is reached by its url, so it must be started anew for each scenario; "
