@@ -100,7 +100,8 @@ def play(steps: Sequence[Command | Saved], place: Path, environment: Mapping[str
             source.write_text(step.text, encoding="utf-8")
             script.append(f"cp '{source}' '{step.name}'\n")
         else:
-            script.append(f"{step.text}\nprintf '\\n{_MARK}%d\\n' $?\n")
+            # By printf's own escape: the shell uses that character itself and may lose a bare one.
+            script.append(f"{step.text}\nprintf '\\n\\001%d\\n' $?\n")
     process = subprocess.Popen(
         ["bash", "--norc", "-c", "".join(script)],
         cwd=place,
