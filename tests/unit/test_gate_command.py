@@ -316,6 +316,12 @@ def test_a_suite_that_lost_a_run_or_could_not_start_one_is_insufficient(tmp_path
     assert "hunter2" not in done.output
 
 
+def test_a_run_that_could_not_be_set_up_is_found_and_judged(tmp_path: Path, config: Path) -> None:
+    store(tmp_path, "failed", setup_error=REFUSED, traffic=None)
+    done = gate("failed", "--reports", tmp_path, "--config", config)
+    assert (done.exit_code, "failed: it could not be set up" in done.stdout) == (3, True)
+
+
 def test_a_suite_that_reached_no_state_it_owes_is_insufficient(tmp_path: Path, config: Path) -> None:
     path = samples.store_suite(tmp_path, "20260201-suite-aaaa", store(tmp_path, "one")) / "suite.json"
     suite = json.loads(path.read_text())
