@@ -108,7 +108,7 @@ def _stored(folder: Path, data: Mapping[str, Any]) -> StoredVerdict:
     elif data["verdict"] != "PASS" and not unknowns and not findings:
         unknowns = [f"its verdict is {data['verdict']}, without a finding or a reason"]
     books = next((check for check in checks if check["checker"] == CONSERVATION), None)
-    facts = {} if books is None else books["facts"]
+    facts: Mapping[str, Any] = {} if books is None else books["facts"]
     return StoredVerdict(
         run=str(data["run"]),
         folder=folder,
