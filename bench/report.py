@@ -27,7 +27,7 @@ from .checkers import kept
 SECONDS_GOAL = 5.0
 MIB_GOAL = 15.0
 _NAMED_SECONDS = 5.0
-_DRAWN = """
+DRAWN = """
 new Promise((done) => {
   const look = () => {
     const state = document.documentElement.dataset.chart;
@@ -100,7 +100,7 @@ def opened(path: Path, program: str, screenshots: Path | None) -> Opened:
     """Open a page once, in a browser that knows nothing of it."""
     with tempfile.TemporaryDirectory(prefix="bench-report-") as folder, Browser(program, Path(folder)) as browser:
         page = browser.open(path.as_uri())
-        state, seconds = page.evaluate(_DRAWN)
+        state, seconds = page.evaluate(DRAWN)
         zoom_seconds = page.evaluate(_ZOOMED)
         if screenshots is not None:
             _pictured(page, screenshots)

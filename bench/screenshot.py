@@ -8,6 +8,7 @@ run, or ``last``, it takes that one instead.
 from __future__ import annotations
 
 import argparse
+import base64
 import shutil
 import subprocess
 import sys
@@ -17,8 +18,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.doctor import BROWSERS
 from harness.report.stored import find_run
+
+from ._browser import PHONE, Browser, Size, find_browser
+from .report import DRAWN
 
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "docs" / "images"
@@ -39,23 +42,22 @@ PARTITIONS_FROM = "2025-11"
 EVENT_MAX_AGE_DAYS = "3650"
 EVENT_MAX_AHEAD_DAYS = "3650"
 """
-LIGHT, DARK = 1, 0
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture: its file, the window in CSS pixels, and Chromium's number for the scheme of colours."""
+    """One picture: its file, its width and height in CSS pixels, and how the page is looked at."""
 
     name: str
-    width: int
-    height: int
-    scheme: int
+    size: Size
+    dark: bool = False
+    phone: bool = False
 
 
 PICTURES = (
-    Picture("report.png", 1200, 1100, LIGHT),
-    Picture("report-dark.png", 1200, 1100, DARK),
-    Picture("report-phone.png", 500, 1000, LIGHT),
+    Picture("report.png", (1200, 1100)),
+    Picture("report-dark.png", (1200, 1100), dark=True),
+    Picture("report-phone.png", PHONE, phone=True),
 )
 
 
@@ -76,21 +78,15 @@ def failed_run() -> Iterator[Path]:
         shutil.rmtree(place)
 
 
-def take(run: Path, picture: Picture) -> Path:
-    """Have Chromium draw the run's page; raises CalledProcessError, and ends the program where there is no browser."""
-    browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
-    if browser is None:
-        raise SystemExit("No browser on PATH; on Debian: apt-get install chromium")
+def take(run: Path, browser: Browser, picture: Picture) -> Path:
+    """Have the browser draw the top of the run's page; raises :class:`bench._browser.BrowserError`."""
+    page = browser.open((run / "report.html").resolve().as_uri(), picture.size, dark=picture.dark, phone=picture.phone)
+    state, _ = page.evaluate(DRAWN)
+    if state != "drawn":
+        raise SystemExit(f"The chart of {run} is {state}, so there is nothing to take a picture of.")
     path = IMAGES / picture.name
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="chromium-") as profile:
-        command = [browser, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        command += [f"--user-data-dir={profile}", "--hide-scrollbars", "--virtual-time-budget=15000"]
-        command += [f"--window-size={picture.width},{picture.height}"]
-        command += [f"--blink-settings=preferredColorScheme={picture.scheme}", f"--screenshot={path}"]
-        subprocess.run(
-            [*command, (run / "report.html").resolve().as_uri()], check=True, capture_output=True, timeout=120
-        )
+    path.write_bytes(base64.b64decode(page.call("Page.captureScreenshot", format="png")["data"]))
     return path
 
 
@@ -99,17 +95,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
     parser.add_argument("run", nargs="?", help="a stored run: a path, a name below reports, or last")
     asked = parser.parse_args().run
+    program = find_browser()
+    if program is None:
+        raise SystemExit("No browser on PATH; on Debian: apt-get install chromium")
     if asked:
-        _take_all(find_run(ROOT / "reports", asked))
+        _take_all(find_run(ROOT / "reports", asked), program)
         return
     with failed_run() as run:
-        _take_all(run)
+        _take_all(run, program)
 
 
-def _take_all(run: Path) -> None:
-    for picture in PICTURES:
-        path = take(run, picture)
-        print(f"{path.relative_to(ROOT)}: {path.stat().st_size // 1024} KiB")
+def _take_all(run: Path, program: str) -> None:
+    with tempfile.TemporaryDirectory(prefix="chromium-") as folder, Browser(program, Path(folder)) as browser:
+        for picture in PICTURES:
+            path = take(run, browser, picture)
+            print(f"{path.relative_to(ROOT)}: {path.stat().st_size // 1024} KiB")
 
 
 if __name__ == "__main__":
