@@ -17,6 +17,8 @@ from pathlib import Path
 from ._wait import wait_until
 from .errors import DeadlineExceeded, SetupError
 
+LOCK_NAME = "exclusive.lock"
+"""The lock's file in the user's cache: runs, sweeps and labs that gave it other names would not see each other."""
 DEADLINE_SECONDS = 1800.0
 _INTERVAL_SECONDS = 0.1
 

@@ -22,7 +22,7 @@ from ..stacks.cache import user_cache
 from ..stacks.embedded import EmbeddedOptions, EmbeddedStack
 from ..suite import new_run_id
 from ..targets.model import Target, load_target
-from ..turns import turn
+from ..turns import LOCK_NAME, turn
 from .plan import Question, Store, Task, scenario_of, write_target
 from .watching import CpuWatch
 
@@ -82,7 +82,7 @@ async def _one(course: Course, task: Task, stack: EmbeddedStack, judges: Judges)
         return await judges.judged(order)
 
     async with AsyncExitStack() as held:
-        mine = await held.enter_async_context(turn(user_cache() / "exclusive.lock"))
+        mine = await held.enter_async_context(turn(user_cache() / LOCK_NAME))
 
         async def waiting() -> None:
             course.say("waits until nothing else plays on this machine")
