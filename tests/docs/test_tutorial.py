@@ -1,7 +1,7 @@
 """The tutorial, played as it is written: each command, in order, in one shell, ends and prints as the page says.
 
-The commands that install download for a while.  ``HARNESS_TUTORIAL=install`` has them done for real, as ``.ci/run``
-does; otherwise a Python and a tox that do nothing but lead to the environment of this test stand in for them.
+The commands that install download for a while.  ``HARNESS_TUTORIAL=install`` has them done for real, before a release;
+otherwise a Python and a tox that do nothing but lead to the environment of this test stand in for them.
 """
 
 from __future__ import annotations
