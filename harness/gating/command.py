@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -56,6 +55,7 @@ def gate(
     3 INSUFFICIENT  too little was seen to tell: too few operations, a gap in the data, no traffic
     """  # noqa: D301  (click wants the control character, which a raw text does not have)
     from ..report.console import Console
+    from ..report.markdown import append_to_step
     from .deciding import Wish, decide
     from .outcome import outcome_to_json
     from .server import parse_span
@@ -77,7 +77,9 @@ def gate(
     )
     outcome = decide(wish)
     Console(sys.stdout, live=sys.stdout.isatty()).show(lines_of(outcome))
-    _summarize(markdown_of(outcome))
+    problem = append_to_step(markdown_of(outcome).rstrip().split("\n\n"), "what this command has printed")
+    if problem:
+        click.echo(f"harness: {problem}", err=True)
     if json_file is not None:
         _write(json_file, json.dumps(outcome_to_json(outcome), indent=2, allow_nan=False) + "\n")
     raise SystemExit(outcome.exit_code)
@@ -102,15 +104,3 @@ def _write(path: Path, text: str) -> None:
         path.write_bytes(text.encode("utf-8", "replace"))
     except OSError as error:
         raise UsageError(f"{path} cannot be written ({error.strerror}); name another file with --json.") from error
-
-
-def _summarize(markdown: str) -> None:
-    """Add it to the summary of a GitHub job; one that cannot be written is said, for the decision stands without it."""
-    name = os.environ.get("GITHUB_STEP_SUMMARY")
-    if not name:
-        return
-    try:
-        with Path(name).open("ab") as file:
-            file.write(f"{markdown}\n".encode("utf-8", "replace"))
-    except OSError as error:
-        click.echo(f"harness: GITHUB_STEP_SUMMARY names {name}, which cannot be written ({error.strerror}).", err=True)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from ..redaction import masked
+from ..redaction import environment_secrets, masked, redact
 from ..results import RunResult, SuiteResult
 from ..rundata import Run
 from . import summary as text
@@ -54,9 +54,15 @@ SUITE_REPORTERS.register(MarkdownSuiteReporter.name)(MarkdownSuiteReporter())
 
 
 def append_step_summary(suite: SuiteResult, environment: Mapping[str, str] = os.environ) -> str:
-    """Add the suite's summary to the step's of GitHub Actions, where there is one; return what went wrong, or nothing.
+    """Add the suite's summary to the step's, as :func:`append_to_step` does."""
+    return append_to_step(suite_blocks(suite), f"in {suite.folder / FILE_NAME}", environment)
 
-    What others have written there counts against the bound; with no room left nothing is added, and that is said.
+
+def append_to_step(blocks: Iterable[str], elsewhere: str, environment: Mapping[str, str] = os.environ) -> str:
+    """Add blocks to the summary of a step of GitHub Actions, where there is one; return what went wrong, or nothing.
+
+    What others have written there counts against the bound; with no room left nothing is added, and that is said, with
+    where the same is ``elsewhere``.
     """
     name = environment.get(STEP_SUMMARY, "")
     if not name:
@@ -66,11 +72,12 @@ def append_step_summary(suite: SuiteResult, environment: Mapping[str, str] = os.
         before = path.stat().st_size if path.exists() else 0
         room = STEP_SUMMARY_BYTES - before - 1
         if room <= _ROOM_FOR_LAST:
-            return f"{STEP_SUMMARY} has no room left for a summary; it is in {suite.folder / FILE_NAME}."
+            return f"{STEP_SUMMARY} has no room left for a summary; it is {elsewhere}."
+        text = redact(joined(blocks, room), environment_secrets())
         with path.open("ab") as file:
-            file.write(("\n" * bool(before) + joined(suite_blocks(suite), room)).encode("utf-8", "replace"))
+            file.write(("\n" * bool(before) + text).encode("utf-8", "replace"))
     except OSError as error:
-        return f"{STEP_SUMMARY} ({path}) cannot be written ({error.strerror}); it is in {suite.folder / FILE_NAME}."
+        return f"{STEP_SUMMARY} ({path}) cannot be written ({error.strerror}); the summary is {elsewhere}."
     return ""
 
 
