@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from .. import events as ev
 from ..checkers._common import reaches, recovery_edge, weighed_expectations
-from ..checkers._pool_series import ERRORS, IN_USE, MAX_OPEN, WAIT
+from ..checkers._pool_series import ERRORS, IN_USE, WAIT
 from ..checkers._series import Scrape
 from ..checkers.isolation import settled
 from ..noise import Timed
@@ -62,7 +62,7 @@ class PoolUse:
 
     ``waited`` acquisitions took longer than the smallest bucket of the histogram; ``p99_at_most_seconds`` is the upper
     bound of the bucket that the 99th hundredth falls into.  ``full_share`` is the share of scrapes at which every
-    connection was in use.  ``maximum`` is what the service says its pool's size is, None where it does not.
+    connection was in use.
     """
 
     scrapes: int
@@ -72,17 +72,11 @@ class PoolUse:
     p99_at_most_seconds: float
     most_in_use: float
     full_share: float
-    maximum: float | None
 
     @property
     def mean_wait_seconds(self) -> float:
         """Of all acquisitions; 0 where there was none."""
         return self.waited_seconds / self.acquisitions if self.acquisitions else 0.0
-
-    @property
-    def waited_share(self) -> float:
-        """How many of the acquisitions waited."""
-        return self.waited / self.acquisitions if self.acquisitions else 0.0
 
 
 def direct_writes(run: Run) -> Iterator[Operation]:
@@ -178,7 +172,6 @@ def pool_use(scrapes: Sequence[Scrape], limit: int) -> PoolUse | None:
     bounds = sorted({labels["le"] for scrape in scrapes for labels, _ in scrape.each(f"{WAIT}_bucket")}, key=float)
     below = [(float(le), grown(scrapes, f"{WAIT}_bucket", le=le) or 0.0) for le in bounds]
     within = next((bound for bound, count in below if count >= 0.99 * acquisitions), math.inf)
-    told = [value for scrape in scrapes if (value := scrape.get(MAX_OPEN)) is not None]
     return PoolUse(
         scrapes=len(scrapes),
         acquisitions=acquisitions,
@@ -187,7 +180,6 @@ def pool_use(scrapes: Sequence[Scrape], limit: int) -> PoolUse | None:
         p99_at_most_seconds=within,
         most_in_use=max(in_use),
         full_share=sum(value >= limit for value in in_use) / len(in_use),
-        maximum=told[-1] if told else None,
     )
 
 

@@ -60,6 +60,8 @@ def answer(figures: Sequence[Figures], present: int, connection_limit: int | Non
     if now is None or now.problem:
         why = now.problem if now is not None else "it was not played"
         return _cannot(condition, f"the present maximum of {present} has no figures that count: {why}")
+    if now.clean and _p99(now) is None:
+        return _cannot(condition, f"the present maximum of {present} was measured too little for a p99")
     sound = [one for one in ordered if not one.problem and one.clean and not one.broken and _p99(one) is not None]
     if not any(one.size > present for one in sound):
         failed = [one for one in ordered if one.size > present]

@@ -21,7 +21,7 @@ def sweep() -> None:
 @click.option("--sizes", metavar="N,N,…", help="Pool sizes [default: 5,10,15,25,40,50]; the present maximum is added.")
 @click.option("--users", type=click.IntRange(1, 1000), help="Users at once, by Locust [default: 50].")
 @click.option("--delay-ms", type=click.IntRange(0, 1000), help="Slow the database by so much, 0: never [default: 25].")
-@click.option("--events", type=click.IntRange(50), help="Events a month in each condition [default: 1000].")
+@click.option("--events", type=click.IntRange(50), help="Events a month in each condition [default: 1500].")
 @click.option("--rounds", type=click.IntRange(1, 100), help="Times that each size is played [default: 1].")
 @click.option("--scenario", metavar="NAME", help="Whose months and fault are used [default: pool-exhausted].")
 @click.option("--scenarios", type=_PATH, help="Folder of scenarios [default: scenarios].")

@@ -14,10 +14,11 @@ from datetime import datetime
 from pathlib import Path
 
 from .. import events as ev
+from ..checkers._pool_series import MAX_OPEN
 from ..checking import STOOD_STILL
-from ..errors import HistoryError
+from ..errors import HarnessError
 from ..judging import is_large, load_run, open_run
-from ..noise import Quantile, Timed, quantile
+from ..noise import BLOCK_SECONDS, MIN_BLOCKS, Quantile, Timed, quantile
 from ..oracle import CREATED, QUEUED
 from ..report.figures import PoolUse, direct_writes, pool_use, scrapes_of
 from ..report.judged import RESULT_FILE, Judged, read_judged
@@ -126,7 +127,7 @@ def measure(runs: Path, played: Played) -> Point:
             verdict = "SETUP" if judged is not None else "not judged"
             return Point(size=size, round=number, run=played.run, verdict=verdict, problem=why)
         run = open_run(folder).run if is_large(folder) else load_run(folder)
-    except HistoryError as error:
+    except HarnessError as error:
         return Point(size=size, round=number, run=played.run, verdict="unreadable", problem=str(error))
     seen = read_watched(folder)
     return Point(
@@ -143,9 +144,11 @@ def measure(runs: Path, played: Played) -> Point:
 
 def _problem(judged: Judged, run: Run, size: int) -> str:
     """Why the run does not count, although it took place."""
-    told = [pool.maximum for pool in [pool_use(scrapes_of(run), size)] if pool is not None and pool.maximum is not None]
-    if told and told[0] != size:
-        return f"the service ran with a pool of {told[0]:g}: it does not heed the variable that is set"
+    told = [value for scrape in scrapes_of(run) if (value := scrape.get(MAX_OPEN)) is not None]
+    if not told:
+        return f"the service does not say with which size it ran (no {MAX_OPEN})"
+    if told[-1] != size:
+        return f"the service ran with a pool of {told[-1]:g}: it does not heed the variable that is set"
     if judged.verdict == "UNKNOWN":
         return f"its run is UNKNOWN: {next(iter(judged.unknowns), 'no reason was stored')}"
     if _stood_still(judged.folder):
@@ -167,7 +170,8 @@ def conditions(run: Run) -> Iterator[tuple[str, float, float]]:
     if begun is None:
         return
     if not run.windows:
-        yield AS_IT_IS, begun, run.phase_start("done") or run.end
+        # When the load ended nobody has marked, only that the last phase began under it.
+        yield AS_IT_IS, begun, run.phase_start(Phase.AFTER) or run.end
         return
     yield AS_IT_IS, begun, min(window.injecting for window in run.windows)
     confirmed = [window.confirmed for window in run.windows if window.confirmed is not None]
@@ -227,20 +231,34 @@ def _figures(size: int, condition: str, points: Sequence[Point]) -> Figures:
     for _, stretch in found:
         statuses.update(stretch.statuses)
     cpus = [stretch.cpu for _, stretch in found if stretch.cpu is not None]
-    few = f"only {len(times)} direct writes were measured; {MIN_WRITES} are needed"
+    seconds = math.fsum(stretch.seconds for _, stretch in found)
+    quantiles = {share: quantile(times, share) for share in SHARES}
+    problem = ""
+    # Where most events got another answer, that is what is to be said.
+    if statuses[CREATED] >= sum(statuses.values()) * 0.5:
+        problem = _too_little(len(times), seconds, quantiles)
     return Figures(
         size=size,
         condition=condition,
-        seconds=math.fsum(stretch.seconds for _, stretch in found),
+        seconds=seconds,
         writes=len(times),
         errors={status: count for status, count in sorted(statuses.items()) if status != CREATED},
-        quantiles={share: quantile(times, share) for share in SHARES},
+        quantiles=quantiles,
         pools=tuple(stretch.pool for _, stretch in found if stretch.pool is not None),
         backends=max(stretch.backends for _, stretch in found),
         cpu=_mean(cpus),
-        problem=few if len(times) < MIN_WRITES and statuses[CREATED] >= sum(statuses.values()) * 0.5 else "",
+        problem=problem,
         broken=broken,
     )
+
+
+def _too_little(writes: int, seconds: float, quantiles: Mapping[float, Quantile | None]) -> str:
+    if writes < MIN_WRITES:
+        return f"only {writes} direct writes were measured; {MIN_WRITES} are needed"
+    if any(found is None for found in quantiles.values()):
+        least = MIN_BLOCKS * BLOCK_SECONDS
+        return f"measured for {seconds:.1f} s; {least:g} s are needed: ask for more --events or --rounds"
+    return ""
 
 
 def _mean(cpus: Sequence[Cpu]) -> Cpu | None:

@@ -1,8 +1,8 @@
 """Plan: which pool sizes are asked about and how, and the folder in which a sweep is stored run by run.
 
 A folder ``sweep-…-pool-…`` below the reports has ``sweep.json`` (what was asked), ``points.jsonl`` (a line a run that
-ended), ``targets/`` (the target file of each size), ``runs/`` (the runs) and, made of these at the end, ``pool.json``
-and ``pool.html``.
+ended), ``runs/`` (the runs) and, made of these at the end, ``pool.json`` and ``pool.html``.  The target files are in
+the user's cache: they have the tokens and passwords of the target's own file, and reports are passed on.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from ..errors import HistoryError, UsageError
 from ..faults.network import Latency
 from ..scenario import Scenario
 from ..schedule import Schedule
+from ..stacks.cache import user_cache
 from ..suite import new_run_id
 from ..targets.model import Target
 from ..targets.written import write_changed
@@ -176,8 +177,8 @@ class Store:
 
     @property
     def targets_folder(self) -> Path:
-        """Where the target files are."""
-        return self.folder / "targets"
+        """Where the target files of the sizes are."""
+        return user_cache() / "sweeps" / self.folder.name
 
     def left(self) -> list[Task]:
         """Return what is still to play."""
@@ -187,8 +188,7 @@ class Store:
     @contextmanager
     def opened(self) -> Iterator[None]:
         """Hold the folder, so that one process at a time adds to it; raises :class:`UsageError` when one does."""
-        for folder in (self.runs_folder, self.targets_folder):
-            folder.mkdir(exist_ok=True)
+        self.runs_folder.mkdir(exist_ok=True)
         with (self.folder / POINTS_FILE).open("a", encoding="utf-8") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -52,10 +52,17 @@ async def play(course: Course, tasks: Sequence[Task], heard: Heard) -> None:
     stack, judges = EmbeddedStack(EmbeddedOptions(pg_bindir=bindir, progress=course.say)), Judges()
     await asyncio.to_thread(stack.prepare, course.base)
     for task in tasks:
-        found = halt_file(course.store.folder.parent) or halt_file(course.store.runs_folder)
-        if found is not None:
-            raise RunAborted(f"Halted by the file {found}; remove it, and resume the sweep.")
-        heard(task, await _one(course, task, stack, judges))
+        _refuse_when_halted(course)
+        result = await _one(course, task, stack, judges)
+        # What the file has cut short is no run of its size: it is played again.
+        _refuse_when_halted(course)
+        heard(task, result)
+
+
+def _refuse_when_halted(course: Course) -> None:
+    found = halt_file(course.store.folder.parent) or halt_file(course.store.runs_folder)
+    if found is not None:
+        raise RunAborted(f"Halted by the file {found}; remove it, and resume the sweep.")
 
 
 async def _one(course: Course, task: Task, stack: EmbeddedStack, judges: Judges) -> RunResult:
@@ -63,11 +70,13 @@ async def _one(course: Course, task: Task, stack: EmbeddedStack, judges: Judges)
     scenario = scenario_of(question, course.scenarios, task.size)
     run = new_run_id(scenario.name)
     folder = course.store.runs_folder.resolve() / run
+    targets = course.store.targets_folder
+    targets.mkdir(mode=0o700, parents=True, exist_ok=True)
     plan = RunPlan(
         run=run,
         folder=folder,
         scenario=scenario,
-        target=load_target(write_target(question, course.base, task.size, course.store.targets_folder)),
+        target=load_target(write_target(question, course.base, task.size, targets)),
         seed=question.seed + task.round,
         # No file has this scenario, so that the run itself is what repeats it.
         repeat_command=f"harness replay {shlex.quote(shown_path(folder))}",

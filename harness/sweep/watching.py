@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from .._wait import pause
+from ..events import FaultMark, PhaseMark
 from ..probes.connections import connection_limit
 from ..probes.cpu import cpu_seconds, machine_seconds
 from ..runner import RunObserver
@@ -77,6 +78,10 @@ class CpuWatch(RunObserver):
     def events(self, run: str, count: int) -> None:
         """Pass on how many events were answered."""
         self._display.step(run, *self._step, count)
+
+    def marked(self, run: str, mark: FaultMark | PhaseMark) -> None:
+        """Pass on what a fault has come to."""
+        self._display.marked(run, mark)
 
     async def close(self) -> None:
         """Stop; harmless twice."""

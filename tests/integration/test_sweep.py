@@ -39,7 +39,8 @@ def sweep(place: Path, *arguments: str) -> tuple[subprocess.CompletedProcess[str
 
 @pytest.mark.alone
 def test_two_sizes_are_played_measured_and_answered_or_the_reason_is_given(place: Path) -> None:
-    done, data = sweep(place, "--sizes", "40", "--seed", "7")
+    # Some six seconds in each condition: enough for intervals, and no more.
+    done, data = sweep(place, "--sizes", "40", "--seed", "7", "--events", "1100")
     # A machine that stalls leaves a run UNKNOWN, which is 3; nothing else may go wrong.
     assert done.returncode in (0, 3), done.stdout + done.stderr
     assert "Traceback" not in done.stderr
@@ -73,12 +74,3 @@ def test_two_sizes_are_played_measured_and_answered_or_the_reason_is_given(place
         seen = json.loads((page.parent / "runs" / run["run"] / "cpu.json").read_text())
         assert seen["connection_limit"] == ALLOWED
         assert (page.parent / "runs" / run["run"] / "report.html").is_file()
-
-
-def test_a_variable_that_the_service_does_not_heed_is_seen_and_counts_for_nothing(place: Path) -> None:
-    done, data = sweep(place, "--sizes", "40", "--events", "50", "--delay-ms", "0", "--variable", "POOL_OF_NOBODY")
-    # The service runs with its own 25, which its metrics say: where 40 are due that is a broken promise, too.
-    assert done.returncode == 1, done.stdout + done.stderr
-    problems = {one["size"]: one["problem"] for one in data["figures"]}
-    assert problems[40] == "the service ran with a pool of 25: it does not heed the variable that is set"
-    assert [one["advice"] for one in data["answers"]] == ["cannot tell"]

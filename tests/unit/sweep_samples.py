@@ -107,7 +107,6 @@ def figures(
         p99_at_most_seconds=0.05,
         most_in_use=float(size),
         full_share=full,
-        maximum=float(size),
     )
     return Figures(
         size=size,

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from harness import events as ev
+from harness.checkers._pool_series import MAX_OPEN
 from harness.checking import STOOD_STILL, CheckResult
 from harness.discovery import load_scenarios
 from harness.errors import UsageError
@@ -19,7 +22,7 @@ from harness.sweep.plan import Played as Line
 from harness.sweep.plan import Task, create, find, load, scenario_of, sizes_of, tasks_of, write_target
 from harness.sweep.watching import CPU_FILE, CpuSample, Watched, cpu_between, read_watched
 from harness.targets.model import load_target
-from tests.unit.histories import STARTED_AT, History
+from tests.unit.histories import STARTED_AT, History, gauge
 from tests.unit.stored_samples import store
 from tests.unit.sweep_samples import QUESTION, ask, figures, pool_history
 
@@ -107,6 +110,15 @@ def test_what_is_stored_is_read_back_and_not_played_again(tmp_path: Path) -> Non
     assert len(load(again.folder).played) == 2
 
 
+def test_a_copy_of_the_target_file_which_may_hold_tokens_is_not_among_the_reports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    begun = create(tmp_path / "reports", QUESTION)
+    assert begun.targets_folder.is_relative_to(tmp_path / "cache")
+    assert begun.targets_folder != create(tmp_path / "reports", QUESTION).targets_folder
+
+
 def test_two_processes_do_not_add_to_one_sweep(tmp_path: Path) -> None:
     begun = create(tmp_path, QUESTION)
     with (begun.folder / "points.jsonl").open("a") as other:
@@ -121,6 +133,12 @@ def test_a_sweep_that_is_not_there_is_answered_with_those_that_are(tmp_path: Pat
     begun = create(tmp_path, QUESTION)
     with pytest.raises(UsageError, match=begun.folder.name):
         find(tmp_path, "other")
+
+
+def silent(history: History) -> History:
+    """The same of a service that does not export the size of its pool."""
+    gauge(history, lambda t, text, value: None if text == MAX_OPEN else value)
+    return history
 
 
 def stored(tmp_path: Path, history: History, *checks: CheckResult, size: int = 10) -> Line:
@@ -149,16 +167,17 @@ def test_a_run_has_a_condition_before_its_fault_and_one_under_it(tmp_path: Path)
 @pytest.mark.parametrize(
     ("history", "checks", "problem"),
     [
-        (pool_history(10, shown=25), (), "the service ran with a pool of 25"),
-        (pool_history(10), (UNSURE,), "its run is UNKNOWN: metrics: only 3 scrapes"),
-        (pool_history(10), (STOOD,), "the whole machine stood still"),
+        (lambda: pool_history(10, shown=25), (), "the service ran with a pool of 25"),
+        (lambda: silent(pool_history(10)), (), "the service does not say with which size it ran"),
+        (lambda: pool_history(10), (UNSURE,), "its run is UNKNOWN: metrics: only 3 scrapes"),
+        (lambda: pool_history(10), (STOOD,), "the whole machine stood still"),
     ],
-    ids=["another size", "unknown", "stood still"],
+    ids=["another size", "no size", "unknown", "stood still"],
 )
 def test_a_run_that_says_nothing_about_its_size_says_why(
-    tmp_path: Path, history: History, checks: tuple[CheckResult, ...], problem: str
+    tmp_path: Path, history: Callable[[], History], checks: tuple[CheckResult, ...], problem: str
 ) -> None:
-    (found,) = figures_of([measure(tmp_path, stored(tmp_path, history, *checks))])
+    (found,) = figures_of([measure(tmp_path, stored(tmp_path, history(), *checks))])
     assert problem in found.problem
     assert found.writes == 0
 
@@ -185,6 +204,26 @@ def test_few_writes_say_nothing_and_answers_that_are_none_are_errors(tmp_path: P
 )
 def test_a_single_fallback_is_no_pools_doing_and_a_refusal_is(errors: dict[int, int], clean: bool) -> None:
     assert figures(10, errors=errors).clean is clean
+
+
+def test_what_was_measured_for_too_short_a_time_has_no_quantile_and_says_so(tmp_path: Path) -> None:
+    history = pool_history(10)
+    history.records = [
+        replace(record, t=record.t / 4)
+        if isinstance(record, ev.Invoke | ev.Complete | ev.MetricsSample | ev.FinalRead)
+        else record
+        for record in history.records
+    ]
+    history.drop(ev.ConnectionSample)
+    (found,) = figures_of([measure(tmp_path, stored(tmp_path, history))])
+    assert found.problem.startswith("measured for 3.0 s; 5 s are needed: ")
+
+
+def test_without_a_fault_what_comes_after_the_load_is_no_exposure(tmp_path: Path) -> None:
+    history = pool_history(10)
+    history.add(ev.PhaseMark(11.0, "after"), ev.FinalRead(40.0, True, True))
+    (found,) = figures_of([measure(tmp_path, stored(tmp_path, history))])
+    assert (found.condition, found.seconds) == (AS_IT_IS, 11.0)
 
 
 def test_rounds_are_put_together(tmp_path: Path) -> None:

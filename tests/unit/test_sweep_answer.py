@@ -60,6 +60,7 @@ def test_a_size_that_breaks_a_promise_is_never_enough() -> None:
     ("sizes", "said"),
     [
         ([figures(25, problem="its run is UNKNOWN: x"), figures(50)], "the present maximum of 25 has no figures"),
+        ([figures(25, count=40), figures(50)], "the present maximum of 25 was measured too little"),
         ([figures(10), figures(50)], "the present maximum of 25 has no figures that count: it was not played"),
         ([figures(10), figures(25)], "no size above 25 has figures that count (none was played)"),
         ([figures(25), figures(50, problem="could not be set up")], "(50: could not be set up)"),
@@ -68,8 +69,8 @@ def test_a_size_that_breaks_a_promise_is_never_enough() -> None:
         ([figures(25, count=600, p99=0.021), figures(50, count=600)], "the samples leave open whether 25"),
         ([], "the present maximum of 25 has no figures that count: it was not played"),
     ],
-    ids=["present unknown", "present missing", "none above", "above failed", "above unanswered", "above lost",
-         "too few", "nothing"],
+    ids=["present unknown", "present short", "present missing", "none above", "above failed", "above unanswered",
+         "above lost", "too few", "nothing"],
 )  # fmt: skip
 def test_what_cannot_be_told_says_why(sizes: list[Figures], said: str) -> None:
     found = answer(sizes, 25, 97)
