@@ -296,7 +296,7 @@ def _run(
             console.suite_finished(suite)
             outputs.finished(suite, lambda line: click.echo(line, err=True))
 
-        playing = keeping.played(session, finished, scenarios, full=full)
+        playing = keeping.played(session, finished, outputs.console, scenarios, full=full)
         suite = complete(playing, lambda: session.left().text(options.reports))
         finished(suite)
     raise SystemExit(decide_suite(suite))

@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -17,17 +17,21 @@ from typing import BinaryIO, TypeVar
 from ..errors import LabError, UsageError
 from .codec import encode, read
 from .order import LabOrder
-from .protocol import Request, Welcome, name_of, parse_answer, request_line
-from .state import Claim, LabFolder, claim, clear, find
+from .protocol import AskAccess, AskStatus, Down, Request, Welcome, name_of, parse_answer, request_line
+from .state import Claim, LabFolder, LabRecord, Say, claim, clear, find
 
 T = TypeVar("T")
 
-Say = Callable[[str], None]
-
 _CONNECT_SECONDS = 5.0
+_PATIENCE_SECONDS: Mapping[type[Request], float] = {AskStatus: 30.0, AskAccess: 30.0, Down: 30.0}
+"""How long a living lab takes at most for what it only has to tell.
+
+Whatever else is asked for takes its time: a fault has 45 seconds to bite, and a queue is waited for.
+"""
 _LAST_LINES = 12
 _DAEMON = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[2]); from harness.lab.daemon import main; main(sys.argv[1])"
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "from harness.lab.daemon import main; main(sys.stdin.read())"
 )
 
 
@@ -50,20 +54,27 @@ def ask_folder(folder: LabFolder, request: Request, kind: type[T], say: Say) -> 
             connection.connect(record.socket)
             connection.sendall(f"{request_line(request)}\n".encode())
         except OSError as error:
-            raise LabError(
-                f"The lab {folder.name} (process {record.pid}) does not answer at {record.socket} ({error}). Its log "
-                f"is {folder.log}; `harness lab down --name {folder.name} --kill` ends it."
-            ) from error
-        # What is asked for may take its time: a fault has 45 seconds to bite, and a queue is waited for.
-        connection.settimeout(None)
-        with connection.makefile("rb") as answers:
-            data = _last_answer(answers, say)
+            raise _silent(folder, record, error) from error
+        connection.settimeout(_PATIENCE_SECONDS.get(type(request)))
+        try:
+            with connection.makefile("rb") as answers:
+                data = _last_answer(answers, say)
+        except TimeoutError as error:
+            # The kernel takes connections for a process that is stopped as well.
+            raise _silent(folder, record, error) from error
     if data is None:
         raise LabError(
             f"The lab {folder.name} ended before it answered `{name_of(request)}`. Its log is {folder.log}; "
             f"its history is in {record.folder}."
         )
     return read(kind, data)
+
+
+def _silent(folder: LabFolder, record: LabRecord, error: OSError) -> LabError:
+    return LabError(
+        f"The lab {folder.name} (process {record.pid}) does not answer at {record.socket} ({error}). Its log is "
+        f"{folder.log}; `harness lab down --name {folder.name} --kill` ends it."
+    )
 
 
 def _last_answer(answers: BinaryIO, say: Say) -> object | None:
@@ -87,9 +98,8 @@ def start(order: LabOrder, say: Say) -> Welcome:
     try:
         return _spawned(order, taken, say)
     except BaseException:
-        # A daemon that has not come up forgets its place itself; one that never was cannot.
-        if taken.folder.record() is None:
-            taken.folder.remove()
+        # A daemon that has not come up forgets its place itself; one that never was, or was killed, cannot.
+        taken.forget()
         raise
     finally:
         taken.close()
@@ -118,12 +128,13 @@ def _spawned(order: LabOrder, taken: Claim, say: Say) -> Welcome:
     reading, writing = os.pipe()
     told = replace(order, state=taken.folder.path, lock_descriptor=taken.descriptor, pipe_descriptor=writing)
     path = [str(Path(entry or ".").resolve()) for entry in sys.path]
-    command = [sys.executable, "-c", _DAEMON, encode(told), json.dumps(path)]
+    command = [sys.executable, "-c", _DAEMON, json.dumps(path)]
     log = os.open(taken.folder.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         process = subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
+            # Not by an argument, which everybody on the machine reads: the service's variables may hold a secret.
+            stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
             # A session of its own: it outlives the terminal, and the terminal's Ctrl-C is not its own.
@@ -135,6 +146,7 @@ def _spawned(order: LabOrder, taken: Claim, say: Say) -> Welcome:
         os.close(log)
     with os.fdopen(reading, "rb") as answers:
         try:
+            _give(process, encode(told))
             data = _last_answer(answers, say)
         except BaseException:
             end_process(process.pid, signal.SIGTERM)
@@ -146,6 +158,13 @@ def _spawned(order: LabOrder, taken: Claim, say: Say) -> Welcome:
     # It lives on; nobody here waits for it any more, and nobody has to be warned of that.
     process.returncode = 0
     return read(Welcome, data)
+
+
+def _give(process: subprocess.Popen[bytes], order: str) -> None:
+    """Write the order to a daemon; one that is dead already is told by what it does not answer."""
+    if process.stdin is not None:
+        with suppress(BrokenPipeError), process.stdin as pipe:
+            pipe.write(order.encode())
 
 
 def _last_words(log: Path) -> str:

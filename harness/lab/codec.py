@@ -49,13 +49,14 @@ def read(kind: type[T], data: object, where: str = "") -> T:
     if strange:
         raise LabError(f"{where or kind.__name__} has no {strange[0]!r}; it has {', '.join(known) or 'nothing'}.")
     values = {key: _value(hints[key], value, _place(where, key)) for key, value in data.items()}
-    missing = [name for name, field in known.items() if name not in values and _owed(field)]
+    missing = [name for name, field in known.items() if name not in values and owed(field)]
     if missing:
         raise LabError(f"{_place(where, missing[0])} is missing.")
     return kind(**values)
 
 
-def _owed(field: dataclasses.Field[Any]) -> bool:
+def owed(field: dataclasses.Field[Any]) -> bool:
+    """Tell whether a field of a dataclass has no default."""
     return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 

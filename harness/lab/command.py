@@ -181,7 +181,6 @@ def _tell_to_end(folder: LabFolder, *, kill: bool) -> None:
     from .client import ask_folder, end_process
     from .protocol import Down, Told
 
-    pid = folder.holder()
     if not kill:
         try:
             for line in ask_folder(folder, Down(), Told, say).lines:
@@ -191,7 +190,8 @@ def _tell_to_end(folder: LabFolder, *, kill: bool) -> None:
             say(str(error))
         else:
             return
-    if pid is not None and folder.alive():
+    pid = folder.wait_holder(_DOWN_SECONDS)
+    if pid is not None:
         end_process(pid, signal.SIGKILL if kill else signal.SIGTERM)
 
 

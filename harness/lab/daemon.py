@@ -28,18 +28,17 @@ from ..stacks.cache import user_cache
 from ..stacks.embedded import EmbeddedOptions, EmbeddedStack
 from ..suite import new_run_id
 from ..targets.model import Target, load_target
+from ..turns import LOCK_NAME
 from .book import LabHistory
 from .codec import decode
 from .desk import Desk
 from .live import LiveLab, opened
 from .order import LabOrder
-from .parts import LabPlan, Say
+from .parts import LabPlan
 from .protocol import Welcome, done_line, error_line, say_line
 from .sharing import share
-from .state import LabFolder, LabRecord, socket_place, write_holder
+from .state import LabFolder, LabRecord, Say, socket_place, write_holder
 
-EXCLUSIVE_LOCK = "exclusive.lock"
-"""The lock of ``harness.turns`` in the user's cache, which all harnesses of a user share."""
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -101,12 +100,12 @@ class Stopping:
 
 def main(order_text: str) -> None:
     """Be the daemon of one lab, from its start to its end."""
-    import harness.faults  # noqa: F401  (fills the registry)
-
     order = decode(LabOrder, order_text)
     for descriptor in (order.lock_descriptor, order.pipe_descriptor):
         os.set_inheritable(descriptor, False)
     write_holder(order.lock_descriptor)
+    import harness.faults  # noqa: F401  (fills the registry; not before it is known whom to end)
+
     # Not where it was started: that folder may be removed, or be on a disk that is to be unmounted.
     os.chdir("/")
     teller, folder = Teller(order.pipe_descriptor), LabFolder(order.state)
@@ -230,7 +229,7 @@ def _plan(order: LabOrder, target: Target) -> LabPlan:
         reports=order.reports,
         seed=order.seed,
         scenario=scenario,
-        lock_file=user_cache() / EXCLUSIVE_LOCK,
+        lock_file=user_cache() / LOCK_NAME,
     )
 
 

@@ -16,7 +16,6 @@ from ..fault import fault_from_json
 from ..probes.tables import without_password
 from ..stepping import how_to_look
 from .live import LiveLab
-from .parts import Say
 from .protocol import (
     MAX_LINE_BYTES,
     Access,
@@ -39,6 +38,7 @@ from .protocol import (
     parse_request,
     say_line,
 )
+from .state import Say
 from .status import Status, duration_text
 
 _REQUEST_SECONDS = 10.0
@@ -124,7 +124,10 @@ class Desk:
         try:
             async with asyncio.timeout(_REQUEST_SECONDS):
                 line = await reader.readline()
-            if line:
+            if line and self._ended.is_set():
+                # Whoever came at the last moment: the parts are being ended, and nothing may begin.
+                tell(error_line(LabError("The lab is ending.")))
+            elif line:
                 tell(await self._answer(line, lambda text: tell(say_line(text))))
         except asyncio.CancelledError:
             # By the end of the lab, which waits for this to be over.
@@ -178,9 +181,6 @@ class Desk:
         conninfo, password = without_password(database.admin_conninfo, PSQL_NAME)
         proxied, _ = without_password(database.proxied_admin_conninfo, PSQL_NAME)
         return Access(
-            how_to_look=tuple(how_to_look(environment)),
-            folder=str(self._lab.parts.plan.folder),
-            service_log=str(environment.service.log_path),
             conninfo=conninfo,
             proxied_conninfo=proxied,
             password=password,

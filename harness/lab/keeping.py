@@ -24,13 +24,13 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import click
 
 from ..errors import HarnessError, UsageError
 from ..gate import decide_suite
-from ..results import RunResult, SuiteBegun, SuiteResult
+from ..results import RunResult, SuiteResult
 from ..scenario import Scenario
 from ..stacks.base import Environment, Stack
 from ..targets.model import Target
@@ -38,7 +38,6 @@ from ..values import Verdict
 
 if TYPE_CHECKING:
     from ..display import Display
-    from ..events import FaultMark, PhaseMark
     from ..judges import Judges
     from ..session import Session
 
@@ -95,10 +94,14 @@ def _supervise(arguments: Sequence[str]) -> NoReturn:
 
 @dataclass(frozen=True)
 class Parked:
-    """An environment that outlived its run, until it is known what becomes of it; ``ending`` ends it."""
+    """An environment that outlived its run, until it is known what becomes of it; ``ending`` ends it.
+
+    ``overrides`` are the variables of its service as the scenario has them, which no history tells whole.
+    """
 
     run: str
     environment: Environment
+    overrides: Mapping[str, str]
     ending: AsyncExitStack
 
 
@@ -206,7 +209,7 @@ class KeepingStack:
             started = self._stack.environment(target, name=name, artifacts=artifacts, environment_overrides=overrides)
             environment = await ending.enter_async_context(started)
             yield environment
-            self._keeper.park(Parked(name, environment, ending.pop_all()))
+            self._keeper.park(Parked(name, environment, overrides, ending.pop_all()))
 
 
 def refuse_external(target: Target) -> None:
@@ -218,39 +221,14 @@ def refuse_external(target: Target) -> None:
         )
 
 
-class KeepingDisplay:
-    """A display that also tells the keeper of each run that was judged; see :class:`harness.display.Display`."""
-
-    def __init__(self, display: Display, mine: Keeper) -> None:
-        """Show by another display."""
-        self._display = display
-        self._keeper = mine
-
-    def suite_started(self, begun: SuiteBegun) -> None:
-        """A command is about to play."""
-        self._display.suite_started(begun)
-
-    def scenario_started(self, run: str, scenario: Scenario) -> None:
-        """A run begins."""
-        self._display.scenario_started(run, scenario)
-
-    def step(self, run: str, number: int, text: str, events: int) -> None:
-        """A run enters a step, or has answered more events."""
-        self._display.step(run, number, text, events)
-
-    def marked(self, run: str, mark: FaultMark | PhaseMark) -> None:
-        """A fault or the workload of a run has come to a step."""
-        self._display.marked(run, mark)
-
-    def scenario_finished(self, result: RunResult) -> None:
-        """A run has been judged: now it is known what becomes of its environment."""
-        self._display.scenario_finished(result)
-        self._keeper.judged(result)
-
-
 def display_of(display: Display) -> Display:
-    """Return the display for a session of this process."""
-    return KeepingDisplay(display, _KEEPERS[0]) if _KEEPERS else display
+    """Return the display for a session of this process: one that tells the keeper as well."""
+    if not _KEEPERS:
+        return display
+    from ..display import Displays
+    from .kept import Verdicts
+
+    return Displays(display, Verdicts(_KEEPERS[0]))
 
 
 def judges_of() -> Judges | None:
@@ -259,9 +237,17 @@ def judges_of() -> Judges | None:
 
 
 async def played(
-    session: Session, finished: Callable[[SuiteResult], None], scenarios: Sequence[Scenario], *, full: bool
+    session: Session,
+    finished: Callable[[SuiteResult], None],
+    stream: TextIO,
+    scenarios: Sequence[Scenario],
+    *,
+    full: bool,
 ) -> SuiteResult:
-    """Play a session; when something is kept, tell its end here, and return never: the process is a daemon then."""
+    """Play a session; when something is kept, tell its end here, and return never: the process is a daemon then.
+
+    How to reach what is kept is printed to ``stream``.
+    """
     if not _KEEPERS:
         return await session.run(scenarios, full=full)
     mine = _KEEPERS[0]
@@ -278,7 +264,7 @@ async def played(
         try:
             from .kept import live_on
 
-            await live_on(mine, code)
+            await live_on(mine, code, stream)
         except HarnessError as error:
             click.echo(f"harness: the environment could not be kept: {error}", err=True)
         raise SystemExit(code)

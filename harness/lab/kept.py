@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import TextIO
 
 import click
 
+from ..display import SilentDisplay
 from ..errors import HistoryError, LabError
 from ..events import DlqRow, FinalRead, LogLine, PartitionRow, PhaseMark, Record, RunStarted, TableRow
 from ..history import Clock, read_history
@@ -20,9 +22,10 @@ from ..redaction import Secrets, redact_logs, secrets_of
 from ..results import RunResult
 from ..scenario import Scenario
 from ..stacks.cache import user_cache
+from ..turns import LOCK_NAME
 from ..values import Phase
 from .book import LabHistory
-from .daemon import EXCLUSIVE_LOCK, Stopping, serve
+from .daemon import Stopping, serve
 from .desk import Desk
 from .keeping import Keeper, Parked
 from .live import LiveLab, opened
@@ -43,11 +46,25 @@ _READ_LAST = (TableRow, DlqRow, PartitionRow, FinalRead, LogLine)
 """What a run reads at its end: a history that goes on has it read again."""
 
 
-async def live_on(mine: Keeper, exit_code: int) -> None:
+class Verdicts(SilentDisplay):
+    """Tells the keeper of each run that was judged: now it is known what becomes of its environment."""
+
+    def __init__(self, mine: Keeper) -> None:
+        """Tell this one."""
+        self._keeper = mine
+
+    def scenario_finished(self, result: RunResult) -> None:
+        """Keep its environment, or end it."""
+        self._keeper.judged(result)
+
+
+async def live_on(mine: Keeper, exit_code: int, stream: TextIO) -> None:
     """Serve what was kept as a lab until that is ended; the starter is given the exit code as soon as it is up."""
     if mine.kept is None:
         return
     parked, result = mine.kept
+    # As it was played: what the history that was judged tells of the service's variables is redacted.
+    result = replace(result, scenario=replace(result.scenario, service_environment=parked.overrides))
     taken = _name(result.scenario.name)
     mine.kept = None
     stopping = Stopping()
@@ -57,7 +74,7 @@ async def live_on(mine: Keeper, exit_code: int) -> None:
             ending.callback(taken.close)
             ending.callback(taken.folder.remove)
             ending.push_async_callback(parked.ending.aclose)
-            await _serve(mine, exit_code, parked, result, taken, stopping)
+            await _serve(mine, exit_code, stream, parked, result, taken, stopping)
     finally:
         redact_logs(result.folder, _secrets(parked, result))
 
@@ -68,7 +85,13 @@ def _secrets(parked: Parked, result: RunResult) -> Secrets:
 
 
 async def _serve(
-    mine: Keeper, exit_code: int, parked: Parked, result: RunResult, taken: Claim, stopping: Stopping
+    mine: Keeper,
+    exit_code: int,
+    stream: TextIO,
+    parked: Parked,
+    result: RunResult,
+    taken: Claim,
+    stopping: Stopping,
 ) -> None:
     write_holder(taken.descriptor)
     desk: Desk | None = None
@@ -93,8 +116,8 @@ async def _serve(
         desk = Desk(lab, MAX_AGE_SECONDS)
 
         def hand_over(welcome: Welcome) -> None:
-            click.echo("\n".join(_told(lab, result)))
-            show_welcome(welcome)
+            click.echo("\n".join(_told(lab, result)), file=stream)
+            show_welcome(welcome, stream)
             mine.let_go(exit_code, taken.folder.log)
 
         await serve(lab, desk, taken.folder, ledger, stopping, hand_over)
@@ -121,7 +144,7 @@ def _plan(name: str, result: RunResult) -> LabPlan:
         reports=result.folder.parent,
         seed=result.seed + _ANOTHER_SEED,
         scenario=scenario_of_kept(result.scenario),
-        lock_file=user_cache() / EXCLUSIVE_LOCK,
+        lock_file=user_cache() / LOCK_NAME,
         played=result.scenario,
     )
 

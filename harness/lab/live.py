@@ -6,13 +6,15 @@ It holds what a run holds, and does with that what it is asked.  Nothing here kn
 from __future__ import annotations
 
 import asyncio
+import sys
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
 from .._wait import wait_until
 from ..conductor import PHASE_DEADLINE_SECONDS, SLOWEST_DRAIN_PER_SECOND
-from ..errors import DeadlineExceeded, HarnessError, UsageError
+from ..errors import DeadlineExceeded, UsageError
 from ..events import RunStarted
 from ..ledger import Holder, Ledger
 from ..runner import STEADY_DEADLINE_SECONDS
@@ -24,10 +26,11 @@ from ..values import Month
 from . import looking
 from .book import LabHistory
 from .loading import Loading
-from .parts import IDLE_SLOWNESS, LabParts, LabPlan, Say
+from .parts import IDLE_SLOWNESS, LabParts, LabPlan
 from .protocol import Snapshot
 from .recording import scenario_of
 from .snapshot import started_as, write_snapshot
+from .state import Say
 from .status import Status
 from .striking import Striking
 
@@ -125,6 +128,8 @@ class LiveLab:
             schedule=Schedule.of(*faults),
             exclusive=False,
             judge_latency=False,
+            # A fault that lasts owes its own phase, whatever those of the run were.
+            strict_phases=played.strict_phases if all(deed.only_edges for deed in deeds.bitten) else None,
         )
 
     def recording(self, name: str, longest_gap_seconds: float | None) -> Scenario:
@@ -181,10 +186,12 @@ class LiveLab:
 
 
 async def _in_time(end: Callable[[], Awaitable[None]]) -> None:
-    """End one part; what will not within its time is gone with the environment."""
-    with suppress(TimeoutError, HarnessError, OSError):
+    """End one part; what will not within its time, or goes wrong, is gone with the environment."""
+    try:
         async with asyncio.timeout(_CLOSE_SECONDS):
             await end()
+    except Exception:  # noqa: BLE001  (the parts after it have to end as well; this goes to daemon.log)
+        traceback.print_exc(file=sys.stderr)
 
 
 @asynccontextmanager

@@ -10,10 +10,11 @@ from .._wait import pause
 from ..errors import UsageError
 from ..scenario import Load, LoadPhase
 from ..values import Month, Phase
-from .parts import LabParts, Say
+from .parts import LabParts
 from .protocol import PlayLoad
 from .recording import LoadDeed
 from .sharing import share
+from .state import Say
 from .status import LoadState, pace_text
 
 
@@ -58,8 +59,7 @@ class Loading:
         """Send nothing more; requests in flight end first."""
         async with self.turn:
             was_on = self._parts.load.on is not None
-            await self._rest()
-            await self._leave_machine()
+            await self._end()
         return ["load stopped" if was_on else "no load was on"]
 
     def state(self) -> LoadState | None:
@@ -117,8 +117,14 @@ class Loading:
         await pause(seconds)
         async with self.turn:
             if self._parts.deeds.loads[-1] is deed:
-                await self._rest()
-                await self._leave_machine()
+                await self._end()
+
+    async def _end(self) -> None:
+        """Send nothing more, and let exclusive scenarios play, whatever a writer of the load raised."""
+        try:
+            await self._rest()
+        finally:
+            await self._leave_machine()
 
     async def _leave_machine(self) -> None:
         if self._sharing is not None and self._parts.load.on is None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import suppress
 from pathlib import Path
 
 import click
 
-from .._wait import pause
 from ..errors import LabError
 from .options import which_lab
 from .state import find
@@ -35,17 +33,11 @@ def logs(name: str | None, follow: bool, count: int, part: str) -> None:
     else:
         # Where the parts were started: for a kept run that is the run's own folder, as its ledger is.
         path = record.ledger.parent / _LOGS[part]
-    position = _last_lines(path, count)
-
-    async def following() -> None:
-        place = position
-        while folder.alive():
+    place = _last_lines(path, count)
+    with suppress(KeyboardInterrupt):
+        while follow:
+            follow = not folder.wait_gone(_FOLLOW_SECONDS)
             place = _print_from(path, place)
-            await pause(_FOLLOW_SECONDS)
-
-    if follow:
-        with suppress(KeyboardInterrupt):
-            asyncio.run(following())
 
 
 def _last_lines(path: Path, count: int) -> int:

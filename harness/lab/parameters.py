@@ -13,6 +13,7 @@ from typing import Any
 from ..errors import UsageError
 from ..fault import FAULTS, Fault, fault_from_json, fault_to_json
 from ..values import Month
+from .codec import owed
 
 MONTH, MONTHS = "month", "months"
 """The fields by which faults name partitions: one, or any number."""
@@ -37,7 +38,7 @@ def build_fault(name: str, partitions: Sequence[str], settings: Sequence[str]) -
             raise UsageError(f"{key} of {name} is set twice; leave one of them out.")
         values[key] = _parsed(name, key, hints[key], value)
     _add_partitions(name, fields, partitions, values)
-    missing = [key for key, field in fields.items() if key not in values and _owed(field)]
+    missing = [key for key, field in fields.items() if key not in values and owed(field)]
     if missing:
         raise UsageError(_lacking(name, missing[0], hints[missing[0]]))
     return fault_from_json(values)
@@ -94,10 +95,6 @@ def _add_partitions(
     if key == MONTH and len(labels) > 1:
         raise UsageError(f"The fault {name} strikes one partition at a time, not {', '.join(labels)}; inject it again.")
     values[key] = labels if key == MONTHS else labels[0]
-
-
-def _owed(field: dataclasses.Field[Any]) -> bool:
-    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
 def _lacking(name: str, key: str, hint: Any) -> str:

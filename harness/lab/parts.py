@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +21,6 @@ from ..steadystate import SteadyState
 from ..values import Phase
 from .book import Book, LabHistory
 from .recording import Deeds
-
-Say = Callable[[str], None]
 
 IDLE_SLOWNESS = 4.0
 """So much slower is sampled while nothing is on: few records, but so many that no standstill is read from them."""

@@ -32,7 +32,7 @@ class AskStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class AskAccess:
-    """How to reach the parts."""
+    """How to reach the database."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,11 +113,8 @@ class Told:
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
-    """How to reach the parts of a lab.  The connection strings are without the password, which is beside them."""
+    """How to reach the database of a lab.  The connection strings are without the password, which is beside them."""
 
-    how_to_look: tuple[str, ...]
-    folder: str
-    service_log: str
     conninfo: str
     proxied_conninfo: str
     password: str

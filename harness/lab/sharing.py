@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from ..turns import turn
-from .parts import Say
+from .state import Say
 
 _PATIENCE_SECONDS = 0.5
 

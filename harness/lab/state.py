@@ -92,7 +92,7 @@ class LabFolder:
         part.replace(self.path / _RECORD)
 
     def holder(self) -> int | None:
-        """Return the process that holds the lock, or held it last; None while nobody has said so."""
+        """Return the process that holds the lock, or held it last; None while its daemon has still to say so."""
         try:
             return int((self.path / _LOCK).read_text())
         except (OSError, ValueError):
@@ -125,6 +125,17 @@ class LabFolder:
             return False
         return True
 
+    def wait_holder(self, deadline_seconds: float) -> int | None:
+        """Wait until a starting daemon has said which process it is; None when nobody is to be ended any more."""
+        with suppress(DeadlineExceeded):
+            wait_until_sync(
+                lambda: self.holder() is not None or not self.alive(),
+                what="the daemon's process",
+                deadline_seconds=deadline_seconds,
+                interval_seconds=0.05,
+            )
+        return self.holder() if self.alive() else None
+
     def remove(self) -> None:
         """Forget the lab; for whoever holds its lock, or knows that nobody does."""
         record = self.record()
@@ -150,6 +161,11 @@ class Claim:
     def close(self) -> None:
         """Give this process's hold of the lock back; a child that inherited it holds it on."""
         os.close(self.descriptor)
+
+    def forget(self) -> None:
+        """Remove the place of a lab that never came up, unless its daemon has done so and the name is another's now."""
+        if _same(self.descriptor, self.folder.path / _LOCK) and self.folder.record() is None:
+            self.folder.remove()
 
 
 def home() -> Path:
@@ -229,6 +245,7 @@ def claim(name: str) -> Claim | None:
             os.close(descriptor)
             return None
         if _same(descriptor, place / _LOCK):
+            os.ftruncate(descriptor, 0)  # Whoever held it last is gone, and its number may be somebody else's.
             return Claim(LabFolder(place), descriptor)
         os.close(descriptor)
 

@@ -14,9 +14,10 @@ from ..fault import Fault
 from ..stacks.base import remedy
 from ..values import Phase
 from .parameters import shown_parameters
-from .parts import LabParts, Say
+from .parts import LabParts
 from .protocol import Heal
 from .recording import FaultDeed
+from .state import Say
 
 
 class Striking:

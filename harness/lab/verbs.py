@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import shlex
@@ -10,10 +9,10 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TextIO
 
 import click
 
-from .._wait import pause
 from ..errors import LabError, UsageError
 from ..values import Month, Verdict
 from .logs import logs
@@ -38,10 +37,11 @@ from .state import LabFolder, find
 
 _PATH = click.Path(path_type=Path)
 _CLEAR = "\x1b[H\x1b[2J"
+_ENDING_SECONDS = 30.0
 
 
-def show_welcome(welcome: Welcome) -> None:
-    """Print what a lab says when it is up, and what one may do with it."""
+def show_welcome(welcome: Welcome, stream: TextIO | None = None) -> None:
+    """Print what a lab says when it is up, and what one may do with it; to standard output without a ``stream``."""
     from .status import duration_text
 
     other = "" if welcome.name == "lab" else f" --name {welcome.name}"
@@ -57,7 +57,7 @@ def show_welcome(welcome: Welcome) -> None:
         f"  judge it:              harness lab check{other}",
         f"  end it:                harness lab down{other}",
     ]
-    click.echo("\n".join(lines))
+    click.echo("\n".join(lines), file=stream)
 
 
 @click.command()
@@ -81,19 +81,18 @@ def status(name: str | None, watch: bool, interval: float, as_json: bool) -> Non
         click.echo(show())
         return
 
-    async def watching() -> None:
-        clear = _CLEAR if sys.stdout.isatty() and not as_json else ""
-        while folder.alive():
+    clear = _CLEAR if sys.stdout.isatty() and not as_json else ""
+    with suppress(KeyboardInterrupt):
+        while True:
             try:
                 click.echo(f"{clear}{show()}")
             except LabError:
-                if folder.alive():
+                # One that ends answers no more, and has still to end its parts.
+                if not folder.wait_gone(_ENDING_SECONDS):
                     raise
-            await pause(interval)
-        say(f"the lab {folder.name} has ended")
-
-    with suppress(KeyboardInterrupt):
-        asyncio.run(watching())
+            if folder.wait_gone(interval):
+                say(f"the lab {folder.name} has ended")
+                return
 
 
 def _shower(folder: LabFolder, *, as_json: bool) -> Callable[[], str]:
@@ -291,7 +290,7 @@ def psql(name: str | None, proxied: bool, arguments: tuple[str, ...]) -> None:
     try:
         # By the environment, since everybody on the machine reads the arguments of a process.
         variables = {**os.environ, "PGPASSWORD": access.password}
-        os.execve(access.psql, [access.psql, conninfo, *arguments], variables)  # noqa: S606
+        os.execve(access.psql, [access.psql, "-d", conninfo, *arguments], variables)  # noqa: S606
     except OSError as error:
         raise LabError(
             f"{access.psql} cannot be run ({error.strerror}). Install a client (apt-get install postgresql-client), or "
@@ -330,7 +329,8 @@ def record(file: Path, name: str | None, max_gap: float | None, force: bool) -> 
     answer = ask(name, AskRecording(name=scenario_name, longest_gap_seconds=max_gap), Recording, say)
     scenario = Scenario.from_json(json.dumps(answer.scenario))
     try:
-        file.write_text(source_of(scenario, "As it was played by hand in a lab; written by harness lab record."))
+        said = "As it was played by hand in a lab; written by harness lab record."
+        file.write_text(source_of(scenario, said), encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{file} cannot be written ({error.strerror}); give another place.") from error
     for note in answer.notes:

@@ -46,7 +46,7 @@ def test_december_is_broken_by_hand_looked_at_mended_judged_recorded_and_replaye
     for needed in ("lab lab is up", "psql", "curl -s http://127.0.0.1:", "tail -f", "harness lab down"):
         assert needed in said
     # Another terminal, in another folder, sees the same lab.
-    assert "no load" not in user.harness("lab", "status", cwd=tmp_path).stdout
+    assert "lab lab: reference, up " in user.harness("lab", "status", cwd=tmp_path).stdout
     before = user.status()
     assert (december(before)["attached"], before["faults"], before["queue"]["depth"]) == (True, [], 0)
     socket_path = next(user.place.glob("ph-*/lab/socket"))

@@ -16,6 +16,7 @@ import pytest
 import harness.faults  # noqa: F401  (fills the registry)
 from harness._wait import pause, wait_until
 from harness.errors import FaultNotConfirmed, HealFailed, LabError
+from harness.lab import client
 from harness.lab.client import ask_folder
 from harness.lab.desk import Desk
 from harness.lab.protocol import (
@@ -188,19 +189,38 @@ def test_whoever_waits_for_an_answer_when_the_lab_ends_is_told(place: Path) -> N
     served(place, visit)
 
 
-def test_a_lab_that_nobody_uses_ends_itself_and_one_that_is_used_does_not(place: Path) -> None:
-    visits = 0
-
+def test_a_lab_that_nobody_uses_ends_itself(place: Path) -> None:
     async def visit(lab: Lab, desk: Desk, folder: LabFolder) -> None:
-        nonlocal visits
-        for _ in range(4):
-            await ask(folder, AskStatus(), Status)
-            visits += 1
-            await pause(0.3)
+        """Do nothing."""
 
-    _, desk = served(place, visit, max_age_seconds=0.9)
-    assert visits == 4, "each visit put the end off"
+    _, desk = served(place, visit, max_age_seconds=0.1)
     assert desk.why == "nobody used it for 0 s"
+
+
+def test_each_visit_puts_the_end_off(place: Path) -> None:
+    async def visit(lab: Lab, desk: Desk, folder: LabFolder) -> None:
+        desk._used -= 50.0
+        assert desk.ends_in_seconds <= 10.0
+        await ask(folder, AskStatus(), Status)
+        assert desk.ends_in_seconds > 10.0
+        await ask(folder, Down())
+
+    served(place, visit)
+
+
+def test_whoever_comes_while_a_lab_ends_begins_nothing(place: Path) -> None:
+    async def go() -> list[str]:
+        lab, path = Lab(place), place / "socket"
+        parts: Any = lab
+        desk, folder = Desk(parts, 60.0), LabFolder(place)
+        folder.write(record_at(place, path))
+        async with desk.open(path):
+            desk.end("just now")
+            with pytest.raises(LabError, match="is ending"):
+                await ask(folder, PlayLoad(rate_per_month=5.0, writers_per_month=2))
+        return lab.asked
+
+    assert asyncio.run(go()) == []
 
 
 def test_a_halt_file_ends_a_lab_as_it_ends_runs(place: Path) -> None:
@@ -218,3 +238,15 @@ def test_a_lab_whose_socket_is_gone_is_said_to_give_no_answer(place: Path) -> No
     folder.write(record_at(place, place / "s"))
     with pytest.raises(LabError, match=r"does not answer at .*--kill"):
         ask_folder(folder, AskStatus(), Status, print)
+
+
+def test_a_daemon_that_is_stopped_is_said_to_give_no_answer(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "_PATIENCE_SECONDS", {AskStatus: 0.05})
+    folder = LabFolder(place)
+    with socket.socket(socket.AF_UNIX) as stopped:
+        # The kernel takes the connection, and nobody reads from it.
+        stopped.bind(str(place / "s"))
+        stopped.listen()
+        folder.write(record_at(place, place / "s"))
+        with pytest.raises(LabError, match=r"does not answer at .*--kill"):
+            ask_folder(folder, AskStatus(), Status, print)

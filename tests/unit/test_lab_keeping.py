@@ -8,6 +8,7 @@ import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -15,9 +16,13 @@ import pytest
 from harness import events as ev
 from harness.checking import CheckResult, Finding
 from harness.errors import UsageError
+from harness.fault import Fault
 from harness.faults.partition import DetachPartition
+from harness.faults.process import CrashService
 from harness.lab.keeping import Keeper, KeepingStack, refuse_external
 from harness.lab.kept import clock_of, continued, scenario_of_kept
+from harness.lab.live import LiveLab
+from harness.lab.recording import Deeds, FaultDeed
 from harness.results import RunResult
 from harness.scenario import Load, Scenario
 from harness.schedule import Schedule
@@ -154,3 +159,24 @@ def test_a_kept_lab_begins_with_the_months_and_the_service_of_its_run_and_no_cla
     assert scenario.load.poison_share == 0.01
     assert (scenario.schedule, scenario.requirements, scenario.exclusive) == (Schedule(), (), False)
     assert scenario.service_environment == {"DLQ_MAX_EVENTS": "5"}
+
+
+@pytest.mark.parametrize(
+    ("faults", "owes"),
+    [
+        ((), ("before", "after")),
+        ((CrashService(),), ("before", "after")),
+        ((CrashService(), DetachPartition(months=(DECEMBER,))), None),
+    ],
+    ids=("nothing more", "an edge", "a fault that lasts"),
+)
+def test_a_fault_that_lasts_in_a_kept_lab_owes_its_phase_though_the_run_s_own_did_not(
+    faults: tuple[Fault, ...], owes: tuple[str, ...] | None
+) -> None:
+    played = dataclasses.replace(PLAYED, schedule=Schedule.of(CrashService()), strict_phases=("before", "after"))
+    deeds = Deeds(faults=[FaultDeed(one, 5.0, confirmed=True, only_edges=one.momentary) for one in faults])
+    parts: Any = SimpleNamespace(plan=SimpleNamespace(played=played, scenario=scenario_of_kept(played)), deeds=deeds)
+    started: Any = None
+    scenario = LiveLab(parts, started).scenario()
+    assert scenario.strict_phases == owes
+    assert [step.fault for step in scenario.schedule.steps] == [CrashService(), *faults]

@@ -15,7 +15,19 @@ import pytest
 
 from harness.errors import SetupError, UsageError
 from harness.lab import state
-from harness.lab.state import LabFolder, LabRecord, claim, claimed, clear, find, home, known, socket_place, valid_name
+from harness.lab.state import (
+    LabFolder,
+    LabRecord,
+    claim,
+    claimed,
+    clear,
+    find,
+    home,
+    known,
+    socket_place,
+    valid_name,
+    write_holder,
+)
 from harness.ledger import FOLDER, Ledger
 
 HOLDER = """
@@ -162,6 +174,29 @@ def test_a_name_that_was_forgotten_while_it_was_taken_is_taken_anew(place: Path)
             assert again is not None
             assert again.folder.path.is_dir()
             assert claim("mine") is None
+
+
+def test_a_start_that_failed_forgets_its_own_place_and_never_that_of_the_next(place: Path) -> None:
+    taken = claim("mine")
+    assert taken is not None
+    taken.forget()
+    assert known() == []
+    with daemon("mine"):
+        taken.forget()
+        assert [one.name for one in known()] == ["mine"]
+    taken.close()
+
+
+def test_a_lab_that_starts_is_ended_by_the_process_it_has_now(place: Path) -> None:
+    with claimed("mine") as taken:
+        assert taken is not None
+        write_holder(taken.descriptor)
+    with claimed("mine") as taken:
+        assert taken is not None
+        assert taken.folder.wait_holder(0.05) is None, "the process of before may be anybody's by now"
+        write_holder(taken.descriptor)
+        assert taken.folder.wait_holder(0.05) == os.getpid()
+    assert taken.folder.wait_holder(0.05) is None
 
 
 @pytest.mark.parametrize("name", ["", "Lab", "a/b", "../x", "-x", ".x", "x" * 41, "ä"])
