@@ -106,7 +106,9 @@ def main() -> None:
 
 
 def _take_all(run: Path, program: str) -> None:
-    with tempfile.TemporaryDirectory(prefix="chromium-") as folder, Browser(program, Path(folder)) as browser:
+    # A process of the browser may still write when its first one has ended.
+    emptied = tempfile.TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True)
+    with emptied as folder, Browser(program, Path(folder)) as browser:
         for picture in PICTURES:
             path = take(run, browser, picture)
             print(f"{path.relative_to(ROOT)}: {path.stat().st_size // 1024} KiB")
