@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import json
 import os
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from harness.checking import CheckResult
 from harness.cli import cli
-from harness.outputs import KEPT_RUNS, has_display, output_options, page_of, shown
+from harness.outputs import KEPT_RUNS, Outputs, has_display, output_options, page_of, shown
 from harness.report.keeping import ALL_RUNS
 from harness.results import NOT_BEGUN
 from tests.unit import report_samples as samples
@@ -95,3 +96,17 @@ def test_the_page_of_a_suite_lies_where_it_was_written() -> None:
     suite = samples.suite_of()
     assert page_of(suite).parent == suite.folder
     assert os.fspath(page_of(suite)).endswith("index.html")
+
+
+def test_the_stream_ends_with_the_decision_whatever_becomes_of_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+    path = tmp_path / "events.ndjson"
+    outputs = Outputs(reports=tmp_path, events=str(path), keep_runs=5, open_page=False)
+    outputs.__enter__()
+    outputs.finished(samples.suite_of(samples.result_of(samples.PASSED)), print)
+    told = path.read_text(encoding="utf-8")
+    assert [json.loads(line)["event"] for line in told.splitlines()] == ["suite-finished"]
+    outputs.__exit__(SystemExit, SystemExit(0), None)
+    assert path.read_text(encoding="utf-8") == told

@@ -123,3 +123,12 @@ def test_a_step_summary_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     said = markdown.append_step_summary(suite(), {"GITHUB_STEP_SUMMARY": str(tmp_path / "gone" / "step.md")})
     assert "cannot be written" in said
     assert "summary.md" in said
+
+
+def test_the_summary_of_a_step_has_no_secret_of_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEPLOY_TOKEN", "pl4nted-7f3a")
+    path = tmp_path / "step.md"
+    said = markdown.append_to_step(["it was pl4nted-7f3a"], "nowhere else", {"GITHUB_STEP_SUMMARY": str(path)})
+    assert (said, path.read_text(encoding="utf-8")) == ("", "it was ***\n")
