@@ -98,7 +98,9 @@ def written(folder: Path) -> Path:
 
 def opened(path: Path, program: str, screenshots: Path | None) -> Opened:
     """Open a page once, in a browser that knows nothing of it."""
-    with tempfile.TemporaryDirectory(prefix="bench-report-") as folder, Browser(program, Path(folder)) as browser:
+    # A process of the browser may still write when its first one has ended.
+    emptied = tempfile.TemporaryDirectory(prefix="bench-report-", ignore_cleanup_errors=True)
+    with emptied as folder, Browser(program, Path(folder)) as browser:
         page = browser.open(path.as_uri())
         state, seconds = page.evaluate(DRAWN)
         zoom_seconds = page.evaluate(_ZOOMED)

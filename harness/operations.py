@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import Protocol
 
 from . import events as ev
+from .noise import nearest_rank
 from .values import Month
 
 
@@ -136,7 +137,7 @@ def tally(operations: Iterable[Operation], begins: Sequence[float], end: float) 
 
 
 def _tally(month: Month, status: int, span: int, seconds: Sequence[float]) -> Tally:
-    median, p99 = (seconds[max(1, math.ceil(len(seconds) * share)) - 1] for share in (0.5, 0.99))
+    median, p99 = (nearest_rank(seconds, share) for share in (0.5, 0.99))
     return Tally(
         month=month,
         status=status,

@@ -8,6 +8,7 @@ from ..results import RunResult
 from ..rundata import FaultWindow, Run
 from . import summary as text
 from .happenings import Happening, happening_rows
+from .lanes import POINTS_DRAWN
 from .markup import Markup, folded, joined, raw_tag, table, tag
 from .points import SLOWEST_DRAWN
 from .timeline import Timeline
@@ -62,6 +63,9 @@ def timeline_parts(timeline: Timeline | None, run: Run | None, happened: Sequenc
         return
     if timeline.aggregated:
         yield tag("p", _aggregated_text(timeline))
+    if timeline.thinned:
+        said = f"Lines of more than {POINTS_DRAWN:,} samples keep the highest, the lowest and a gap of each span."
+        yield tag("p", said, class_="muted")
     yield _buttons(run)
     yield tag(
         "p",

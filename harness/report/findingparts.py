@@ -110,7 +110,7 @@ def _told(story: EventStory, anchors: dict[int, str]) -> Iterable[Markup]:
     if times:
         yield tag("p", zoom_button(min(times) - 1.0, max(times) + 1.0, "Show its requests in the timeline"))
     rows = joined(tag("tr", joined(_line(line))) for line in story.lines)
-    head = tag("tr", joined(tag("th", title, scope="col") for title in ("seconds", "what", "")))
+    head = tag("tr", joined(tag("th", title, scope="col") for title in ("seconds", "what", "details")))
     caption = tag("caption", f"What happened to {story.event_id}, in the order of time", class_="unseen")
     drawn = tag("table", joined([caption, tag("thead", head), tag("tbody", rows)]), class_="told")
     yield tag("div", drawn, class_="scroll", tabindex="0", role="region", aria_label=f"Story of {story.event_id}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Sequence
+from html import escape
 from typing import Any
 
 from .. import events as ev
@@ -47,7 +48,7 @@ def pool_traces(run: Run, lane: Lane) -> Iterable[dict[str, Any]]:
     samples = run.of_kind(ev.MetricsSample)
     names = sorted({name for each in samples for name in each.series if name.startswith(_POOL_PREFIX)})
     for name, (colour, dash) in zip(names, itertools.cycle(_POOL_LINES), strict=False):
-        label = "pool " + name.removeprefix(_POOL_PREFIX).replace("_", " ")
+        label = escape("pool " + name.removeprefix(_POOL_PREFIX).replace("_", " "))
         yield stepped_line(label, colour, lane, [(each.t, each.series.get(name)) for each in samples], dash=dash)
     if any(_POOL_MAXIMUM in each.series for each in samples):
         most = [(each.t, each.series.get(_POOL_MAXIMUM)) for each in samples]

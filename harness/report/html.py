@@ -27,7 +27,7 @@ from .findingparts import finding_parts, story_parts
 from .happenings import Happening, happenings
 from .logparts import log_parts
 from .logs import Logs, read_logs
-from .markup import Content, Markup, badge, for_script, items, joined, raw_tag, section, tag
+from .markup import Content, Markup, badge, for_script, items, joined, navigation, raw_tag, section, tag
 from .sections import answers_section, details_sections, gauges_section
 from .timeline import Timeline, build_timeline
 
@@ -80,7 +80,7 @@ def _sections(
         *details_sections(result, run),
         section("log", "Logs", *log_parts(logs, run)),
     ]
-    yield _navigation(result, told, [part for part in parts if part])
+    yield navigation(_links(result, told), parts)
     yield from parts
 
 
@@ -128,14 +128,10 @@ _LINKS = (
 )
 
 
-def _navigation(result: RunResult, told: Told, parts: Sequence[Markup]) -> Markup:
-    """Links to the parts that are there."""
-    links = [("findings", f"Findings ({len(result.findings)})")]
-    links += [(anchor, f"{title} ({len(told.stories)})" if anchor == "stories" else title) for anchor, title in _LINKS]
-    opened = [part.partition(">")[0] for part in parts]
-    there = [(anchor, title) for anchor, title in links if f'<section id="{anchor}"' in opened]
-    entries = (tag("li", tag("a", title, href=f"#{anchor}")) for anchor, title in there)
-    return tag("nav", tag("ul", joined(entries)), aria_label="Parts of this page")
+def _links(result: RunResult, told: Told) -> Iterable[tuple[str, str]]:
+    yield "findings", f"Findings ({len(result.findings)})"
+    for anchor, title in _LINKS:
+        yield anchor, f"{title} ({len(told.stories)})" if anchor == "stories" else title
 
 
 def _setup(result: RunResult) -> Iterable[Markup]:

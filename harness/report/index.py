@@ -6,7 +6,6 @@ runs before, whose chart is there only if there are such runs: the library that 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from ..results import SuiteResult
 from . import summary as text
 from .base import SUITE_REPORTERS, write_text
 from .html import chart_scripts, document, page_scripts
-from .markup import Markup, badge, joined, section, tag
+from .markup import Markup, address, badge, joined, navigation, section, tag
 from .suiteparts import broken_parts, requirement_parts, run_parts, unchecked_parts
 from .trendparts import trend_figure, trend_parts
 from .trends import Trend, trends
@@ -46,7 +45,7 @@ def suite_page(suite: SuiteResult, folder: Path) -> str:
     reports = suite.runs[0].folder.parent if suite.runs else folder.parent
     compared = trends(suite, reports)
     figure = trend_figure(compared)
-    base = Path(os.path.relpath(reports, folder)).as_posix()
+    base = address(reports, folder)
     parts = [
         section("broken", "Broken promises", *broken_parts(suite, folder)),
         section("scenarios", "Scenarios", *run_parts(suite, folder)),
@@ -56,7 +55,7 @@ def suite_page(suite: SuiteResult, folder: Path) -> str:
     ]
     head = text.suite_headline(suite)
     skip = tag("a", "Skip to the scenarios", href="#scenarios", class_="skip")
-    body = joined([_header(suite), _navigation(parts), *parts])
+    body = joined([_header(suite), navigation(_LINKS, parts), *parts])
     scripts = page_scripts() if figure is None else chart_scripts(figure, "trends.js")
     title = f"{head.symbol} {head.word} · {suite.suite}"
     return document(title, joined([skip, tag("main", body), Markup("\n"), scripts]))
@@ -77,10 +76,3 @@ def _header(suite: SuiteResult) -> Markup:
         tag("p", f"{counts}{skipped} · {took}", class_="muted"),
     ]
     return tag("header", joined(parts))
-
-
-def _navigation(parts: Sequence[Markup]) -> Markup:
-    opened = [part.partition(">")[0] for part in parts]
-    there = [(anchor, title) for anchor, title in _LINKS if f'<section id="{anchor}"' in opened]
-    entries = (tag("li", tag("a", title, href=f"#{anchor}")) for anchor, title in there)
-    return tag("nav", tag("ul", joined(entries)), aria_label="Parts of this page")

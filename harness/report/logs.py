@@ -221,7 +221,7 @@ def _postgres(lines: Iterable[str]) -> Iterator[_Found]:
         if match is not None and match[2] not in _ADDED:
             if last is not None:
                 yield last
-            moment = datetime.fromisoformat(match[1]).replace(tzinfo=UTC)
+            moment = _moment(match[1])
             last = moment, Entry(t=None, part=Part.DATABASE, label=match[2], text=clean(match[3]))
         elif last is not None and line.strip():
             added = f"{match[2]}: {match[3]}" if match is not None else line.strip()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import html
 import itertools
+import os
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from urllib.parse import quote
 
 from .summary import Headline
 
@@ -99,10 +102,22 @@ def _cells(row: Sequence[Content], numbers: frozenset[int], *, heads: bool) -> I
             yield tag("td", cell, **attributes)
 
 
-def pairs(rows: Iterable[tuple[str, Content]]) -> Markup:
+def pairs(caption: str, rows: Iterable[tuple[str, Content]]) -> Markup:
     """Make a table of names and values."""
-    body = joined(tag("tr", joined([tag("th", name, scope="row"), tag("td", value)])) for name, value in rows)
-    return tag("div", tag("table", tag("tbody", body)), class_="scroll")
+    return table((), rows, caption=caption, heads=True)
+
+
+def navigation(links: Iterable[tuple[str, str]], sections: Iterable[Markup]) -> Markup:
+    """Link to those sections of a page that are there; ``links`` are anchors with their titles."""
+    opened = {part.partition(">")[0] for part in sections}
+    there = [(anchor, title) for anchor, title in links if f'<section id="{anchor}"' in opened]
+    entries = (tag("li", tag("a", title, href=f"#{anchor}")) for anchor, title in there)
+    return tag("nav", tag("ul", joined(entries)), aria_label="Parts of this page")
+
+
+def address(target: Path, folder: Path) -> str:
+    """The relative URL of a file or folder, for a page that lies in ``folder``."""
+    return quote(Path(os.path.relpath(target.resolve(), folder.resolve())).as_posix())
 
 
 def items(rows: Iterable[Content]) -> Markup:

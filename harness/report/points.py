@@ -113,9 +113,11 @@ def spans(run: Run) -> list[float]:
     for window in run.windows:
         marks = [window.injecting, window.confirmed, window.healing, window.healed, window.probed]
         known = [mark for mark in marks if mark is not None and 0 < mark < end]
-        width = (max(known) - min(known)) / finer if len(known) > 1 else even
+        # A fault that nobody saw end is on until the run ends, however near to each other its first marks are.
+        stop = end if window.probed is None else min(window.probed, end)
+        width = (stop - min(known, default=stop)) / finer
         cuts |= dict.fromkeys(known, min(even, max(width, _SHORTEST_SPAN_SECONDS)))
-        if window.probed in cuts and window.probed is not None:
+        if window.probed is not None and window.probed in cuts:
             cuts[window.probed] = even
     return _divided(cuts, end)
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from .. import events as ev
 from ..checkers import strictness
 from ..checking import CheckResult
+from ..noise import nearest_rank
 from ..oracle import Oracle
 from ..results import RunResult
 from ..rundata import Operation, Run
@@ -91,7 +92,7 @@ def _answers_row(
         return said
     times = sorted(each.seconds for each, _ in weighed if math.isfinite(each.seconds))
     median = text.latency_text(statistics.median(times)) if times else text.NONE
-    p99 = text.latency_text(times[math.ceil(len(times) * 0.99) - 1]) if times else text.NONE
+    p99 = text.latency_text(nearest_rank(times, 0.99)) if times else text.NONE
     return (*said, median, p99)
 
 
@@ -125,7 +126,8 @@ def _environment(run: Run) -> Markup:
     rows = [("target", run.started.target), *sorted(map(text.version_text, run.started.versions.items()))]
     values = run.limits.__dict__.items()
     limits = ((name.replace("_", " "), text.figure_text(value)) for name, value in values)
-    parts = [pairs(rows), folded("Limits this target wants to be judged by", pairs(limits))]
+    limited = "Limits this target wants to be judged by"
+    parts = [pairs("Target and versions", rows), folded(limited, pairs(limited, limits))]
     played = run.started.scenario_json
     if len(played) <= _SCENARIO_CHARACTERS:
         parts.append(folded("The scenario as it was played", tag("pre", _indented(played), tabindex="0")))
@@ -149,7 +151,7 @@ def _times(result: RunResult) -> Markup:
         ("… paced phases", text.seconds_text(waits.sampling_seconds)),
     ]
     steps = ((name.replace("_", " "), text.seconds_text(value)) for name, value in result.timings.items())
-    return pairs([*rows, *steps])
+    return pairs("Times and waits", [*rows, *steps])
 
 
 def _notes(run: Run) -> Iterable[Markup]:

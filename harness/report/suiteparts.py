@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +11,7 @@ from ..results import RunResult, SuiteResult
 from ..scenario import Scenario
 from . import summary as text
 from .filters import Choice, filter_form
-from .markup import Content, Markup, badge, items, joined, separated, table, tag, unseen
+from .markup import Content, Markup, address, badge, items, joined, separated, table, tag, unseen
 from .summary import Headline
 
 SKIPPED = Headline("SKIPPED", "–", "dim")
@@ -51,8 +50,7 @@ def run_link(result: RunResult, folder: Path, part: str = "") -> Content:
     """The name of a scenario as a link to its run's page, or to a part of that; bare for a run that has no page."""
     if not result.begun:
         return result.scenario.name
-    target = Path(os.path.relpath(result.folder / "report.html", folder)).as_posix()
-    return tag("a", result.scenario.name, href=f"{target}{part}")
+    return tag("a", result.scenario.name, href=f"{address(result.folder, folder)}/report.html{part}")
 
 
 def broken_parts(suite: SuiteResult, folder: Path) -> Iterable[Markup]:
@@ -143,4 +141,5 @@ def unchecked_parts(suite: SuiteResult, folder: Path) -> Iterable[Markup]:
     states = [f"{'Unknown' if owed else 'Not reached'}: {said}" for said, owed in text.reached_lines(suite)]
     yield items(states)
     if not (missing or undecided or states):
-        yield tag("p", "Every check of every scenario was made and decided.", class_="muted")
+        every = "Every check of every scenario was made and decided."
+        yield tag("p", every if suite.runs else "No scenario was run, so nothing was checked.", class_="muted")

@@ -13,11 +13,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .. import events as ev
 from ..rundata import Operation, Run
 from ..values import Month
 from .gauges import depth_traces, pool_traces, rate_traces
 from .happenings import Happening, happening_axis, happening_traces
-from .lanes import Lane, height_of, stacked
+from .lanes import POINTS_DRAWN, Lane, empty_line, height_of, stacked
 from .points import Drawn, drawn_of, operation_traces, ring_traces
 from .shading import shading
 
@@ -33,11 +34,18 @@ class Timeline:
     figure: dict[str, Any]
     drawn: Drawn
     total: int
+    samples: int
+    """Samples of what was measured most often."""
 
     @property
     def aggregated(self) -> bool:
         """Whether marks stand for several operations each."""
         return bool(self.drawn.begins)
+
+    @property
+    def thinned(self) -> bool:
+        """Whether lines have fewer points than samples were taken."""
+        return self.samples > POINTS_DRAWN
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,10 @@ def build_timeline(run: Run, named: Sequence[Operation], happened: Sequence[Happ
         traces += rate_traces(drawn, run.end, lanes.rate)
     traces += [*depth_traces(run, lanes.depth), *pool_traces(run, lanes.pool)]
     traces += happening_traces(happened, lanes.happened)
-    return Timeline({"data": traces, "layout": _layout(run, lanes, drawn)}, drawn, run.sent)
+    used = {trace["yaxis"] for trace in traces}
+    traces += [empty_line(lane) for lane in lanes.all if lane.axis not in used]
+    counts = (len(run.of_kind(ev.DlqSample)), len(run.of_kind(ev.MetricsSample)), len(run.of_kind(ev.ConnectionSample)))
+    return Timeline({"data": traces, "layout": _layout(run, lanes, drawn)}, drawn, run.sent, max(counts))
 
 
 def _lanes(run: Run, drawn: Drawn) -> _Lanes:

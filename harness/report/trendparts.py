@@ -7,11 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
+from urllib.parse import quote
 
 from . import summary as text
 from .lanes import height_of, stacked
 from .markup import Content, Markup, joined, raw_tag, separated, table, tag, unseen
-from .trends import ENOUGH_RUNS, Clock, FaultClocks, Past, Trend, began_text
+from .trends import ENOUGH_RUNS, Clock, Past, Trend, began_text, seconds_of
 
 _SYMBOLS = {head.word: head.symbol for head in (text.PASS, text.FAIL, text.UNKNOWN, text.SETUP)}
 _CLASSES = {head.word: head.css for head in (text.PASS, text.FAIL, text.UNKNOWN, text.SETUP)}
@@ -37,8 +38,9 @@ def trend_parts(trends: Sequence[Trend], base: str, *, charted: bool) -> Iterabl
     yield tag(
         "p",
         "Earlier runs of the same scenario on the same target that are stored beside this suite, oldest first. Of each "
-        "clock: now, and in brackets the median, the smallest and the largest of those earlier runs that passed. ▲: "
-        f"well above all of at least {ENOUGH_RUNS} of them. ∅: it never came, though it did in each of them.",
+        "clock: now, and in brackets the median, the smallest and the largest of those that passed with the same load "
+        f"and faults. ▲: well above all of at least {ENOUGH_RUNS} of them. ∅: it never came, though it did in each of "
+        "them.",
         class_="muted",
     )
     titles = ("scenario", "before", "now", "fault", *text.CLOCK_NAMES)
@@ -57,7 +59,7 @@ def _rows(trend: Trend, base: str) -> Iterable[Sequence[Content]]:
     if trend.turned:
         now.append(f" ({trend.turned})")
     before = separated((_link(one, base) for one in trend.past), " ")
-    faults = trend.now
+    faults = trend.result.clocks
     if not faults:
         yield [trend.result.scenario.name, before, joined(now), text.NONE, *[text.NONE] * len(text.CLOCK_NAMES)]
     for index, each in enumerate(faults):
@@ -76,7 +78,7 @@ def _link(one: Past, base: str) -> Markup:
     shown = joined([_SYMBOLS.get(one.verdict, "·"), unseen(f" {said['title']}")])
     if not one.has_page:
         return tag("span", shown, **said)
-    return tag("a", shown, href=f"{base}/{one.folder}/report.html", **said)
+    return tag("a", shown, href=f"{base}/{quote(one.folder)}/report.html", **said)
 
 
 def _clock(clock: Clock) -> Content:
@@ -107,7 +109,7 @@ def _choices(trends: Iterable[Trend]) -> list[_Choice]:
     for trend in trends:
         if not trend.past:
             continue
-        faults = trend.now
+        faults = trend.result.clocks
         for index, fault in enumerate(faults):
             several = f", fault {index + 1}" if len(faults) > 1 else ""
             title = f"{trend.result.scenario.name}{several}: {fault.fault}"
@@ -152,10 +154,11 @@ def trend_figure(trends: Iterable[Trend]) -> dict[str, Any] | None:
 
 
 def _trace(choice: _Choice, place: int, axis: str, visible: bool) -> dict[str, Any]:
-    runs = [(one.began, one.verdict, one.clocks) for one in choice.trend.past]
     result = choice.trend.result
-    runs.append((f"{began_text(result.folder.name)} (now)", text.headline(result).word, choice.trend.now))
-    values = [_value(clocks, choice.index, place, choice.trend.now[choice.index].fault) for _, _, clocks in runs]
+    mine = result.clocks[choice.index]
+    runs = [(one.began, one.verdict, seconds_of(one, choice.index, mine)) for one in choice.trend.past]
+    runs.append((f"{began_text(result.folder.name)} (now)", text.headline(result).word, text.clock_values(mine)))
+    values = [seconds[place] if seconds else None for _, _, seconds in runs]
     marks = [_MARKERS.get(verdict, ("#888888", "circle-open")) for _, verdict, _ in runs]
     name = text.CLOCK_NAMES[place]
     return {
@@ -165,7 +168,7 @@ def _trace(choice: _Choice, place: int, axis: str, visible: bool) -> dict[str, A
         "meta": choice.key,
         "visible": visible,
         "x": [began for began, _, _ in runs],
-        "y": values,
+        "y": [None if value is None else round(value, 4) for value in values],
         "text": [escape(verdict) for _, verdict, _ in runs],
         "hovertemplate": f"%{{x}}<br>{name} %{{y:.3f}} s · %{{text}}<extra></extra>",
         "line": {"color": "#888888", "width": 1},
@@ -173,10 +176,3 @@ def _trace(choice: _Choice, place: int, axis: str, visible: bool) -> dict[str, A
         "xaxis": "x",
         "yaxis": axis,
     }
-
-
-def _value(clocks: Sequence[FaultClocks], index: int, place: int, fault: str) -> float | None:
-    if len(clocks) <= index or clocks[index].fault != fault:
-        return None
-    value = clocks[index].seconds[place]
-    return None if value is None else round(value, 4)

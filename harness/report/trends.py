@@ -6,17 +6,17 @@ decides.  What cannot be read is not there, and nothing is compared with it.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from ..results import RunResult, SuiteResult
-from .summary import CLOCK_NAMES, clock_values, headline
+from ..errors import HistoryError
+from ..results import Clocks, RunResult, SuiteResult
+from .judged import Judged, read_judged
+from .summary import PASS, clock_values, headline
 
 RUNS_COMPARED = 12
 """Earlier runs of a scenario that are looked at, the newest ones."""
@@ -24,26 +24,22 @@ ENOUGH_RUNS = 5
 """From so many earlier figures on, one above all of them is called slower."""
 SLOWER_SHARE = 1.2
 SLOWER_SECONDS = 0.1
-_NAME = re.compile(r"(?P<began>\d{8}-\d{6})-(?P<scenario>.+)-[0-9a-f]{4}(?P<again>-again)?\Z")
+_NAME = re.compile(r"(?P<began>\d{8}-\d{6})-(?P<scenario>.+)-[0-9a-f]{4}(?:-again)*\Z")
 _AGAIN = "-again"
 
 
-@dataclass(frozen=True)
-class FaultClocks:
-    """The four clocks of one fault, in seconds and in the order of their names; None for one that never came."""
-
-    fault: str
-    seconds: tuple[float | None, ...]
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Past:
-    """One earlier run: the name of its folder, the word of its verdict, its clocks, and whether its page is there."""
+    """One earlier run: the name of its folder, the word of its verdict, its clocks, and whether its page is there.
+
+    ``is_alike``: it had the load and the faults of now, without which its clocks are those of something else.
+    """
 
     folder: str
     verdict: str
-    clocks: tuple[FaultClocks, ...]
-    has_page: bool = False
+    clocks: tuple[Clocks, ...]
+    is_alike: bool
+    has_page: bool
 
     @property
     def began(self) -> str:
@@ -57,6 +53,8 @@ class Clock:
 
     now: float | None
     before: tuple[float, ...]
+    passed: int
+    """How many earlier runs passed, also those that never had it."""
 
     @property
     def slower(self) -> bool:
@@ -68,7 +66,7 @@ class Clock:
     @property
     def missing(self) -> bool:
         """Whether it never came this time, though it came in each of enough earlier runs."""
-        return self.now is None and len(self.before) >= ENOUGH_RUNS
+        return self.now is None and len(self.before) >= max(ENOUGH_RUNS, self.passed)
 
     @property
     def median(self) -> float | None:
@@ -83,22 +81,13 @@ class Trend:
     result: RunResult
     past: tuple[Past, ...]
 
-    @property
-    def now(self) -> tuple[FaultClocks, ...]:
-        """The clocks of this run."""
-        return tuple(FaultClocks(each.fault, clock_values(each)) for each in self.result.clocks)
-
     def clocks(self, index: int) -> tuple[Clock, ...]:
         """The four clocks of the fault with this place; earlier runs count whose fault there was the same."""
-        mine = self.now[index]
-        alike = [
-            one.clocks[index].seconds
-            for one in self.past
-            if one.verdict == "PASS" and len(one.clocks) > index and one.clocks[index].fault == mine.fault
-        ]
+        mine = self.result.clocks[index]
+        passed = [found for one in self.past if one.verdict == PASS.word and (found := seconds_of(one, index, mine))]
         return tuple(
-            Clock(now, tuple(value for one in alike if (value := one[place]) is not None))
-            for place, now in enumerate(mine.seconds)
+            Clock(now, tuple(value for each in passed if (value := each[place]) is not None), len(passed))
+            for place, now in enumerate(clock_values(mine))
         )
 
     @property
@@ -110,15 +99,28 @@ class Trend:
         return f"{self.past[-1].verdict} before"
 
 
+def seconds_of(past: Past, index: int, like: Clocks) -> tuple[float | None, ...]:
+    """The four clocks (seconds) of the fault with this place; empty unless run and fault are like those of now."""
+    if not past.is_alike or len(past.clocks) <= index or past.clocks[index].fault != like.fault:
+        return ()
+    values = clock_values(past.clocks[index])
+    return tuple(None if value is None or not math.isfinite(value) else value for value in values)
+
+
 def trends(suite: SuiteResult, reports: Path) -> list[Trend]:
     """Look for the earlier runs of each scenario of a suite below ``reports``; those without any have none."""
     ran = [result for result in suite.runs if result.begun]
     first = min((result.folder.name for result in ran), default="")
-    target = next((name for result in ran if (name := _target_of(_read(result.folder)))), "")
+    judged = {result.run: _judged(result.folder) for result in ran}
+    # A run that could not be set up does not tell its target; the suite has one.
+    target = next((one.target for one in judged.values() if one is not None and one.target), "")
     if not target:  # Nothing says what the runs would be comparable with.
         return [Trend(result, ()) for result in ran]
     earlier = _earlier(reports, {result.scenario.name for result in ran}, first)
-    return [Trend(result, _past(reports, earlier.get(result.scenario.name, ()), target)) for result in ran]
+    return [
+        Trend(result, _past(reports, earlier.get(result.scenario.name, ()), target, judged[result.run]))
+        for result in ran
+    ]
 
 
 def _earlier(reports: Path, scenarios: set[str], first: str) -> Mapping[str, Sequence[str]]:
@@ -131,55 +133,37 @@ def _earlier(reports: Path, scenarios: set[str], first: str) -> Mapping[str, Seq
     found: dict[str, list[str]] = {}
     for name in names:
         match = _NAME.match(name)
-        # A run that was played again for its doubtful verdict counts by the second time only.
+        # A run that was played again for its doubtful verdict counts by the last time only.
         if match is None or name >= first or name + _AGAIN in there or match["scenario"] not in scenarios:
             continue
         found.setdefault(match["scenario"], []).append(name)
     return found
 
 
-def _past(reports: Path, names: Iterable[str], target: str) -> tuple[Past, ...]:
+def _past(reports: Path, names: Iterable[str], target: str, now: Judged | None) -> tuple[Past, ...]:
     found: list[Past] = []
     for name in names:
         if len(found) == RUNS_COMPARED:
             break
-        data = _read(reports / name)
-        one = _past_of(name, data) if _target_of(data) == target else None
-        if one is not None:
-            found.append(replace(one, has_page=(reports / name / "report.html").exists()))
+        one = _judged(reports / name)
+        if one is not None and one.target == target:
+            found.append(
+                Past(
+                    folder=name,
+                    verdict=one.verdict,
+                    clocks=one.clocks,
+                    is_alike=now is not None and one.shape == now.shape,
+                    has_page=(reports / name / "report.html").exists(),
+                )
+            )
     return tuple(reversed(found))
 
 
-def _past_of(name: str, data: Mapping[str, Any]) -> Past | None:
+def _judged(folder: Path) -> Judged | None:
     try:
-        clocks = tuple(
-            FaultClocks(str(each["fault"]), tuple(_seconds(each[f"{clock}_seconds"]) for clock in CLOCK_NAMES))
-            for each in data["clocks"]
-        )
-        return Past(name, str(data["verdict"]), clocks)
-    except (KeyError, TypeError, ValueError):
+        return read_judged(folder)
+    except HistoryError:
         return None
-
-
-def _seconds(value: Any) -> float | None:
-    if value is None:
-        return None
-    seconds = float(value)
-    return seconds if math.isfinite(seconds) else None
-
-
-def _read(folder: Path) -> dict[str, Any]:
-    """The result of a stored run; empty when there is none that can be read."""
-    try:
-        data = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return data if isinstance(data, dict) else {}
-
-
-def _target_of(data: Mapping[str, Any]) -> str:
-    target = data.get("target")
-    return target if isinstance(target, str) else ""
 
 
 def began_text(name: str) -> str:

@@ -35,7 +35,8 @@ def store(
     place = reports / folder
     place.mkdir(parents=True)
     clocks = {"fault": "detach-partition", "detect_seconds": detect, "fallback_seconds": 0.2, "recover_seconds": 0.3}
-    data = {"verdict": verdict, "target": target, "clocks": [{**clocks, "drain_seconds": 3.0}], **more}
+    judged = {"run": folder, "scenario": samples.SCENARIO.to_json(), "checks": []}
+    data = {**judged, "verdict": verdict, "target": target, "clocks": [{**clocks, "drain_seconds": 3.0}], **more}
     (place / "result.json").write_text(json.dumps(data))
     (place / "report.html").write_text("")
 

@@ -38,6 +38,7 @@ def test_every_operation_is_in_the_chart_although_most_were_folded(large: RunRes
     marked = {(one.month, one.status) for one in drawn.tallies}
     alone = [each for group in drawn.points.values() for each in group if (each.month, each.status) not in marked]
     assert sum(one.count for one in drawn.tallies) + len(alone) == run.sent == len(HISTORY.run().operations)
+    assert drawn.tallies
     assert drawn.tallies == [one for one in HISTORY.run().tallied(drawn.begins) if (one.month, one.status) in marked]
 
 

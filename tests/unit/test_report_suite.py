@@ -131,7 +131,8 @@ def test_only_what_is_comparable_is_compared(tmp_path: Path) -> None:
     store(tmp_path, f"20251201-100000-{NAME}-bbbb", target="another")
     store(tmp_path, f"20251201-100100-{NAME}-in-cycles-bbbb")
     store(tmp_path, f"20251201-100200-{NAME}-bbbb", "FAIL")
-    store(tmp_path, f"20251201-100200-{NAME}-bbbb-again")
+    store(tmp_path, f"20251201-100200-{NAME}-bbbb-again", "UNKNOWN")
+    store(tmp_path, f"20251201-100200-{NAME}-bbbb-again-again")
     store(tmp_path, f"20251206-100000-{NAME}-bbbb")
     (tmp_path / f"20251201-100300-{NAME}-bbbb").mkdir()
     store(tmp_path, f"20251201-100400-{NAME}-bbbb", clocks="none")
@@ -139,7 +140,16 @@ def test_only_what_is_comparable_is_compared(tmp_path: Path) -> None:
     suite = samples.suite_of(ran(tmp_path, samples.PASSED))
     page_of(tmp_path, suite)
     (trend,) = trends.trends(suite, tmp_path)
-    assert [one.folder for one in trend.past] == [f"20251201-100200-{NAME}-bbbb-again"]
+    assert [one.folder for one in trend.past] == [f"20251201-100200-{NAME}-bbbb-again-again"]
+
+
+def test_clocks_of_another_load_are_not_compared_though_its_verdict_is_shown(tmp_path: Path) -> None:
+    earlier(tmp_path, "PASS")
+    other = {**samples.SCENARIO.to_json(), "min_strict_events": 1}
+    store(tmp_path, f"20251201-110000-{NAME}-bbbb", detect=9.0, scenario=other)
+    cells = row(page_of(tmp_path, samples.suite_of(ran(tmp_path, samples.PASSED))), TRENDS, NAME)
+    assert cells[1] == "✓ PASS, 2025-12-01 10:00:00 ✓ PASS, 2025-12-01 11:00:00"
+    assert cells[4] == "0.12 s (0.10 s; 0.10 s to 0.10 s)"
 
 
 def test_nothing_is_compared_while_nobody_knows_the_target(tmp_path: Path) -> None:
@@ -158,7 +168,7 @@ def test_the_newest_runs_are_looked_at(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def clock(now: float | None, *before: float) -> trends.Clock:
-    return trends.Clock(now, before)
+    return trends.Clock(now, before, len(before))
 
 
 def test_slower_is_only_what_is_well_above_each_of_enough_runs() -> None:
@@ -170,6 +180,7 @@ def test_slower_is_only_what_is_well_above_each_of_enough_runs() -> None:
     assert not clock(None, *usual).slower
     assert clock(None, *usual).missing
     assert not clock(None, *usual[:-1]).missing
+    assert not trends.Clock(None, usual, 6).missing  # It did not come in one that passed either.
 
 
 def test_a_slower_clock_is_marked_by_a_symbol_and_a_word(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from plotly.graph_objects import Figure
 
 from harness import events as ev
-from harness.report import concerned, gauges, happenings, points
+from harness.report import concerned, gauges, happenings, lanes, points
 from harness.report.logs import Entry, Part
 from harness.report.timeline import Timeline, build_timeline
 from harness.rundata import Run, build_run
@@ -125,8 +125,22 @@ def test_no_span_of_a_long_run_reaches_over_a_mark_of_a_fault(long_run: Run) -> 
     assert begins == sorted(set(begins))
     for mark in (4.0, samples.CONFIRMED_AT, 8.4, samples.HEALED_AT, samples.PROBED_AT):
         assert mark in begins
-    in_fault = [t for t in begins if 4.0 <= t < samples.PROBED_AT]
-    assert len(in_fault) > (samples.PROBED_AT - 4.0) / long_run.end * len(begins)
+
+
+def lasting(seconds: float, **marks: Any) -> Run:
+    """The sample run, with other times of its fault, until so much later."""
+    run = build_run([*samples.sample_run().records, ev.ConnectionSample(seconds, 12)])
+    return dataclasses.replace(run, windows=(dataclasses.replace(run.windows[0], **marks),))
+
+
+def test_spans_are_shorter_while_a_fault_is_on() -> None:
+    begins = points.spans(lasting(60.0, injecting=4.0, confirmed=4.1, healing=4.5, healed=4.6, probed=4.8))
+    in_fault = [t for t in begins if 4.0 <= t < 4.8]
+    assert len(in_fault) > 2 * 0.8 / 60.0 * len(begins)
+
+
+def test_a_fault_that_nobody_saw_end_makes_no_short_spans_of_a_long_rest() -> None:
+    assert len(points.spans(lasting(3_600.0, healing=None, healed=None, probed=None))) < 400
 
 
 def test_requests_a_second_add_up_to_all_of_a_long_run(long_run: Run) -> None:
@@ -156,6 +170,28 @@ def test_a_metric_that_is_no_number_is_a_gap() -> None:
     sample.records.append(ev.MetricsSample(1.0, {"datastorage_db_connections_open": math.nan}))
     (line,) = traces(built(build_run(sample.records)), "pool open")
     assert line["y"] == [None]
+
+
+def test_a_line_of_very_many_samples_keeps_what_says_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes, "POINTS_DRAWN", 60)
+    line: list[tuple[float, float | None]] = [(float(t), 5.0) for t in range(10_000)]
+    line[1_234], line[5_678], line[9_012] = (1_234.0, 99.0), (5_678.0, 0.0), (9_012.0, None)
+    kept = lanes.thinned(line)
+    assert len(kept) <= 60
+    assert {line[0], line[1_234], line[5_678], line[9_012], line[-1]} <= set(kept)
+    assert kept == sorted(kept, key=lambda point: point[0])
+    assert lanes.thinned(line[:60]) == line[:60]
+
+
+def test_a_lane_without_anything_has_its_axis_all_the_same() -> None:
+    sample = samples.started()
+    sample.write(1.0, samples.DECEMBER, 201, 0.01)
+    figure = built(build_run(sample.records)).figure
+    # Of an axis that no trace is on plotly knows nothing, and a zoom that names it throws.
+    axes = {key.replace("axis", "") for key in figure["layout"] if key.startswith("yaxis")}
+    assert {trace["yaxis"] for trace in figure["data"]} == axes
+    assert figure["layout"]["xaxis"]["anchor"] in axes
+    assert Figure(figure).data
 
 
 def test_who_waits_for_the_pool_is_told_by_the_waits_that_ended_and_a_new_life_is_a_gap() -> None:
