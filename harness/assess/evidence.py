@@ -11,7 +11,7 @@ from __future__ import annotations
 import enum
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -49,10 +49,14 @@ class Ruling(enum.StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Gathered:
-    """The runs that count as evidence, oldest first; those left out, with why; what machines could not play."""
+    """The runs that count as evidence, oldest first; those left out, with why; what machines could not play.
+
+    Of ``unread`` runs there is a verdict, and nobody knows which.
+    """
 
     runs: tuple[Judged, ...]
     left_out: tuple[tuple[str, str], ...] = ()
+    unread: tuple[str, ...] = ()
     skipped: Mapping[str, str]
 
     @property
@@ -106,25 +110,25 @@ def gather(reports: Path, names: Sequence[str], *, since: datetime | None, targe
     suites = [one for one in stored if (one / SUITE_FILE).is_file()] if names else stored_suites(reports)
     folders = [one for one in stored if one not in suites] if names else [run.folder for run in stored_runs(reports)]
     skipped: dict[str, str] = {}
-    unread: list[tuple[str, str]] = []
+    lost: list[tuple[str, str]] = []
     for folder in suites:
         try:
             suite = read_suite(folder)
         except HistoryError as error:
             if names:
                 raise
-            unread.append((folder.name, str(error)))
+            lost.append((folder.name, str(error)))
             continue
         skipped |= {name: reason for name, reason in suite.skipped if name not in skipped}
         if names:
             folders += [entry.folder for entry in suite.entries]
-    runs, left_out = _read(dict.fromkeys(folders), since)
-    left_out += unread
-    found = Gathered(runs=tuple(runs), left_out=tuple(left_out), skipped=skipped)
+    runs, left_out, unread = _read(dict.fromkeys(folders), since)
+    left_out += lost
+    found = Gathered(runs=tuple(runs), left_out=tuple(left_out), unread=tuple(unread), skipped=skipped)
     if target:
         others = {run.run: f"of the target {run.target}" for run in runs if run.target != target}
         kept = tuple(run for run in runs if run.run not in others)
-        return Gathered(runs=kept, left_out=(*left_out, *others.items()), skipped=skipped)
+        return replace(found, runs=kept, left_out=(*left_out, *others.items()))
     if len(found.targets) > 1:
         raise UsageError(
             f"The runs are of several targets: {', '.join(found.targets)}. What one service proves says nothing about "
@@ -133,14 +137,16 @@ def gather(reports: Path, names: Sequence[str], *, since: datetime | None, targe
     return found
 
 
-def _read(folders: Iterable[Path], since: datetime | None) -> tuple[list[Judged], list[tuple[str, str]]]:
+def _read(folders: Iterable[Path], since: datetime | None) -> tuple[list[Judged], list[tuple[str, str]], list[str]]:
     runs: list[Judged] = []
     left_out: list[tuple[str, str]] = []
+    unread: list[str] = []
     for folder in folders:
         try:
             judged = read_judged(folder)
         except HistoryError as error:
             left_out.append((folder.name, str(error)))
+            unread.append(folder.name)
             continue
         if judged is None:
             left_out.append((folder.name, "never judged"))
@@ -155,7 +161,7 @@ def _read(folders: Iterable[Path], since: datetime | None) -> tuple[list[Judged]
     twice = [run.run for run in runs if f"{run.run}{_AGAIN}" in again]
     left_out += [(name, "measured again") for name in twice]
     runs = [run for run in runs if run.run not in twice]
-    return sorted(runs, key=lambda run: (run.started_at, run.run)), left_out
+    return sorted(runs, key=lambda run: (run.started_at, run.run)), left_out, unread
 
 
 def _at_least(started_at: str, since: datetime) -> bool:
@@ -190,7 +196,7 @@ def _feature(feature: Feature, gathered: Gathered, scenarios: Scenarios) -> Feat
         f"{checker}: {needs}" for one in found if one.newest is not None for checker, needs in one.newest.not_checked
     )
     broken = [_broken(one) for one in found if one.standing is Standing.FAILED]
-    reasons = broken or _lacking(feature, found, passed)
+    reasons = broken or [*_lacking(feature, found, passed), *_unread(gathered)]
     ruling = Ruling.BROKEN if broken else Ruling.LACKING if reasons else Ruling.SHIP
     skips = (f"{one.scenario}: {one.why}" for one in found if one.standing is Standing.SKIPPED)
     return FeatureReport(
@@ -242,6 +248,14 @@ def _broken(one: ScenarioEvidence) -> str:
     if one.newest is None or one.newest.verdict == "FAIL":
         return said
     return f"{said} (a newer run did not fail; if the service was mended in between, --since leaves the older out)"
+
+
+def _unread(gathered: Gathered) -> list[str]:
+    """What a run says that nobody can read may be about any feature."""
+    if not gathered.unread:
+        return []
+    shown = ids_text(gathered.unread, _SHOWN, "--json")
+    return [f"the verdict of {shown} cannot be read: `harness check` it, name what counts, or remove it"]
 
 
 def _lacking(feature: Feature, found: Sequence[ScenarioEvidence], passed: Sequence[Judged]) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..repairs import RepairStep
 from ..report.console import Line
+from ..report.markdown import escaped, table
 from ..report.summary import NONE, moment_text, seconds_text, version_text
 from .drill import DRAIN, SELECT, Drill
 from .evidence import FeatureReport, Gathered, Ruling, ScenarioEvidence, Standing, exit_of
@@ -172,19 +173,20 @@ def score_lines(found: Assessment) -> list[str]:
 def to_markdown(found: Assessment) -> str:
     """Return the assessment as a document."""
     head, told, _ = _last(found)
-    parts = ["# Readiness", "", f"**{head}** {told.strip()}", "", *_basis(found), ""]
-    parts += ["| feature | requirements | ruling | evidence |", "|---|---|---|---|"]
-    for report in found.features:
-        ids = ", ".join(report.feature.requirements)
-        parts.append(f"| {report.feature.title} | {ids} | {report.ruling.value} | {_pipe(_counts(report))} |")
+    parts = ["# Readiness", "", f"**{head}** {escaped(told.strip())}", "", *map(escaped, _basis(found)), ""]
+    rows = [
+        (one.feature.title, ", ".join(one.feature.requirements), one.ruling.value, _counts(one))
+        for one in found.features
+    ]
+    parts += [table(("feature", "requirements", "ruling", "evidence"), rows)]
     for report in found.features:
         parts += ["", f"## {report.feature.title}", ""]
-        parts += [f"- because: {_pipe(reason)}" for reason in report.reasons]
-        parts += [f"- not checked: {_pipe(said)}" for said in report.not_checked]
-        parts += ["", "| scenario | proves | runs | verdict | newest run |", "|---|---|---:|---|---|"]
-        parts += [f"| {' | '.join(_pipe(cell) for cell in _evidence_cells(one))} |" for one in report.scenarios]
+        parts += [f"- because: {escaped(reason)}" for reason in report.reasons]
+        parts += [f"- not checked: {escaped(said)}" for said in report.not_checked]
+        titles = ("scenario", "proves", "runs", "verdict", "newest run")
+        parts += ["", table(titles, map(_evidence_cells, report.scenarios))]
     parts += ["", "## Recovery by hand and by itself", "", *_drill_markdown(found)]
-    parts += ["", "## Scores", "", *(f"- {_pipe(said.strip())}" for said in score_lines(found))]
+    parts += ["", "## Scores", "", *(f"- {escaped(said.strip())}" for said in score_lines(found))]
     return "\n".join(parts) + "\n"
 
 
@@ -197,14 +199,10 @@ def _evidence_cells(one: ScenarioEvidence) -> tuple[str, ...]:
 def _drill_markdown(found: Assessment) -> list[str]:
     drill = found.drill
     if drill.problem or drill.run is None:
-        return [f"- {_pipe(said)}" for said in drill_lines(found)]
-    rows = [f"| {' | '.join(_pipe(cell) for cell in row)} |" for row in _drill_rows(drill)]
-    table = ["| step | by hand | by itself |", "|---|---:|---:|", *rows]
-    return [f"Timed in `{drill.run.run}`; the machine's part alone.", "", *table, "", *_minutes(found)]
-
-
-def _pipe(cell: str) -> str:
-    return cell.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+        return [f"- {escaped(said)}" for said in drill_lines(found)]
+    steps = table(("step", "by hand", "by itself"), _drill_rows(drill))
+    timed = f"Timed in `{drill.run.run}`; the machine's part alone."
+    return [timed, "", steps, "", *(f"- {escaped(said)}" for said in _minutes(found))]
 
 
 def to_json(found: Assessment) -> dict[str, Any]:

@@ -231,10 +231,14 @@ def test_a_run_that_was_none_is_left_out_and_counted(lab: Lab, more: dict[str, A
     assert f"left out: 1 runs (2026-02-01-one: {why})" in done.stdout
 
 
-def test_a_verdict_that_cannot_be_read_is_left_out(lab: Lab) -> None:
+def test_a_verdict_that_cannot_be_read_holds_everything_since_nobody_knows_what_it_says(lab: Lab) -> None:
     lab.store_all()
     (lab.store("one", at="2026-02-02") / "result.json").write_text("{")
-    assert "2026-02-02-one: " in lab.assess().stdout
+    done = lab.assess()
+    assert done.exit_code == 3, done.output
+    assert "left out: 1 runs (2026-02-02-one: " in done.stdout
+    assert "the verdict of 2026-02-02-one cannot be read" in done.stdout
+    assert set(lab.rulings().values()) == {"hold: evidence is lacking"}
 
 
 def test_a_suite_that_cannot_be_read_is_left_out_unless_it_was_asked_for(lab: Lab) -> None:
