@@ -159,7 +159,11 @@ class Desk:
             case AskAccess():
                 return self._access()
             case PlayLoad():
-                return _told(await lab.loading.play(request, say))
+                lines = await lab.loading.play(request, say)
+                if request.seconds is not None and request.seconds > self._max_age_seconds:
+                    unused = duration_text(self._max_age_seconds)
+                    lines = [*lines, f"note: unused for {unused}, the lab ends itself, and this load with it"]
+                return _told(lines)
             case StopLoad():
                 return _told(await lab.loading.stop())
             case Inject():

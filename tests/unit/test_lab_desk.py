@@ -208,6 +208,17 @@ def test_each_visit_puts_the_end_off(place: Path) -> None:
     served(place, visit)
 
 
+def test_a_load_that_would_outlive_its_lab_is_told_so(place: Path) -> None:
+    async def visit(lab: Lab, desk: Desk, folder: LabFolder) -> None:
+        for seconds, lines in ((60.0, 1), (61.0, 2)):
+            answer = await ask(folder, PlayLoad(rate_per_month=5.0, writers_per_month=2, seconds=seconds))
+            assert len(answer.lines) == lines
+        assert "unused for 1 min 0 s, the lab ends itself, and this load with it" in answer.lines[-1]
+        await ask(folder, Down())
+
+    served(place, visit, max_age_seconds=60.0)
+
+
 def test_whoever_comes_while_a_lab_ends_begins_nothing(place: Path) -> None:
     async def go() -> list[str]:
         lab, path = Lab(place), place / "socket"
