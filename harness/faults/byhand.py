@@ -198,6 +198,6 @@ async def _drained(
     try:
         async with connection.transaction(force_rollback=True), connection.cursor() as cursor:
             await cursor.executemany(sql.SQL(_INSERT).format(copy=copy), values)
-    except psycopg.DataError as error:
+    except (psycopg.DataError, psycopg.IntegrityError) as error:
         return RepairStep(DRAIN, None, f"an event could not be inserted: {error.sqlstate}")
     return RepairStep(DRAIN, listing_seconds + time.perf_counter() - began, f"{len(queued)} events")
