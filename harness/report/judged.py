@@ -6,7 +6,6 @@ What a later version adds is passed over; what an earlier one did not write yet 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -25,7 +24,6 @@ LAST_SUITE = "last-suite"
 """What one types for the newest suite."""
 _NAMED = 5
 _FILES = (SUITE_FILE, RESULT_FILE, FILE_NAME)
-_NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _SHAPE = ("load", "schedule", "service_environment", "judge_latency", "min_strict_events", "min_latency_samples")
 """What of a scenario decides what its run measures."""
 
@@ -38,11 +36,6 @@ class Broken:
     promise: int
     summary: str
     events: int
-
-    @property
-    def general(self) -> str:
-        """The finding without its figures: two runs that break the same promise alike differ in those."""
-        return f"{self.checker}: {_NUMBER.sub('N', self.summary)}"
 
 
 @dataclass(frozen=True)
