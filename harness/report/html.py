@@ -150,7 +150,7 @@ def chart_scripts(figure: dict[str, Any], script: str) -> Markup:
     return Markup(
         f"{page_scripts()}"
         f'<script type="application/json" id="figure">{data}</script>\n'
-        f'<script type="text/plain" id="plotly">{_packed_plotly()}</script>\n'
+        f'<script type="text/plain" id="plotly">{packed_plotly()}</script>\n'
         f"<script>{_asset('chart.js')}\n{_asset(script)}</script>\n"
     )
 
@@ -161,7 +161,7 @@ def _asset(name: str) -> str:
 
 
 @cache
-def _packed_plotly() -> str:
+def packed_plotly() -> str:
     """Return plotly.js gzipped as base64; imported late and once, since only a page needs it."""
     source: str = importlib.import_module("plotly.offline").get_plotlyjs()
     return base64.b64encode(gzip.compress(source.encode(), mtime=0)).decode()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import gzip
-import importlib
 import json
 import math
 from collections.abc import Sequence
@@ -12,7 +9,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from ..report.html import document
+from ..report.html import document, packed_plotly
 from ..report.markup import Markup, badge, for_script, items, joined, section, table, tag
 from ..report.summary import FAIL, PASS, UNKNOWN, Headline
 from .answer import RULE, Advice
@@ -187,7 +184,7 @@ def _scripts(figures: dict[str, dict[str, Any]]) -> Markup:
     return joined(
         [
             Markup(f'<script type="application/json" id="figures">{data}</script>\n'),
-            Markup(f'<script type="text/plain" id="plotly">{_packed_plotly()}</script>\n'),
+            Markup(f'<script type="text/plain" id="plotly">{packed_plotly()}</script>\n'),
             Markup(f"<script>{_script()}</script>\n"),
         ]
     )
@@ -196,10 +193,3 @@ def _scripts(figures: dict[str, dict[str, Any]]) -> Markup:
 @cache
 def _script() -> str:
     return resources.files(__package__).joinpath("assets", "plot.js").read_text(encoding="utf-8")
-
-
-@cache
-def _packed_plotly() -> str:
-    """Return plotly.js gzipped as base64, as the pages of runs have it; imported late, since only a page needs it."""
-    source: str = importlib.import_module("plotly.offline").get_plotlyjs()
-    return base64.b64encode(gzip.compress(source.encode(), mtime=0)).decode()

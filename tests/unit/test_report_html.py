@@ -129,7 +129,7 @@ def test_what_grows_with_the_run_is_bounded_and_said_to_be_cut(monkeypatch: pyte
 
 
 def test_a_finding_that_names_very_many_events_makes_no_heavy_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.report.html._packed_plotly", lambda: "")
+    monkeypatch.setattr("harness.report.html.packed_plotly", lambda: "")
     few, many = (
         len(page(samples.result_of(CheckResult("x", findings=(finding,))), samples.sample_run()))
         for finding in (

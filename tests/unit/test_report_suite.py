@@ -24,7 +24,7 @@ def words(text: str) -> str:
 @pytest.fixture(autouse=True)
 def light(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave plotly.js out: it is not what these tests are about."""
-    monkeypatch.setattr("harness.report.html._packed_plotly", lambda: "")
+    monkeypatch.setattr("harness.report.html.packed_plotly", lambda: "")
 
 
 def test_the_page_links_to_each_run_and_loads_nothing(tmp_path: Path) -> None:
