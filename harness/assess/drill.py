@@ -10,15 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import HistoryError
+from ..faults.byhand import DropAndRestoreByHand
 from ..judging import load_run
 from ..repairs import RepairStep, from_text
 from ..report.judged import Judged
 
-FAULT = "drop-and-restore-by-hand"
+FAULT = DropAndRestoreByHand.name
 SCENARIO = "december-recovered-by-hand"
 """The scenario that ships with the harness and plays it."""
-SELECT, DRAIN = "select", "drain"
-"""The steps that the service takes by itself as well: it notices, and it drains."""
 
 
 @dataclass(frozen=True, kw_only=True)

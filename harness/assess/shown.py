@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from ..faults.byhand import ATTACH, CREATE, DRAIN, LOAD, SELECT
 from ..repairs import RepairStep
 from ..report.console import Line
 from ..report.markdown import escaped, table
 from ..report.summary import NONE, moment_text, seconds_text, version_text
-from .drill import DRAIN, SELECT, Drill
+from .drill import Drill
 from .evidence import FeatureReport, Gathered, Ruling, ScenarioEvidence, Standing, exit_of
 from .inputs import Inputs
 
@@ -28,10 +29,10 @@ _HEADS = {
 }
 _STEPS = {
     SELECT: "find out: SELECT of the month fails",
-    "create": "make a copy: CREATE TABLE … (LIKE …)",
-    "load": "fill it from the backup: COPY",
+    CREATE: "make a copy: CREATE TABLE … (LIKE …)",
+    LOAD: "fill it from the backup: COPY",
     DRAIN: "drain the queue into it",
-    "attach": "ATTACH PARTITION",
+    ATTACH: "ATTACH PARTITION",
 }
 _SHOWN = 10
 
@@ -118,6 +119,7 @@ def drill_lines(found: Assessment) -> list[str]:
 def _drill_rows(drill: Drill) -> list[tuple[str, str, str]]:
     rows = []
     for step in drill.steps:
+        # The service takes these steps by itself as well: it notices, and it drains.
         own = {SELECT: drill.detect_seconds, DRAIN: drill.drain_seconds}
         itself = seconds_text(own[step.name]) if step.name in own else "an operator's, too"
         rows.append((f"{_STEPS.get(step.name, step.name)}{_note(step)}", _took(step), itself))
@@ -128,7 +130,7 @@ def _drill_rows(drill: Drill) -> list[tuple[str, str, str]]:
 
 
 def _note(step: RepairStep) -> str:
-    return f" ({step.said})" if step.said and step.name in (SELECT, "load", DRAIN) else ""
+    return f" ({step.said})" if step.said and step.name in (SELECT, LOAD, DRAIN) else ""
 
 
 def _took(step: RepairStep) -> str:
