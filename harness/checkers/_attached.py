@@ -134,8 +134,8 @@ def _made_late(looks: Looks) -> Iterator[Finding]:
     there = {child.month for child in looks.samples[0].children}
     for month in run.months:
         asked = _first_asked(run, month)
-        if month.label in there or asked is None:
-            continue
+        if month.label in there or asked is None or asked.status == CREATED:
+            continue  # A first event that was stored at once says that the month was there, before anybody looked.
         allowed = run.limits.partition_check_seconds + MAKING_SLACK_SECONDS
         due = _undisturbed(run, month, asked.completed, allowed) + allowed
         late = [sample for sample in looks.samples if sample.t > due]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -198,12 +199,15 @@ def _drained(scraped: Scraped, truth: QueueTruth) -> Iterator[Finding]:
 
 
 def _surely_drained(truth: QueueTruth, month: Month, first: Scrape, last: Scrape) -> list[str]:
-    """Events of the month sent once, answered 202, and stored afterwards: between the two scrapes, and out by then."""
+    """Events of the month sent once, answered 202, and stored afterwards: between the two scrapes, and out by then.
+
+    A dead letter was never stored, however surely it is out.
+    """
     found: list[str] = []
     for op in truth.sent_once(month):
         stored = truth.stored_at(op)
         gone = truth.gone(op, stored)
-        late = first.end + SCRAPE_SLACK_SECONDS <= stored and op.completed <= stored
+        late = first.end + SCRAPE_SLACK_SECONDS <= stored < math.inf and op.completed <= stored
         if late and gone <= last.t - SCRAPE_SLACK_SECONDS and not truth.doubtful(stored, gone):
             found.append(op.event_id)
     return found

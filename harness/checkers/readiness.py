@@ -78,7 +78,7 @@ class _Book:
         self.scraped = shared(run, Scraped)
         self._turned_away: dict[tuple[int, tuple[int, ...]], float] = {}
         samples = run.of_kind(ev.ReadySample)
-        ends = [*(sample.t for sample in samples[1:]), run.end]
+        ends = [*(sample.t for sample in samples[1:]), run.end][: len(samples)]
         self.answers = [
             _Answer(each.t, each.t + each.seconds if each.seconds else max(each.t, end), each.status, each.degraded)
             for each, end in zip(samples, ends, strict=True)

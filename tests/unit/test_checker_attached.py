@@ -111,6 +111,14 @@ def test_a_month_asked_for_is_made_within_the_interval_of_the_loop(made_at: floa
         assert found[0].event_ids
 
 
+@pytest.mark.parametrize(("first_answer", "late"), [(201, False), (202, True)])
+def test_a_month_whose_first_event_was_stored_was_there_before_anybody_looked(first_answer: int, late: bool) -> None:
+    history = good(faulty=False)
+    history.row(history.op(5.0, JUNE, first_answer))
+    looked(lambda t: {**ALL, JUNE.label: 500} if t > 20 else ALL, history)
+    assert promises("partition-hygiene", history) == ({Promise.FALLBACK} if late else set())
+
+
 @pytest.mark.parametrize(("made_at", "late"), [(28.0, False), (31.0, True)])
 def test_a_month_that_a_fault_kept_from_being_made_is_due_once_that_is_forgotten(made_at: float, late: bool) -> None:
     history = good(faulty=False)

@@ -201,6 +201,17 @@ def test_what_a_resend_may_have_stored_need_not_count_as_drained() -> None:
     assert DRAINED not in said(history)
 
 
+def test_a_dead_letter_did_not_come_into_the_table_though_a_scrape_came_late() -> None:
+    history = dated(good())
+    shown(history, of(DRAINED), float(len(history.ops(DECEMBER, 10, 20.1))), 21, END + 1)
+    history.queued_row(history.op(15.0, DECEMBER, 202, kind=ev.OpKind.POISON), "dead", "22003")
+    final = history.run().final
+    assert final is not None
+    last = max(history.run().of_kind(ev.MetricsSample), key=lambda sample: sample.t)
+    history.edit(ev.MetricsSample, lambda sample: sample.t == last.t, t=final.t - 0.1)
+    assert "queued events came into the table" not in said(history)
+
+
 def test_failed_drains_belong_to_months_that_may_have_had_something_queued() -> None:
     history = dated(good())
     gauge(history, lambda t, text, old: 7.0 if text == of(DRAIN_FAILURES) and t > 15 else old)

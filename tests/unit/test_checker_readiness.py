@@ -43,9 +43,10 @@ def test_honest_readiness_passes_with_and_without_a_fault() -> None:
 def test_readiness_that_nobody_saw_is_unknown() -> None:
     history = good()
     history.edit(ev.ReadySample, lambda r: True, status=0)
-    assert check("readiness", history).verdict is Verdict.UNKNOWN
+    (answerless,) = check("readiness", history).unknowns
     history.drop(ev.ReadySample)
-    assert check("readiness", history).verdict is Verdict.UNKNOWN
+    assert check("readiness", history).unknowns == (answerless,)
+    assert "No answer of /health/ready" in answerless
 
 
 @pytest.mark.parametrize("at", [5.0, 15.0, 30.0])
