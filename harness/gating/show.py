@@ -54,7 +54,8 @@ def conclusion(outcome: Outcome) -> str:
     # A finding has no row of its own, and what counts findings is no failure of its own.
     rates = [row for row in outcome.rows if row.metric not in (LOST, BROKEN)]
     others = [one for one in outcome.findings if not one.is_loss]
-    known = sum(one.decision is Decision.KNOWN for one in (*rates, *others))
+    decisions = (*(row.decision for row in rates), *(one.decision for one in others))
+    known = decisions.count(Decision.KNOWN)
     passed = sum(row.decision.good for row in outcome.rows)
     left = len(outcome.rows) - passed
     said = f"{passed} rows passed" + (f"; {left} are insufficient, and not needed" if left else "")

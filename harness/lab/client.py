@@ -83,7 +83,8 @@ def _last_answer(answers: BinaryIO, say: Say) -> object | None:
         for line in answers:
             kind, value = parse_answer(line)
             if kind == "done":
-                return value
+                done: object = value
+                return done
             say(str(value))
     return None
 

@@ -187,7 +187,7 @@ class _Writer:
         if isinstance(value, Mapping):
             pairs = [f"{self.value(key, depth + 1)}: {self.value(item, depth + 1)}" for key, item in value.items()]
             return _wrapped("{", pairs, "}", depth)
-        if dataclasses.is_dataclass(value):
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
             kind = type(value)
             always = [each.name for each in dataclasses.fields(kind) if each.default is dataclasses.MISSING]
             return self.call(kind.__name__, kind.__module__, _differing(value, kind, always), depth)

@@ -27,12 +27,12 @@ _FAULT_BUTTONS = 12
 def clock_parts(result: RunResult, run: Run | None) -> Iterable[Markup]:
     """The four clocks of each fault, and when each of its marks was."""
     if result.clocks:
-        rows = [
+        clock_rows = [
             (clocks.fault, *(text.seconds_text(value) for value in text.clock_values(clocks)))
             for clocks in result.clocks
         ]
-        titles = ("fault", *text.CLOCK_NAMES)
-        yield table(titles, rows, frozenset({1, 2, 3, 4}), caption="The four clocks of each fault", heads=True)
+        heads = ("fault", *text.CLOCK_NAMES)
+        yield table(heads, clock_rows, frozenset({1, 2, 3, 4}), caption="The four clocks of each fault", heads=True)
         yield tag(
             "p",
             "Detect: from the bite to the first sign that the service noticed. Fallback: to the first 202. "

@@ -68,7 +68,7 @@ def result_to_json(result: RunResult, run: Run | None) -> shapes.Result:
     """Return one run as JSON; what only the history knows is missing when ``run`` is None."""
     stories = Stories(run) if run is not None and result.findings else None
     waits = result.waits
-    data: shapes.Result = {
+    return {
         "schema_version": shapes.SCHEMA_VERSION,
         **_brief(result),
         "scenario": _scenario(result, run),
@@ -81,15 +81,21 @@ def result_to_json(result: RunResult, run: Run | None) -> shapes.Result:
             "total_seconds": waits.total_seconds,
         },
         "timings": dict(result.timings),
+        **_of_history(run),
     }
-    if run is not None:
-        data["started_at"] = run.started.started_at
-        data["target"] = run.started.target
-        data["versions"] = dict(run.started.versions)
-        data["limits"] = dict(run.limits.__dict__)
-        data["faults"] = [_window(window) for window in run.windows]
-        data["operations"] = run.sent
-    return data
+
+
+def _of_history(run: Run | None) -> shapes.OfHistory:
+    if run is None:
+        return {}
+    return {
+        "started_at": run.started.started_at,
+        "target": run.started.target,
+        "versions": dict(run.started.versions),
+        "limits": dict(run.limits.__dict__),
+        "faults": [_window(window) for window in run.windows],
+        "operations": run.sent,
+    }
 
 
 def suite_to_json(suite: SuiteResult) -> shapes.Suite:

@@ -150,8 +150,8 @@ class _Result(Brief):
     timings: Annotated[dict[str, float], "how long parts of the run took, in seconds"]
 
 
-class Result(_Result, total=False):
-    """result.json: one run, judged. What only its history tells is missing when set-up failed before there was one."""
+class OfHistory(TypedDict, total=False):
+    """What only a run's history tells of it."""
 
     started_at: Annotated[str, "wall-clock time of the run's 0, RFC 3339"]
     target: str
@@ -159,6 +159,10 @@ class Result(_Result, total=False):
     limits: Annotated[dict[str, float], "the numbers by which the target wants to be judged"]
     faults: list[Fault]
     operations: Annotated[int, "events sent"]
+
+
+class Result(_Result, OfHistory):
+    """result.json: one run, judged. What only its history tells is missing when set-up failed before there was one."""
 
 
 class SuiteRun(Brief):

@@ -126,7 +126,7 @@ class EventStream:
                 "t": mark.t,
                 "fault": mark.fault,
                 "name": mark.name,
-                "step": cast("shapes.FaultStep", mark.step.value),
+                "step": mark.step.value,
                 "detail": mark.detail,
             }
             self._write(fault)

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..discovery import Scenarios
+from ..display import Display
 from ..errors import HarnessError, RunAborted
 from ..guard import halt_file
 from ..judges import Judges, Order, report
 from ..report.summary import shown_path
 from ..results import RunResult, Waits
 from ..runner import RunPlan, not_run, run_scenario
-from ..session import SWITCH_SECONDS, Display
+from ..session import SWITCH_SECONDS
 from ..stacks.cache import user_cache
 from ..stacks.embedded import EmbeddedOptions, EmbeddedStack
 from ..suite import new_run_id

@@ -112,8 +112,8 @@ def lines(result: Result) -> Iterable[Line]:
         yield Line("✗ broken: ", said, "fail")
     if result.left:
         yield Line("not played: ", ", ".join(str(task) for task in result.left), "unknown")
-    for one in result.answers:
-        yield Line(f"{one.condition}: ", one.sentence, _STYLES[one.advice])
+    for answer in result.answers:
+        yield Line(f"{answer.condition}: ", answer.sentence, _STYLES[answer.advice])
 
 
 def to_json(result: Result) -> dict[str, Any]:

@@ -14,13 +14,14 @@ import harness.checkers
 import harness.faults  # noqa: F401  (both fill registries)
 
 from ..discovery import Scenarios, load_scenarios
+from ..display import Display
 from ..ending import complete
 from ..errors import UsageError
 from ..guard import refuse_when_halted
 from ..report.base import write_text
 from ..report.summary import latency_text, shown_path
 from ..results import RunResult
-from ..session import REFERENCE_TARGET, Display
+from ..session import REFERENCE_TARGET
 from ..targets.model import Target, load_target
 from . import page, shown
 from .answer import answers_of

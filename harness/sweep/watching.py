@@ -16,11 +16,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from .._wait import pause
+from ..display import Display
 from ..events import FaultMark, PhaseMark
 from ..probes.connections import connection_limit
 from ..probes.cpu import cpu_seconds, machine_seconds
 from ..runner import RunObserver
-from ..session import Display
 from ..stacks.base import Environment
 
 CPU_FILE = "cpu.json"

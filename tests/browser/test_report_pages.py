@@ -33,7 +33,7 @@ new Promise((done) => {
 })
 """
 RANGE = "document.getElementById('chart').layout.xaxis.range.map(Number)"
-LOOKS = {
+LOOKS: dict[str, dict[str, Any]] = {
     "light": {"size": DESK},
     "dark": {"size": DESK, "dark": True},
     "phone": {"size": PHONE, "phone": True},
@@ -81,8 +81,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def drawn(browser: Browser, address: str, look: str = "light") -> Page:
-    looks: dict[str, Any] = LOOKS[look]
-    opened = browser.open(address, **looks)
+    opened = browser.open(address, **LOOKS[look])
     assert opened.evaluate(DRAWN) == "drawn", opened.evaluate("document.getElementById('chart-state').textContent")
     return opened
 

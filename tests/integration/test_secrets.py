@@ -73,7 +73,8 @@ def leaks(reports: Path) -> list[str]:
     for path in sorted(path for path in reports.rglob("*") if path.is_file()):
         data = path.read_bytes() + path.name.encode()
         if path.suffix == ".parquet":
-            data += repr(duckdb.sql(f"SELECT * FROM read_parquet('{path}')").fetchall()).encode()
+            rows = duckdb.execute("SELECT * FROM read_parquet(?)", [str(path)]).fetchall()
+            data += repr(rows).encode()
         found += [f"{path.relative_to(reports)}: {secret!r}" for secret in secrets if secret in data]
     return found
 

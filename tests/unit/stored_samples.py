@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from harness import events as ev
 from harness.checking import CheckResult
@@ -76,7 +77,7 @@ def store_suite(reports: Path, name: str, folders: Sequence[Path], *, skipped: M
     runs = []
     for folder in folders:
         path = folder / "result.json"
-        told = json.loads(path.read_text()) if path.is_file() else {"verdict": "UNKNOWN"}
+        told: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {"verdict": "UNKNOWN"}
         named = told["scenario"]["name"] if "scenario" in told else folder.name
         runs.append({"scenario": named, "folder": folder.name, "verdict": told["verdict"], "run": folder.name})
     left_out = [{"scenario": scenario, "reason": reason} for scenario, reason in (skipped or {}).items()]

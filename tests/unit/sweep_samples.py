@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from harness import events as ev
 from harness.blast import BlastRadius, Write
@@ -40,9 +41,9 @@ QUESTION = Question(
 """Three sizes about the present maximum of 25, twice."""
 
 
-def ask(**changes: object) -> Question:
+def ask(**changes: Any) -> Question:
     """The question with something changed."""
-    return Question(**{**QUESTION.__dict__, **changes})  # type: ignore[arg-type]
+    return Question(**{**QUESTION.__dict__, **changes})
 
 
 SLOW = BlastRadius(months=None, write=Write.DELAYED, delay_ms=25.0)
@@ -77,7 +78,13 @@ def pool_history(
         history.add(ev.ConnectionSample(step / 2, size))
     if slow:
         over = SECONDS * 2 - 0.2
-        times = {"injected": SECONDS, "confirmed": SECONDS + 0.1, "healing": over, "healed": over, "probed": over}
+        times: dict[str, Any] = {
+            "injected": SECONDS,
+            "confirmed": SECONDS + 0.1,
+            "healing": over,
+            "healed": over,
+            "probed": over,
+        }
         history.fault(SLOW, name="latency", injecting=float(SECONDS), **times)
     history.add(ev.FinalRead(float(SECONDS * phases), True, True))
     return history

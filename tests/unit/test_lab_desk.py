@@ -6,7 +6,7 @@ import asyncio
 import socket
 import stat
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -92,7 +92,7 @@ def record_at(place: Path, path: Path) -> LabRecord:
 
 
 def served(
-    place: Path, visit: Callable[[Lab, Desk, LabFolder], Awaitable[None]], *, max_age_seconds: float = 60.0
+    place: Path, visit: Callable[[Lab, Desk, LabFolder], Coroutine[Any, Any, None]], *, max_age_seconds: float = 60.0
 ) -> tuple[Lab, Desk]:
     """Serve a lab while somebody visits it."""
 
@@ -104,7 +104,7 @@ def served(
         folder.write(record_at(place, path))
         async with desk.open(path):
             assert stat.S_IMODE(path.stat().st_mode) == 0o600
-            visiting = asyncio.create_task(visit(lab, desk, folder))  # type: ignore[arg-type]
+            visiting = asyncio.create_task(visit(lab, desk, folder))
             await desk.until_ended()
         await visiting
         assert not path.exists()

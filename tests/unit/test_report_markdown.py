@@ -16,7 +16,8 @@ NASTY = "<script>alert(1)</script> | `x` *y* [a](http://b) # c\n\n## Passed ![i]
 
 
 def rendered(text: str) -> str:
-    return MarkdownIt("commonmark", {"html": True}).enable("table").render(text)
+    page: str = MarkdownIt("commonmark", {"html": True}).enable("table").render(text)
+    return page
 
 
 def test_a_run_is_told_with_events_reasons_clocks_and_the_command_that_repeats_it(tmp_path: Path) -> None:
