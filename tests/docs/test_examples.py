@@ -66,6 +66,9 @@ def unknown_in(words: list[str]) -> str:
     command: click.Command = cli
     known = {"-h", "--help", "--version"}
     for word in words:
+        if word == "--":
+            # What follows is another program's.
+            break
         if isinstance(command, click.Group) and not word.startswith("-"):
             found = command.commands.get(word)
             if found is None:
@@ -88,6 +91,8 @@ def test_examples_are_found_and_a_wrong_one_is_seen() -> None:
     assert len(readme) > 10
     assert unknown_in(["run", "x", "--open"]) == ""
     assert unknown_in(["rum", "x"]) == "command rum"
+    assert unknown_in(["lab", "psql", "--", "-c", "x"]) == ""
+    assert unknown_in(["lab", "psql", "-c", "x"]) == "option -c of psql"
     assert unknown_in(["run", "--opne"]) == "option --opne of run"
 
 
