@@ -67,14 +67,15 @@ def timeline_parts(timeline: Timeline | None, run: Run | None, happened: Sequenc
         said = f"Lines of more than {POINTS_DRAWN:,} samples keep the highest, the lowest and a gap of each span."
         yield tag("p", said, class_="muted")
     yield _buttons(run)
-    yield tag(
-        "p",
+    said = (
         "Each point is one request at the time it was sent; colour and symbol tell its answer, its height how long. "
         "Red ground: a fault is active, dotted lines are its marks; the dashed line is the request deadline. "
-        "Drag to zoom, double-click for the whole run; a click on a name below hides or shows it, a click on a point "
-        "whose story is told here leads to that.",
-        class_="muted",
     )
+    # The chart itself zooms by a drag only where a drag does not scroll the page.
+    mouse = tag("span", "Drag to zoom, double-click for the whole run; a ", class_="mouse")
+    touch = tag("span", "The buttons zoom; a ", class_="touch")
+    last = "click on a name below hides or shows it, a click on a point whose story is told here leads to that."
+    yield tag("p", joined([said, mouse, touch, last]), class_="muted")
     without = "The chart needs JavaScript; the tables below have its figures."
     yield tag("p", without, id="chart-state", role="status")
     label = "Timeline of requests by month; the tables below have its figures"

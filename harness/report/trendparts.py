@@ -82,16 +82,16 @@ def _link(one: Past, base: str) -> Markup:
 
 
 def _clock(clock: Clock) -> Content:
-    now = text.seconds_text(clock.now)
+    now: Content = text.seconds_text(clock.now)
     if not clock.before:
         return now
     low, high = min(clock.before), max(clock.before)
     span = f"({text.seconds_text(clock.median)}; {text.seconds_text(low)} to {text.seconds_text(high)})"
     if clock.slower:
-        return joined([tag("strong", joined(["▲ ", unseen("slower: "), now])), f" {span}"])
-    if clock.missing:
-        return joined([tag("strong", joined(["∅ ", unseen("never came: "), now])), f" {span}"])
-    return f"{now} {span}"
+        now = tag("strong", joined(["▲ ", unseen("slower: "), now]))
+    elif clock.missing:
+        now = tag("strong", joined(["∅ ", unseen("never came: "), now]))
+    return joined([now, " ", tag("span", span, class_="before")])
 
 
 @dataclass(frozen=True)
