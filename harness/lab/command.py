@@ -13,7 +13,7 @@ import click
 from ..errors import LabError, UsageError
 from . import verbs
 from .options import as_seconds, say, settings_of, which_lab
-from .state import LabFolder, clear, find, known, valid_name
+from .state import USUAL_NAME, LabFolder, clear, find, known, valid_name
 
 _PATH = click.Path(path_type=Path)
 _PORT = click.IntRange(1024, 65535)
@@ -41,7 +41,7 @@ def lab() -> None:
 
 
 @lab.command()
-@click.option("--name", default="lab", show_default=True, help="What to call it, where there are several.")
+@click.option("--name", default=USUAL_NAME, show_default=True, help="What to call it, where there are several.")
 @click.option("--target", type=_PATH, help="target.toml of the service [default: the reference].")
 @click.option(
     "--max-age",

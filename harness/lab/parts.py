@@ -21,6 +21,7 @@ from ..steadystate import SteadyState
 from ..values import Phase
 from .book import Book, LabHistory
 from .recording import Deeds
+from .state import name_option
 
 IDLE_SLOWNESS = 4.0
 """So much slower is sampled while nothing is on: few records, but so many that no standstill is read from them."""
@@ -42,6 +43,11 @@ class LabPlan:
     scenario: Scenario
     lock_file: Path
     played: Scenario | None = None
+
+    @property
+    def option(self) -> str:
+        """What a command needs to mean this lab, where one is told of: ``--name NAME``, "" for the usual name."""
+        return name_option(self.name)
 
 
 class LabParts:

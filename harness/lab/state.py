@@ -33,6 +33,8 @@ from .codec import decode, encode
 
 Say = Callable[[str], None]
 
+USUAL_NAME = "lab"
+"""What a lab is called unless another name is given."""
 LOG_FILE = "daemon.log"
 _PLACE = ("partition-harness", "labs")
 _RECORD, _LOCK = "lab.json", "lock"
@@ -199,6 +201,11 @@ def valid_name(name: str) -> str:
     return name
 
 
+def name_option(name: str) -> str:
+    """Return what a command needs to mean the lab of a name, where one is told of; "" for the usual name."""
+    return "" if name == USUAL_NAME else f" --name {name}"
+
+
 def find(name: str | None) -> LabFolder:
     """Return the living lab of a name, or the only one; raise :class:`UsageError` that says which there are."""
     labs = known()
@@ -218,8 +225,12 @@ def find(name: str | None) -> LabFolder:
     if found is not None:
         raise UsageError(_death(found))
     near = difflib.get_close_matches(name, [lab.name for lab in living], n=1)
-    hint = f"did you mean {near[0]}?" if near else f"up {'are' if len(living) > 1 else 'is'} {names or 'none'}."
+    hint = f"did you mean {near[0]}?" if near else _living_text(names)
     raise UsageError(f"There is no lab named {name!r}; {hint}")
+
+
+def _living_text(names: str) -> str:
+    return f"up: {names}." if names else "none is up; `harness lab up` starts one."
 
 
 def _death(lab: LabFolder) -> str:

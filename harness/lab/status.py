@@ -94,7 +94,7 @@ class Status:
 def lines_of(status: Status) -> list[str]:
     """Return the status as lines."""
     service = status.service
-    said = f"{service.status or 'no answer'}{' ' + ', '.join(service.degraded) if service.degraded else ''}"
+    said = f"{service.status or 'no answer'}{', degraded: ' + ', '.join(service.degraded) if service.degraded else ''}"
     process = f"process {service.pid}" if service.pid else "no process of the harness's"
     up, left = duration_text(status.up_seconds), duration_text(status.ends_in_seconds)
     return [

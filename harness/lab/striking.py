@@ -69,7 +69,7 @@ class Striking:
             lines.append(f"{fault.name}{shown} bites: {proof.detail if proof else ''}")
             if number not in parts.nemesis.open_faults:
                 return [*lines, "it is over already, and a probe sees health"]
-            return [*lines, f"heal it by: harness lab heal {self._reference(number)}"]
+            return [*lines, f"heal it by: harness lab heal {self._reference(number)}{parts.plan.option}"]
 
     async def heal(self, asked: Heal, say: Say) -> list[str]:
         """Heal what is asked for; raises :class:`UsageError` for what is not on, :class:`HealFailed` for what stays."""
@@ -95,7 +95,8 @@ class Striking:
         parts = self._parts
         refused = parts.book.last(number, FaultStep.NOT_CONFIRMED)
         undone = await parts.player.heal((number,)) is not None
-        what = "It was undone" if undone else "It could not be undone; `harness lab heal` tries again"
+        again = f"`harness lab heal{parts.plan.option}` tries again"
+        what = "It was undone" if undone else f"It could not be undone; {again}"
         why = refused.detail if refused else "no reason is known."
         return FaultNotConfirmed(f"{self._name(number)} did not bite: {why} {what}.")
 
@@ -110,7 +111,8 @@ class Striking:
         twins = [number for number in self._parts.nemesis.open_faults if self._parts.nemesis.fault(number) == fault]
         if twins:
             raise UsageError(
-                f"{fault.name} is on already with these parameters; heal it first: harness lab heal {twins[0]}."
+                f"{fault.name} is on already with these parameters; heal it first: harness lab heal "
+                f"{twins[0]}{self._parts.plan.option}."
             )
 
     def _doubts(self) -> list[str]:
@@ -120,12 +122,13 @@ class Striking:
             return []
         months, wanted = parts.load.months, parts.plan.scenario.min_strict_events
         if not months:
-            return ["note: no load is on, so nobody sees what the service answers; `harness lab load` begins one"]
+            begin = f"`harness lab load{parts.plan.option}` begins one"
+            return [f"note: no load is on, so nobody sees what the service answers; {begin}"]
         sent = parts.load.tally.strict(months)
         if sent >= wanted:
             return []
         doubt = f"only {sent} events of each month came before this first fault, where a verdict needs {wanted}"
-        return [f"note: {doubt} as its control; `harness lab check` will say UNKNOWN"]
+        return [f"note: {doubt} as its control; `harness lab check{parts.plan.option}` will say UNKNOWN"]
 
     def _chosen(self, asked: Heal) -> list[int]:
         """Numbers of the faults to heal, last injected first."""

@@ -33,7 +33,7 @@ from .protocol import (
     Told,
     Welcome,
 )
-from .state import LabFolder, find
+from .state import LabFolder, find, name_option
 
 _PATH = click.Path(path_type=Path)
 _CLEAR = "\x1b[H\x1b[2J"
@@ -44,7 +44,7 @@ def show_welcome(welcome: Welcome, stream: TextIO | None = None) -> None:
     """Print what a lab says when it is up, and what one may do with it; to standard output without a ``stream``."""
     from .status import duration_text
 
-    other = "" if welcome.name == "lab" else f" --name {welcome.name}"
+    other = name_option(welcome.name)
     lines = [
         f"lab {welcome.name} is up; unused for {duration_text(welcome.ends_in_seconds)}, it ends itself",
         *welcome.how_to_look,

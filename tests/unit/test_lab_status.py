@@ -34,7 +34,7 @@ def text(**changes: object) -> str:
 def test_everything_that_is_on_is_told() -> None:
     said = text()
     assert "lab lab: reference, up 3 s, ends itself in 2 h unless it is used" in said
-    assert "ready: 503 dlq" in said
+    assert "ready: 503, degraded: dlq" in said
     assert "3 of 10 pending (2025_12 3), 1 dead" in said
     assert "2 in use, – idle, at most 25; 7 acquisitions in the last 1.0 s, 1.0 ms waited on average" in said
     assert "50 events a second into 2025_12, 4 writers a month; slow at the edge of a fault" in said

@@ -67,7 +67,7 @@ def test_nothing_to_list_and_nothing_to_end_is_no_error() -> None:
         (("load", "--stop", "--rate", "3"), "--stop takes no other option"),
         (("heal", "latency", "--all"), "say different things"),
         (("down", "--name", "x", "--all"), "say different things"),
-        (("down", "--name", "x"), "There is no lab named 'x'; up is none."),
+        (("down", "--name", "x"), "There is no lab named 'x'; none is up; `harness lab up` starts one."),
         (("record", "mine.json"), "ends with .py"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
