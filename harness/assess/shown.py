@@ -78,6 +78,10 @@ def _last(found: Assessment) -> tuple[str, str, str]:
     return head, f"  {len(held)} of {len(found.features)} features: {names}", style
 
 
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def _basis(found: Assessment) -> list[str]:
     """What the evidence is of: runs, targets, versions, times; and what was left out."""
     runs = found.gathered.runs
@@ -86,13 +90,14 @@ def _basis(found: Assessment) -> list[str]:
     else:
         versions = sorted({version_text(("postgresql", run.versions.get("postgresql", "")))[1] for run in runs} - {""})
         target = ", ".join(found.gathered.targets) or "unknown"
-        of = f"{len(runs)} runs of {len({run.scenario for run in runs})} scenarios on target {target}"
+        scenarios = len({run.scenario for run in runs})
+        of = f"{_counted(len(runs), 'run')} of {_counted(scenarios, 'scenario')} on target {target}"
         times = f"oldest {moment_text(runs[0].started_at)}, newest {moment_text(runs[-1].started_at)}"
         said = [f"evidence: {of}, PostgreSQL {', '.join(versions) or 'unknown'}; {times}"]
     left = found.gathered.left_out
     if left:
         shown = "; ".join(f"{name}: {why}" for name, why in left[:3])
-        said.append(f"left out: {len(left)} runs ({shown}{'; …' if len(left) > 3 else ''})")
+        said.append(f"left out: {_counted(len(left), 'run')} ({shown}{'; …' if len(left) > 3 else ''})")
     return said
 
 

@@ -170,7 +170,7 @@ def _isolated(first: Profile, second: Profile, share: float) -> tuple[Change, st
 def clock_rows(first: Profile, second: Profile, barred: str) -> Iterator[Row]:
     """The four clocks of each fault."""
     pairs = itertools.zip_longest(first.judged.clocks, second.judged.clocks)
-    for number, (one, other) in enumerate(pairs):
+    for number, (one, other) in enumerate(pairs, 1):
         named = one if one is not None else other
         fault = named.fault if named is not None else ""
         before = text.clock_values(one) if one is not None else (None,) * len(text.CLOCK_NAMES)

@@ -90,6 +90,11 @@ def paired(first: Side, second: Side) -> Pairing:
             f"{_few(second)}), and figures of different scenarios say nothing about each other. Name two runs of one "
             "scenario; `harness list runs` shows what is stored."
         )
+    if all(name in first.runs and name in second.runs and _is_one(first, second, name) for name in common):
+        raise UsageError(
+            f"{first.folder.name} and {second.folder.name} have the same run of {_few(second)}, which differs in "
+            "nothing from itself. Name two."
+        )
     targets = [{run.target for run in side.runs.values() if run.target} for side in (first, second)]
     if all(targets) and targets[0] != targets[1]:
         raise UsageError(
@@ -105,6 +110,10 @@ def paired(first: Side, second: Side) -> Pairing:
         only_first=() if alone else tuple(name for name in first.scenarios if name not in second.scenarios),
         only_second=() if alone else tuple(name for name in second.scenarios if name not in first.scenarios),
     )
+
+
+def _is_one(first: Side, second: Side, scenario: str) -> bool:
+    return first.runs[scenario].folder.resolve() == second.runs[scenario].folder.resolve()
 
 
 def _few(side: Side) -> str:

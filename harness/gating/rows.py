@@ -117,7 +117,8 @@ class Row:
     """One line of the gate: a metric, from one source, with its value, bound, exposure and decision.
 
     ``worse_least`` and ``worse_most`` are what the bad may truly be, between them, so that two gates can be compared:
-    more is worse.  ``needed``: the gate does not pass without this row passing.
+    more is worse.  ``needed``: the gate does not pass without this row passing.  ``hint``: what to do where it is
+    needed and INSUFFICIENT.
     """
 
     metric: str
@@ -131,6 +132,7 @@ class Row:
     worse_least: float | None = None
     worse_most: float | None = None
     needed: bool = True
+    hint: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,7 +214,7 @@ def count_row(
     """
     unit = slo.unit.seconds
     observed = sum(window.seconds for window in windows)
-    reasons = list(missing)
+    reasons, hint = list(missing), ""
     worst = max(windows, key=lambda one: (one.tally.least, one.tally.most), default=None)
     # Of a longer window one part has at least its share.
     parts = [one.tally.least * min(1.0, unit / one.seconds) for one in windows if one.tally.least > 0]
@@ -224,9 +226,9 @@ def count_row(
     elif not exposure.operations and not missing:
         reasons.append("no operation was counted beside it, and no traffic proves nothing")
     elif observed < unit * slo.minimum_share * (1 - 1e-6):
-        said = f"{span_text(observed)} were observed; {span_text(unit * slo.minimum_share)} are needed"
-        hint = f" ({HINT})" if source is Source.RUNS else ""
-        reasons += [f"{said}{hint}"] if windows or not missing else []
+        said = f"observed for {span_text(observed)}, less than the {span_text(unit * slo.minimum_share)} needed"
+        reasons += [said] if windows or not missing else []
+        hint = HINT if source is Source.RUNS else ""
     elif most > 0 and slo.broken_by(most):
         reasons.append(f"it may have been {number_text(most)} {a_unit(slo.unit)}")
     decision = Decision.FAIL if broken else Decision.INSUFFICIENT if reasons else Decision.PASS
@@ -238,6 +240,7 @@ def count_row(
         exposure=exposure,
         decision=decision,
         reasons=tuple(reasons),
+        hint=hint,
         features=() if slo.feature is None else (slo.feature,),
         worse_least=statistics.mean_at_least(_whole(total.least)) * unit / observed if observed else None,
         worse_most=statistics.mean_at_most(_whole(total.most)) * unit / observed if observed else None,

@@ -94,6 +94,8 @@ def _reasons(row: Row) -> Iterator[Line]:
     more = len(row.reasons) - REASONS_SHOWN
     if more > 0:
         yield Line(head, f"and {more} more; --json has all", _STYLES[row.decision])
+    if row.hint and row.needed and row.decision is Decision.INSUFFICIENT:
+        yield Line(head, row.hint, _STYLES[row.decision])
 
 
 def _finding(finding: JudgedFinding) -> Iterator[Line]:

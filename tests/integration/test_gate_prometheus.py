@@ -298,7 +298,7 @@ def test_a_period_shorter_than_a_month_shows_nothing_of_a_month(watching: Watchi
     done = gate(*arguments(watching, tmp_path, "kept", "--now", NOW, "--period", "20d"))
     assert done.exit_code == 3
     assert last_line(done).endswith("to decide: partition_write_failures")
-    assert "20 d were observed; 30 d are needed" in done.stdout
+    assert "observed for 20 d, less than the 30 d needed" in done.stdout
 
 
 def test_a_period_longer_than_the_data_shows_nothing(watching: Watching, tmp_path: Path) -> None:

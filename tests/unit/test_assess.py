@@ -157,7 +157,7 @@ def test_a_run_that_failed_before_one_that_passed_still_holds_until_it_is_left_o
     assert done.exit_code == 1
     assert "--since leaves the older out" in done.stdout
     assert lab.assess("--since", "2026-01-25").exit_code == 0
-    assert "left out: 1 runs (2026-01-20-one: older than 2026-01-25" in lab.assess("--since", "2026-01-25").stdout
+    assert "left out: 1 run (2026-01-20-one: older than 2026-01-25" in lab.assess("--since", "2026-01-25").stdout
 
 
 def test_what_was_measured_again_at_once_counts_by_the_second_time(lab: Lab) -> None:
@@ -228,7 +228,7 @@ def test_a_run_that_was_none_is_left_out_and_counted(lab: Lab, more: dict[str, A
     lab.store("one", **more)
     done = lab.assess()
     assert done.exit_code == 3
-    assert f"left out: 1 runs (2026-02-01-one: {why})" in done.stdout
+    assert f"left out: 1 run (2026-02-01-one: {why})" in done.stdout
 
 
 def test_a_verdict_that_cannot_be_read_holds_everything_since_nobody_knows_what_it_says(lab: Lab) -> None:
@@ -236,7 +236,7 @@ def test_a_verdict_that_cannot_be_read_holds_everything_since_nobody_knows_what_
     (lab.store("one", at="2026-02-02") / "result.json").write_text("{")
     done = lab.assess()
     assert done.exit_code == 3, done.output
-    assert "left out: 1 runs (2026-02-02-one: " in done.stdout
+    assert "left out: 1 run (2026-02-02-one: " in done.stdout
     assert "the verdict of 2026-02-02-one cannot be read" in done.stdout
     assert set(lab.rulings().values()) == {"hold: evidence is lacking"}
 

@@ -63,7 +63,7 @@ def test_two_runs_alike_differ_in_nothing_and_pass_the_gate(tmp_path: Path) -> N
     assert (shown["verdict"]["first_text"], shown["verdict"]["change"]) == ("PASS", "same")
     assert (shown["p50"]["first"], shown["p50"]["change"]) == (pytest.approx(0.01), "same")
     assert (shown["p99"]["change"], shown["p99"]["second"]) == ("unjudged", pytest.approx(0.01))
-    assert shown["drain of 0 lock-partition"]["change"] == "same"
+    assert shown["drain of 1 lock-partition"]["change"] == "same"
     assert shown["drained (events)"]["change"] is None
     assert shown["drained (events)"]["first"] == shown["fallbacks (events)"]["first"] == 101
     assert shown["202 inside"]["first_text"].startswith("100.00 % (")
@@ -194,7 +194,7 @@ def test_events_refused_inside_the_blast_radius_are_worse_than_queued_ones(tmp_p
 def test_a_clock_of_one_run_is_doubtful_at_most(tmp_path: Path, after: Clocks, change: str) -> None:
     store(tmp_path, "run-a")
     store(tmp_path, "run-b", clocks=[after])
-    assert rows(tmp_path)["drain of 0 lock-partition"]["change"] == change
+    assert rows(tmp_path)["drain of 1 lock-partition"]["change"] == change
     assert gate(tmp_path) == (3 if change == "doubtful" else 0)
 
 
@@ -300,6 +300,16 @@ def test_few_faults_do_not(tmp_path: Path) -> None:
     suites(tmp_path, 6, drain=1.5)
     assert together(tmp_path)["drain of all faults"]["change"] == "unjudged"
     assert gate(tmp_path, "suite-a", "suite-b") == 0
+
+
+def test_a_run_is_not_compared_with_itself_as_a_part_of_its_suite(tmp_path: Path) -> None:
+    suites(tmp_path, 1)
+    suite = json.loads((tmp_path / "20260202-suite-b" / "suite.json").read_text())
+    run = str(suite["runs"][0]["run"])
+    done = compare(tmp_path, "suite-b", run)
+    assert done.exit_code == 2
+    assert "differs in nothing from itself" in done.output
+    assert compare(tmp_path, "suite-a", run).exit_code == 0
 
 
 def test_a_scenario_that_the_second_suite_lacks_is_too_little_to_say(tmp_path: Path) -> None:
