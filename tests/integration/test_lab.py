@@ -53,8 +53,8 @@ def test_december_is_broken_by_hand_looked_at_mended_judged_recorded_and_replaye
     assert stat.S_IMODE(socket_path.stat().st_mode) == 0o600
     assert stat.S_IMODE(socket_path.parent.stat().st_mode) == 0o700
 
-    assert "load on for 300 s: 50 events a second" in user.lab(
-        "load", "--for", "5m", "--month", "2025-12", "--month", "2026_01"
+    assert "load on for 300 s: 150 events a second" in user.lab(
+        "load", "--for", "5m", "--rate", "150", "--month", "2025-12", "--month", "2026_01"
     )
     user.wait_sent(700)
     said = user.lab("inject", "detach-partition", "--partition", "2025_12")
@@ -141,6 +141,12 @@ def test_a_fault_that_does_not_bite_is_undone_and_slips_are_said(user: Bench) ->
     assert "2 faults are on: 1 (latency), 2 (detach-partition)" in user.lab("heal", code=2)
     assert "No fault 'lock-partition' is on" in user.lab("heal", "lock-partition", code=2)
     assert user.lab("heal", "--all").count("healed, and a probe sees health") == 2
+    user.lab("inject", "stop-database")
+    said = user.lab("status")
+    assert "tables    cannot be read: " in said, "a database that is down is no reason to see nothing"
+    assert "stop-database mode=fast, on for" in said
+    assert user.lab("heal").count("healed") == 1
+    assert user.status()["database_problem"] == ""
     user.lab("check", "--no-wait", code=3)
     user.lab("down")
     user.assert_nothing_left()
@@ -170,23 +176,20 @@ def test_a_killed_daemon_leaves_nothing_but_its_name_which_is_told_as_dead_and_c
     assert user.harness("check", folder.name, "--reports", str(user.reports)).returncode == 3
 
 
-@pytest.mark.parametrize("how", ["down", "up"])
-def test_a_dead_lab_goes_by_down_and_gives_its_name_to_the_next(user: Bench, how: str) -> None:
+def test_a_dead_lab_gives_its_name_to_the_next_and_what_does_not_answer_is_ended_by_kill(user: Bench) -> None:
     user.lab("up")
     os.kill(user.pid(), signal.SIGKILL)
-    if how == "down":
-        assert "lab: down" in user.lab("down")
-    else:
-        assert "had died; what was left of it is gone" in user.lab("up")
-        assert user.listed() == {"lab": "up"}
-        user.lab("down")
+    assert "had died; what was left of it is gone" in user.lab("up")
+    assert user.listed() == {"lab": "up"}
+    os.kill(user.pid(), signal.SIGSTOP)
+    assert "lab: down" in user.lab("down", "--kill")
     user.assert_nothing_left()
 
 
-def test_a_daemon_that_does_not_answer_is_ended_by_kill(user: Bench) -> None:
+def test_a_dead_lab_goes_by_down(user: Bench) -> None:
     user.lab("up")
-    os.kill(user.pid(), signal.SIGSTOP)
-    assert "lab: down" in user.lab("down", "--kill")
+    os.kill(user.pid(), signal.SIGKILL)
+    assert "lab: down" in user.lab("down")
     user.assert_nothing_left()
 
 
@@ -206,7 +209,7 @@ def test_a_lab_left_alone_for_its_max_age_ends_itself(user: Bench) -> None:
     assert "nobody used it for 10 s" in (folder / "history.jsonl").read_text()
 
 
-def test_a_watch_looks_again_and_again_and_ends_with_its_lab(user: Bench) -> None:
+def test_a_watch_looks_again_and_again_and_ends_with_its_lab_which_a_halt_file_ends(user: Bench) -> None:
     user.lab("up")
     watch = subprocess.Popen(
         user.command("lab", "status", "--watch", "--interval", "0.2s"),
@@ -219,11 +222,14 @@ def test_a_watch_looks_again_and_again_and_ends_with_its_lab(user: Bench) -> Non
     assert watch.stdout is not None
     for _ in range(2):
         assert any(line.startswith("lab lab: ") for line in iter(watch.stdout.readline, ""))
-    user.lab("down")
+    (user.reports / "HALT").touch()
     rest, _ = watch.communicate(timeout=30)
     assert watch.returncode == 0
     assert "the lab lab has ended" in rest
     assert "Traceback" not in rest
+    user.assert_nothing_left()
+    assert "Runs are halted by the file" in user.lab("up", code=2)
+    user.assert_nothing_left()
 
 
 def test_several_labs_have_names_and_nobody_guesses_which_is_meant(user: Bench) -> None:
@@ -271,23 +277,3 @@ def test_ctrl_c_while_it_starts_ends_the_start(user: Bench) -> None:
     assert starting.returncode
     user.assert_nothing_left()
     assert user.listed() == {}
-
-
-def test_a_halt_file_ends_labs_and_keeps_new_ones_from_beginning(user: Bench) -> None:
-    user.lab("up")
-    (user.reports / "HALT").touch()
-    wait_until_sync(lambda: not user.labs.joinpath("lab").exists(), what="the end", deadline_seconds=30)
-    assert "Runs are halted by the file" in user.lab("up", code=2)
-    user.assert_nothing_left()
-
-
-def test_a_database_that_is_down_is_no_reason_to_see_nothing(user: Bench) -> None:
-    user.lab("up")
-    user.lab("inject", "stop-database")
-    said = user.lab("status")
-    assert "tables    cannot be read: " in said
-    assert "stop-database mode=fast, on for" in said
-    assert user.lab("heal").count("healed") == 1
-    assert user.status()["database_problem"] == ""
-    user.lab("down")
-    user.assert_nothing_left()
