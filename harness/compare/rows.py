@@ -169,8 +169,8 @@ def _isolated(first: Profile, second: Profile, share: float) -> tuple[Change, st
 
 def clock_rows(first: Profile, second: Profile, barred: str) -> Iterator[Row]:
     """The four clocks of each fault."""
-    pairs = itertools.zip_longest(first.judged.clocks, second.judged.clocks)
-    for number, (one, other) in enumerate(pairs, 1):
+    pairs = list(itertools.zip_longest(first.judged.clocks, second.judged.clocks))
+    for number, (one, other) in enumerate(pairs):
         named = one if one is not None else other
         fault = named.fault if named is not None else ""
         before = text.clock_values(one) if one is not None else (None,) * len(text.CLOCK_NAMES)
@@ -181,7 +181,7 @@ def clock_rows(first: Profile, second: Profile, barred: str) -> Iterator[Row]:
             change, why = (Change.UNJUDGED, barred) if barred else judge_clock(clock, left, right, first)
             yield Row(
                 group=Group.CLOCKS,
-                name=f"{clock} of {number} {fault}",
+                name=f"{clock} of {fault}" + (f" [{number}]" if len(pairs) > 1 else ""),
                 first=text.seconds_text(left),
                 second=text.seconds_text(right),
                 change=change,

@@ -42,18 +42,22 @@ def clock_parts(result: RunResult, run: Run | None) -> Iterable[Markup]:
         )
     if run is not None and run.windows:
         titles = ("fault", "months", "write", "inject", "confirmed", "heal", "healed", "probe", "evidence")
-        rows = [_window_row(window) for window in run.windows]
+        rows = [_window_row(window, _titled(window, run)) for window in run.windows]
         yield table(titles, rows, frozenset({3, 4, 5, 6, 7}), caption="When each fault was on", heads=True)
 
 
-def _window_row(window: FaultWindow) -> tuple[str, ...]:
+def _titled(window: FaultWindow, run: Run) -> str:
+    """Its name, and its number where there are several, as the chart and the stories have it."""
+    return window.name if len(run.windows) == 1 else f"{window.name} [{window.fault}]"
+
+
+def _window_row(window: FaultWindow, title: str) -> tuple[str, ...]:
     months = window.radius.months
     reach = "all" if months is None else ", ".join(sorted(month.label for month in months))
     times = (window.injecting, window.confirmed, window.healing, window.healed, window.probed)
     tries = f"(healed by try {len(window.failed_heals) + 1}; before: {'; '.join(window.failed_heals)})"
     again = tries if window.failed_heals and window.probed is not None else ""
     evidence = " ".join(part for part in (window.evidence, window.problem, again) if part) or text.NONE
-    title = f"{window.fault} {window.name}"
     return (title, reach, window.radius.write.value, *(text.seconds_text(t) for t in times), evidence)
 
 
@@ -100,7 +104,7 @@ def _buttons(run: Run) -> Markup:
         stop = window.probed or window.healed or run.end
         margin = 0.1 * (stop - window.injecting) + 0.5
         span = {"data_from": f"{window.injecting - margin:.3f}", "data_to": f"{stop + margin:.3f}"}
-        buttons.append(tag("button", f"Fault {window.fault}: {window.name}", type="button", **span))
+        buttons.append(tag("button", f"Fault: {_titled(window, run)}", type="button", **span))
     label = "Zoom of the timeline"
     return raw_tag("div", joined(buttons), "hidden", class_="zoom", role="group", aria_label=label)
 

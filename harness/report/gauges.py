@@ -110,7 +110,7 @@ def gauge_rows(run: Run) -> list[tuple[str, ...]]:
     starts = [(phase, start) for phase in reversed(Phase) if (start := run.phase_start(phase)) is not None]
     most = {phase: [_most(line, starts, phase) for line in lines] for phase in Phase}
     return [
-        (phase.value, *(NONE if value is None else figure_text(value) for value in values))
+        (phase.value, *(NONE if value is None else figure_text(round(value, 2)) for value in values))
         for phase, values in most.items()
         if any(value is not None for value in values)
     ]

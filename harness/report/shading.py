@@ -38,11 +38,11 @@ def shading(run: Run, end: float) -> Shading:
             shapes.append(_band(window.injecting, window.confirmed, 0.16))
         if window.healed is not None and window.probed is not None:
             shapes.append(_band(window.healed, window.probed, 0.06))
-        prefix = f"{window.fault} " if len(run.windows) > 1 else ""
+        prefix = f"[{window.fault}] " if len(run.windows) > 1 else ""
         marks += [(t, prefix + name) for t, name in _marks(window)]
-        titles.append(
-            (window.injecting, prefix + window.name + ("" if window.confirmed is not None else " (not confirmed)"))
-        )
+        number = f" [{window.fault}]" if prefix else ""
+        doubt = "" if window.confirmed is not None else " (not confirmed)"
+        titles.append((window.injecting, f"{window.name}{number}{doubt}"))
     shapes += [_rule(t) for t, _ in marks]
     named = _merged(sorted(titles), end * _TITLES_NEAR_SHARE)
     labels = [_label(t, f"<b>{escape(name)}</b>", end, 52) for t, name in named]

@@ -177,7 +177,12 @@ def saturated(one: Figures, connection_limit: int | None) -> tuple[str, ...]:
         found.append(f"the pool: all {one.size} in use in {one.full_share * 100:.0f} % of the scrapes")
     cpu = one.cpu
     if cpu is not None and cpu.machine_share >= SATURATED:
-        parts = f"PostgreSQL {cpu.postgres_cores:.2f} of them, the service {cpu.service_cores:.2f}"
+        # The load is made here as well; where this is most of it, the machine was too small or not left alone.
+        rest = max(0.0, cpu.cores * cpu.machine_share - cpu.postgres_cores - cpu.service_cores)
+        parts = (
+            f"PostgreSQL {cpu.postgres_cores:.2f} of them, the service {cpu.service_cores:.2f}, "
+            f"all else, the load among it, {rest:.2f}"
+        )
         found.append(f"the machine's {cpu.cores} cores, {cpu.machine_share * 100:.0f} % busy ({parts})")
     elif cpu is not None and cpu.service_cores >= SATURATED:
         found.append(f"the service, which computes {cpu.service_cores:.2f} cores: one thread can have no more than 1")

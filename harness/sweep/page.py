@@ -25,6 +25,8 @@ _HEADS = {
 _LINES = {0.5: ("#009e73", "dot"), 0.95: ("#3b8fd4", "dash"), 0.99: ("#d55e00", "solid")}
 _WAIT = ("#cc79a7", "dashdot")
 _CPU = ("#888888", "longdash")
+# Of a logarithmic axis plotly itself writes the 2 of 200 as a small 2.
+_TICKS = [digit * 10**power for power in range(5) for digit in (1, 2, 5)]
 _HEIGHT, _PANEL_GAP = 560, 0.08
 
 
@@ -39,8 +41,8 @@ def page(result: Result) -> str:
             tag("p", RULE, class_="muted"),
             tag(
                 "p",
-                f"{result.name} · {question.users} users · {question.rounds} round(s) · present maximum "
-                f"{question.present} · target {question.target} · seed {question.seed}",
+                f"{result.name} · {question.users} users · {question.rounds} round{'' if question.rounds == 1 else 's'} "
+                f"· present maximum {question.present} · target {question.target} · seed {question.seed}",
                 class_="muted",
             ),
             section("broken", "Broken promises", items(result.broken)),
@@ -94,7 +96,13 @@ def figure(figures: Sequence[Figures], present: int) -> dict[str, Any]:
     traces.append(_trace("CPU of the machine", sizes, busy, _CPU, "y3", "%"))
     share = (1 - 2 * _PANEL_GAP) / 4
     axes = {
-        "yaxis": {"domain": [1 - 2 * share, 1], "title": {"text": "latency, ms"}, "type": "log", "anchor": "x"},
+        "yaxis": {
+            "domain": [1 - 2 * share, 1],
+            "title": {"text": "latency, ms"},
+            "type": "log",
+            "tickvals": _TICKS,
+            "anchor": "x",
+        },
         "yaxis2": {
             "domain": [share + _PANEL_GAP, 2 * share + _PANEL_GAP],
             "title": {"text": "wait, ms"},
@@ -109,6 +117,7 @@ def figure(figures: Sequence[Figures], present: int) -> dict[str, Any]:
             "margin": {"l": 64, "r": 16, "t": 32, "b": 88},
             "paper_bgcolor": "rgba(0,0,0,0)",
             "plot_bgcolor": "rgba(0,0,0,0)",
+            "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": "#888888", "activecolor": "#3b8fd4"},
             "hovermode": "x unified",
             "legend": {"orientation": "h", "y": -0.16},
             "xaxis": {"title": {"text": "connections of the pool"}, "tickvals": sizes, "anchor": "y3"},

@@ -93,7 +93,8 @@ def test_what_is_used_up_is_named() -> None:
         for cpu, limit in ((busy, 97), (calm, 26), (None, None))
     ]
     pool = "the pool: all 25 in use in 95 % of the scrapes"
-    machine = "the machine's 2 cores, 97 % busy (PostgreSQL 0.80 of them, the service 0.95)"
+    shares = "PostgreSQL 0.80 of them, the service 0.95, all else, the load among it, 0.19"
+    machine = f"the machine's 2 cores, 97 % busy ({shares})"
     service = "the service, which computes 0.95 cores: one thread can have no more than 1"
     assert told == [
         (pool, machine),

@@ -19,7 +19,9 @@
     const colours = (layout) => {
       const style = getComputedStyle(document.documentElement);
       const rule = style.getPropertyValue("--rule").trim();
-      const change = { "font.color": style.getPropertyValue("--ink").trim() };
+      const change = {
+        "font.color": style.getPropertyValue("--ink").trim(), "font.family": "system-ui, DejaVu Sans, sans-serif",
+      };
       for (const key of Object.keys(layout)) {
         if (/^[xy]axis/.test(key)) { change[key + ".gridcolor"] = rule; change[key + ".linecolor"] = rule; }
       }
