@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from ..errors import HarnessError, SetupError, UsageError
-from ..redaction import Secrets, redact_logs
+from ..redaction import redact_logs, secrets_of
 from ..targets.model import Target
 from . import host, reaper, runner_root, service_extras
 from .attached import AttachedService
@@ -114,7 +114,8 @@ class EmbeddedStack:
         prepared = await asyncio.to_thread(self.prepare, target)
         root = await asyncio.to_thread(runner_root.acquire, prepared.user)
         parts = _Parts()
-        secrets = Secrets().and_known(prepared.template.passwords)
+        # All of them at once: the shape of a value with a quote hides its beginning, and then nobody knows the rest.
+        secrets = secrets_of(target, overrides).and_known(prepared.template.passwords)
         try:
             try:
                 starting = _Starter(self._options, prepared, root, target, name, artifacts, parts)

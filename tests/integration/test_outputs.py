@@ -106,15 +106,15 @@ def test_a_program_hears_what_happens_while_it_does_and_how_a_command_was_ended(
 
 def test_a_reader_that_has_gone_is_no_reason_to_end_or_to_fail(place: Path) -> None:
     line, environment = command(place, "run", *quick_options(place), "--events", "-")
-    process = subprocess.Popen(
+    with subprocess.Popen(
         line, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    assert json.loads(process.stdout.readline())["event"] == "suite-started"
-    process.stdout.close()
-    assert process.stderr is not None
-    said = process.stderr.read()
-    assert process.wait(timeout=120) == 0, said
+    ) as process:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["event"] == "suite-started"
+        process.stdout.close()
+        assert process.stderr is not None
+        said = process.stderr.read()
+        assert process.wait(timeout=120) == 0, said
     assert said.count("the event stream ends here") == 1
 
 

@@ -110,7 +110,9 @@ def test_no_planted_secret_is_told_of_a_service_that_does_not_start(place: Path)
     result = harness(place, "run", *quick_options(place), "--target", target, **CALLER)
     assert result.returncode == 2, result.stdout + result.stderr
     (log,) = (place / "r").glob("*/service.log")
-    assert "PLANTED_API_TOKEN=***" in log.read_text(encoding="utf-8").splitlines(), "it did print it"
+    printed = log.read_text(encoding="utf-8").splitlines()
+    for name in ("PLANTED_API_TOKEN", "SOME_SECRET", "PARTNER_PASSWORD", "SCENARIO_PASSPHRASE"):
+        assert f"{name}=***" in printed, "it did print it"
     assert leaks(place / "r") == []
     said = result.stdout + result.stderr
     assert "the dsn was postgresql://slm_user:***@" in said
@@ -137,4 +139,5 @@ def test_a_killed_runners_logs_are_redacted_when_its_run_is_judged(place: Path) 
     assert CALLER["PLANTED_API_TOKEN"] in (folder / "service.log").read_text(encoding="utf-8"), "nobody was left to"
     judged = harness(place, "check", folder.name, "--reports", str(place / "r"), **CALLER)
     assert judged.returncode == 3, judged.stdout + judged.stderr
+    assert "SOME_SECRET=***" in (folder / "service.log").read_text(encoding="utf-8").splitlines()
     assert leaks(place / "r") == []
