@@ -1,14 +1,15 @@
 """The pictures of the documentation: a real report of a failed run, as Chromium draws it, light, dark and narrow.
 
-``python -m bench.screenshot`` plays the scenario of the tutorial against a service that drops a field of what it
-drains, and writes ``docs/images/report.png``, ``report-dark.png`` and ``report-phone.png``.  With the name of a stored
-run, or ``last``, it takes that one instead.
+``python -m bench.screenshot`` plays the scenario of the tutorial against a service that loses some of what it
+drains, and writes ``docs/images/report.png``, ``report-timeline.png``, ``report-dark.png`` and ``report-phone.png``.
+With the name of a stored run, or ``last``, it takes that one instead.
 """
 
 from __future__ import annotations
 
 import argparse
 import base64
+import os
 import shutil
 import subprocess
 import sys
@@ -26,9 +27,9 @@ from .report import DRAWN
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "docs" / "images"
 SCENARIO = "december-detached"
-DEFECT = "drain-drops-a-field"
+DEFECT = "drain-loses-the-last-of-a-batch"
 TARGET = """\
-name = "dropping"
+name = "losing"
 [launch]
 command = ["{{python}}", "-m", "tests.selftest.defects", "{defect}"]
 scram_iterations = 1
@@ -46,17 +47,19 @@ EVENT_MAX_AHEAD_DAYS = "3650"
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture: its file, its width and height in CSS pixels, and how the page is looked at."""
+    """One picture: its file, its width and height in CSS pixels, and how the page is looked at, from which part on."""
 
     name: str
     size: Size
     dark: bool = False
     phone: bool = False
+    part: str = "body"
 
 
 PICTURES = (
-    Picture("report.png", (1200, 1100)),
-    Picture("report-dark.png", (1200, 1100), dark=True),
+    Picture("report.png", (1200, 1850)),
+    Picture("report-timeline.png", (1200, 900), part="#timeline"),
+    Picture("report-dark.png", (1200, 900), dark=True, part="#timeline"),
     Picture("report-phone.png", PHONE, phone=True),
 )
 
@@ -67,10 +70,12 @@ def failed_run() -> Iterator[Path]:
     place = Path(tempfile.mkdtemp(prefix="screenshot-"))
     place.chmod(0o755)
     try:
-        target = place / "dropping.toml"
-        target.write_text(TARGET.format(defect=DEFECT, root=ROOT), encoding="utf-8")
-        command = [sys.executable, "-m", "harness", "run", SCENARIO, "--seed", "7", "--target", str(target)]
-        done = subprocess.run([*command, "--reports", str(place / "reports")], cwd=ROOT, check=False)
+        # Played from there, so that commands and paths in the picture are those of a user, and no machine's.
+        (place / "losing.toml").write_text(TARGET.format(defect=DEFECT, root=ROOT), encoding="utf-8")
+        (place / "scenarios").symlink_to(ROOT / "scenarios")
+        command = [sys.executable, "-m", "harness", "run", SCENARIO, "--seed", "7", "--target", "losing.toml"]
+        paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        done = subprocess.run(command, cwd=place, env={**os.environ, "PYTHONPATH": paths}, check=False)
         if done.returncode != 1:
             raise SystemExit(f"{SCENARIO} was to fail by {DEFECT} and ended with {done.returncode}.")
         yield find_run(place / "reports", "last")
@@ -79,11 +84,13 @@ def failed_run() -> Iterator[Path]:
 
 
 def take(run: Path, browser: Browser, picture: Picture) -> Path:
-    """Have the browser draw the top of the run's page; raises :class:`bench._browser.BrowserError`."""
+    """Have the browser draw a window of the run's page; raises :class:`bench._browser.BrowserError`."""
     page = browser.open((run / "report.html").resolve().as_uri(), picture.size, dark=picture.dark, phone=picture.phone)
     state, _ = page.evaluate(DRAWN)
     if state != "drawn":
         raise SystemExit(f"The chart of {run} is {state}, so there is nothing to take a picture of.")
+    shown = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(0))))"
+    page.evaluate(f"document.querySelector('{picture.part}').scrollIntoView(); {shown}")
     path = IMAGES / picture.name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(base64.b64decode(page.call("Page.captureScreenshot", format="png")["data"]))

@@ -33,6 +33,7 @@ _HEIGHT, _PANEL_GAP = 560, 0.08
 def page(result: Result) -> str:
     """Return the whole page."""
     question = result.question
+    rounds = f"{question.rounds} round{'' if question.rounds == 1 else 's'}"
     figures = {condition: figure(result.of(condition), question.present) for condition in result.conditions}
     body = joined(
         [
@@ -41,8 +42,8 @@ def page(result: Result) -> str:
             tag("p", RULE, class_="muted"),
             tag(
                 "p",
-                f"{result.name} · {question.users} users · {question.rounds} round{'' if question.rounds == 1 else 's'} "
-                f"· present maximum {question.present} · target {question.target} · seed {question.seed}",
+                f"{result.name} · {question.users} users · {rounds} · present maximum {question.present} · "
+                f"target {question.target} · seed {question.seed}",
                 class_="muted",
             ),
             section("broken", "Broken promises", items(result.broken)),
