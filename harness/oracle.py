@@ -63,6 +63,8 @@ class State:
     @classmethod
     def under(cls, radii: Sequence[BlastRadius]) -> State:
         """Intersect the radii that cover the month."""
+        if not radii:
+            return _WHOLE  # Most operations of most runs.
         order = [Write.YES, Write.DELAYED, Write.PARTIAL, Write.NO]
         return cls(
             write=max((radius.write for radius in radii), key=order.index, default=Write.YES),
@@ -75,6 +77,9 @@ class State:
     def silent(self) -> bool:
         """True when nobody can answer at all."""
         return self.service in (ServiceState.PAUSED, ServiceState.DOWN)
+
+
+_WHOLE = State()
 
 
 def answers_for_write(state: State, limits: Limits, *, writers_fit: bool) -> frozenset[int]:

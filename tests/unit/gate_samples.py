@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -157,11 +158,24 @@ class Traffic:
             records.append(ev.MetricsSample(float(second), kept, seconds=0.01))
 
 
+USUAL = Traffic()
+
+
+def _text(traffic: Traffic, name: str) -> str:
+    return "".join(f"{encode(record)}\n" for record in traffic.records(name))
+
+
+@functools.cache
+def _usual(name: str) -> str:
+    """Written once a name: thousands of lines, and most tests want them."""
+    return _text(USUAL, name)
+
+
 def store(
     reports: Path,
     name: str,
     *checks: CheckResult,
-    traffic: Traffic | None = Traffic(),
+    traffic: Traffic | None = USUAL,
     scenario: str = "december-detached",
     requirements: tuple[str, ...] = ("S3", "S5", "C3"),
     setup_error: str = "",
@@ -174,8 +188,7 @@ def store(
     if setup_error:
         result = replace(result, checks=())
     if traffic is not None:
-        lines = [encode(record) for record in traffic.records(name)]
-        (folder / FILE_NAME).write_text("\n".join(lines) + "\n", encoding="utf-8")
+        (folder / FILE_NAME).write_text(_usual(name) if traffic is USUAL else _text(traffic, name), encoding="utf-8")
     (folder / "result.json").write_text(json.dumps(result_to_json(result, None)), encoding="utf-8")
     return result
 

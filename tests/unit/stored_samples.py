@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,16 @@ CLOCKS = Clocks("lock-partition", 0.1, 0.2, 0.3, 0.8)
 PASSED = CheckResult("conservation")
 
 
+def _lines(history: History) -> tuple[list[ev.Record], list[str]]:
+    return history.records, [encode(record) for record in history.records]
+
+
+@functools.cache
+def _usual() -> tuple[list[ev.Record], list[str]]:
+    """Made once: thousands of records, and most tests want them."""
+    return _lines(good())
+
+
 def store(
     reports: Path,
     name: str,
@@ -42,7 +53,7 @@ def store(
     folder = reports / name
     folder.mkdir(parents=True)
     claim = Scenario(name=scenario, claim="It holds.", requirements=tuple(requirements), load=samples.SCENARIO.load)
-    records = list((history or good()).records)
+    records, lines = _usual() if history is None else _lines(history)
     first = next(record for record in records if isinstance(record, ev.RunStarted))
     wishes = json.loads(first.scenario_json)
     # What the hand-made history asks of the checkers stays, beside what a real scenario has.
@@ -56,8 +67,10 @@ def store(
         target=target,
         versions=dict(versions),
     )
-    records[records.index(first)] = begun
-    (folder / FILE_NAME).write_text("".join(f"{encode(record)}\n" for record in records))
+    place = records.index(first)
+    records = [*records[:place], begun, *records[place + 1 :]]
+    lines = [*lines[:place], encode(begun), *lines[place + 1 :]]
+    (folder / FILE_NAME).write_text("".join(f"{line}\n" for line in lines))
     if judged:
         result = dataclasses.replace(
             samples.result_of(*(checks or (PASSED,)), folder=folder, setup_error=setup_error),
