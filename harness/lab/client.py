@@ -53,6 +53,12 @@ def ask_folder(folder: LabFolder, request: Request, kind: type[T], say: Say) -> 
         try:
             connection.connect(record.socket)
             connection.sendall(f"{request_line(request)}\n".encode())
+        except (FileNotFoundError, ConnectionRefusedError) as error:
+            # A lab that ends removes its socket first; a daemon that hangs still has its own.
+            raise LabError(
+                f"The lab {folder.name} is ending (its socket is gone); `harness lab down --name {folder.name}` waits "
+                "until it has."
+            ) from error
         except OSError as error:
             raise _silent(folder, record, error) from error
         connection.settimeout(_PATIENCE_SECONDS.get(type(request)))
