@@ -30,6 +30,7 @@ _SPANS_OF_ALL_FAULTS = 400
 _MOST_MARKS = 4_000
 _SHORTEST_SPAN_SECONDS = 0.05
 _SHORTEST_SECONDS = 1e-4
+_THICK_RINGS = 50
 _SVG_LIMIT = 6_000
 """Up to here points are drawn as SVG, which works everywhere; above, WebGL is needed to stay quick."""
 
@@ -223,6 +224,8 @@ def ring_traces(run: Run, named: Collection[Operation], lanes: Mapping[Month, La
         group = [each for each in named if each.month == month]
         if not group:
             continue
+        # Thick rings of many hide the answers within them.
+        ring = {"width": 2 if len(group) <= _THICK_RINGS else 1}
         yield {
             "type": "scatter",
             "mode": "markers",
@@ -232,7 +235,7 @@ def ring_traces(run: Run, named: Collection[Operation], lanes: Mapping[Month, La
             "x": [round(operation.invoked, 4) for operation in group],
             "y": [height(run, operation) for operation in group],
             "hoverinfo": "skip",
-            "marker": {"color": "#e5484d", "symbol": "circle-open", "size": 12, "line": {"width": 2}},
+            "marker": {"color": "#e5484d", "symbol": "circle-open", "size": 12, "line": ring},
             "xaxis": "x",
             "yaxis": lane.axis,
         }
