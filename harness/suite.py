@@ -188,11 +188,11 @@ class SuiteRunner:
         """Run with a share of the lock, or the whole of it, which ``held`` gives back."""
         mine = await held.enter_async_context(turn(self._options.lock_file))
         if not plan.scenario.exclusive:
-            return await self._measured_twice(plan, nullcontext)
+            return await self._measured(plan, nullcontext)
         if self._early:
-            return await self._measured_twice(plan, self._alone(plan, mine, before))
+            return await self._measured(plan, self._alone(plan, mine, before))
         await held.enter_async_context(mine.alone())
-        return await self._measured_twice(plan, nullcontext)
+        return await self._measured(plan, nullcontext)
 
     def _alone(self, plan: RunPlan, mine: Turn, before: AsyncExitStack) -> Alone:
         """Return what an exclusive run enters once it has started, and leaves when its environment has ended."""
@@ -218,7 +218,7 @@ class SuiteRunner:
             return f"Not begun: the time budget of {budget:g} s was used up."
         return ""
 
-    async def _measured_twice(self, plan: RunPlan, alone: Alone) -> RunResult:
+    async def _measured(self, plan: RunPlan, alone: Alone) -> RunResult:
         """Run; a latency over its bound is measured again at once, and over again it is a finding.
 
         Where what was usual the second time is itself over the first bound, a disturbed machine was the measure, which

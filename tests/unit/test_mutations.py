@@ -13,7 +13,18 @@ import pytest
 
 from bench._forked import Swap
 from bench._mutants import Kind, Module, Mutant, find, mutated
-from bench.mutations import FALSE_ALARMS, Outcome, Row, Timed, failures, in_turns, rule_modules, table
+from bench.mutations import (
+    FALSE_ALARMS,
+    PLANTED,
+    Outcome,
+    Row,
+    Timed,
+    compares,
+    failures,
+    in_turns,
+    rule_modules,
+    table,
+)
 
 RULES = """
 from ._help import limit_of
@@ -136,8 +147,9 @@ def test_every_mutant_of_the_sample_keeps_its_lines() -> None:
             assert [node.lineno for node in mutated(RULES, mutant).body] == [2, 4, 15, 21, 26]
 
 
-def test_the_test_that_only_hears_false_alarms_is_there() -> None:
-    path, _, name = FALSE_ALARMS.partition("::")
+@pytest.mark.parametrize("nodeid", [FALSE_ALARMS, PLANTED])
+def test_the_tests_that_prove_in_their_own_way_are_there(nodeid: str) -> None:
+    path, _, name = nodeid.partition("::")
     assert f"def {name}(" in (Path(__file__).parents[2] / path).read_text(encoding="utf-8")
 
 
@@ -204,6 +216,19 @@ def test_a_rule_that_nobody_misses_and_a_checker_without_a_property_are_failures
     ]
     alarmed = Outcome(at("late"), "property", f"{FALSE_ALARMS}: AssertionError")
     assert len(failures([Row("order", [alarmed], "made.rules")])) == 1, "a false alarm misses no complaint"
-    assert failures([Row("order", [noticed], "made.others")]) == [
-        "order: no property test notices any mutant of made.others"
-    ]
+    unproved = ["order: no property test notices that a comparison is missing"]
+    assert failures([Row("order", [noticed], "made.others")]) == unproved
+    planted = Outcome(at("late"), "property", f"{PLANTED}[a late row]: AssertionError")
+    assert failures([Row("order", [planted], "made.others", frozenset({"a late row"}))]) == []
+    assert failures([Row("order", [planted], "made.others", frozenset({"a lost row"}))]) == unproved
+    guard = Outcome(at("run.blind"), "property", "tests/property/test_a.py::b")
+    assert guard.mutant.kind is Kind.GUARD
+    assert failures([Row("order", [guard], "made.rules")]) == unproved, "it only says nothing"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("a < b", True), ("x in allowed or cut(x)", True), ("found is not None", False), ("not run.blind", False)],
+)
+def test_a_condition_compares_values_or_only_asks_what_is_there(text: str, expected: bool) -> None:
+    assert compares(text) is expected

@@ -200,7 +200,7 @@ def test_many_targets_are_played_as_one_suite_with_places_and_seeds(
         """Nothing is started."""
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(SuiteRunner, "_measured_twice", measured)
+    monkeypatch.setattr(SuiteRunner, "_measured", measured)
     monkeypatch.setattr(Session, "prepare", prepared)
     catalogue = load_catalogue(write_catalogue(tmp_path / "c"))
     options = PlayOptions(runs=tmp_path / "runs", targets=tmp_path, seed=40, jobs=2)

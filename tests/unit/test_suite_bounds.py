@@ -66,7 +66,7 @@ class Judged(SuiteRunner):
 
     verdicts: dict[str, CheckResult]
 
-    async def _measured_twice(self, plan: RunPlan, alone: Alone) -> RunResult:
+    async def _measured(self, plan: RunPlan, alone: Alone) -> RunResult:
         check = self.verdicts.get(plan.scenario.name, CheckResult("conservation"))
         return RunResult(plan.run, plan.folder, plan.scenario, plan.seed, 1.0, checks=(check,))
 

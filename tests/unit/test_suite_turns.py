@@ -74,7 +74,7 @@ class Staged(SuiteRunner):
     stage: Stage
     failing: str = ""
 
-    async def _measured_twice(self, plan: RunPlan, alone: Alone) -> RunResult:
+    async def _measured(self, plan: RunPlan, alone: Alone) -> RunResult:
         stage, name = self.stage, plan.scenario.name
         stage.began.append(name)
         stage.under_way.add(name)
