@@ -1,8 +1,8 @@
 """Store: a selftest on disk, a line a run, written as each ends, so that a killed one goes on where it was.
 
 A folder ``selftest-<id>`` below the reports has ``selftest.json`` (what was chosen, and the state of the sources),
-``runs.jsonl`` (a line a run), ``targets/`` (how each broken service was launched), ``runs/`` (what is kept of the runs)
-and, made of these at the end, ``matrix.json``, ``matrix.md`` and ``matrix.html``.
+``runs.jsonl`` (a line a run), ``runs/`` (what is kept of the runs) and, made of these at the end, ``matrix.json``,
+``matrix.md`` and ``matrix.html``.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import IO, Any
 from .. import __version__
 from ..errors import HistoryError, UsageError
 from ..report.base import write_text
+from ..stacks.cache import user_cache
 from ..suite import new_run_id
 from .catalogue import Catalogue
 from .plan import Selection
@@ -125,14 +126,14 @@ class Store:
 
     @property
     def targets_folder(self) -> Path:
-        """Where the target files are."""
-        return self.folder / "targets"
+        """Where the target files are: not among the reports, since a target file may hold tokens."""
+        return user_cache() / "selftests" / self.folder.name
 
     @contextmanager
     def opened(self) -> Iterator[None]:
         """Hold the folder, so that one process at a time adds to it; raises :class:`UsageError` when one does."""
-        for folder in (self.runs_folder, self.targets_folder):
-            folder.mkdir(exist_ok=True)
+        self.runs_folder.mkdir(exist_ok=True)
+        self.targets_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with (self.folder / RUNS_FILE).open("a+", encoding="utf-8") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -18,6 +18,7 @@ from ..display import Display
 from ..ending import complete
 from ..errors import UsageError
 from ..guard import refuse_when_halted
+from ..redaction import masked
 from ..report.base import write_text
 from ..report.summary import latency_text, shown_path
 from ..results import RunResult
@@ -142,6 +143,10 @@ def _play(course: Course, tasks: Sequence[Task], measured: dict[Played, Point], 
     began = time.monotonic()
 
     def heard(task: Task, result: RunResult) -> None:
+        if result.setup_error:
+            # Nothing was measured: the run is still to play, and a resumed sweep plays it.
+            say(f"{task} could not be set up and is left to play: {masked(result.setup_error)}")
+            return
         played = Played(task, result.folder.name)
         store.add(played)
         measured[played] = measure(store.runs_folder, played)

@@ -131,7 +131,10 @@ def figures(
 
 
 class Played:
-    """Stands for ``play``: each run is the history that ``of`` makes of its task, judged by ``checks``."""
+    """Stands for ``play``: each run is the history that ``of`` makes of its task, judged by ``checks``.
+
+    That of the size ``not_set_up`` has no history.
+    """
 
     def __init__(
         self,
@@ -139,8 +142,10 @@ class Played:
         checks: Callable[[Task], Sequence[CheckResult]] = lambda task: (PASSED,),
         *,
         ends_after: int | None = None,
+        not_set_up: int | None = None,
     ) -> None:
         self._of = of
+        self._not_set_up = not_set_up
         self._checks = checks
         self._ends_after = ends_after
         self.tasks: list[Task] = []
@@ -153,5 +158,9 @@ class Played:
                 raise KeyboardInterrupt
             self.tasks.append(task)
             name = f"run-{task.size}-{task.round}"
+            if task.size == self._not_set_up:
+                failed = samples.result_of(PASSED, folder=course.store.runs_folder / name)
+                heard(task, replace(failed, run=name, setup_error="PostgreSQL did not start"))
+                continue
             folder: Path = store(course.store.runs_folder, name, *self._checks(task), history=self._of(task), clocks=())
             heard(task, replace(samples.result_of(PASSED, folder=folder), run=name))

@@ -56,6 +56,7 @@ class Lab:
 
 @pytest.fixture
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return Lab(tmp_path, monkeypatch)
 
 
@@ -154,6 +155,11 @@ def test_two_processes_do_not_add_to_one_selftest(lab: Lab) -> None:
         refused, played = lab.run("--resume", "last")
     assert (refused.exit_code, played.tasks) == (2, [])
     assert "Another process adds to" in refused.stderr
+
+
+def test_copies_of_the_target_file_which_may_hold_tokens_are_not_among_the_reports(lab: Lab) -> None:
+    lab.run()
+    assert load(lab.store).targets_folder.is_relative_to(lab.folder / "cache")
 
 
 def test_the_control_adds_up_over_resumed_rounds_each_with_its_own_seed(lab: Lab) -> None:

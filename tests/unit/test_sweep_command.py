@@ -98,6 +98,16 @@ def test_a_broken_promise_is_1_and_an_open_question_3(
     assert said in done.stdout
 
 
+def test_a_run_that_could_not_be_set_up_is_left_to_play(lab: Lab) -> None:
+    done = lab.run(Played(alike, not_set_up=50), "--sizes", "50")
+    assert done.exit_code == 3, done.output
+    assert "could not be set up and is left to play: PostgreSQL did not start" in done.stderr
+    assert "not played: pool of 50" in done.stdout
+    again = Played(alike)
+    assert lab.run(again, "--resume", "last").exit_code == 0
+    assert [task.size for task in again.tasks] == [50]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
