@@ -25,6 +25,7 @@ from ._common import (
     shared,
     wishes,
 )
+from ._standstill import hangs, met
 from ._stored import Stored
 
 BEGIN_SLACK_SECONDS = 0.5
@@ -202,10 +203,15 @@ def _starving(run: Run, month: Month, start: float, end: float) -> list[Operatio
 
 def _slow(run: Run, drain: Drain, ended: float) -> Iterator[Finding]:
     """Where latency is judged, the p99 beside the drain stays within ten times that of the control phase."""
-    before = [op.seconds for op, expected in expectations(run) if expected.phase is Phase.BEFORE and _live(op)]
+    hung = shared(run, hangs)
+    before = [
+        op.seconds
+        for op, expected in expectations(run)
+        if expected.phase is Phase.BEFORE and _live(op) and not met(hung, op)
+    ]
     for group, expected in folded_expectations(run):
         before += group.seconds if expected.phase is Phase.BEFORE and _live(group.like) else ()
-    beside = [op.seconds for op in run.operations if _beside(op, drain, ended)]
+    beside = [op.seconds for op in run.operations if _beside(op, drain, ended) and not met(hung, op)]
     for group in run.groups:
         beside += group.seconds if _beside(group.like, drain, ended) else ()
     if min(len(before), len(beside)) < MIN_LIVE_SAMPLES or _database_stalled(run, drain, ended):
@@ -215,7 +221,8 @@ def _slow(run: Run, drain: Drain, ended: float) -> Iterator[Finding]:
     if slow > bound:
         said = f"Beside the drain of {drain.backlog} events the p99 of a 201 is {slow:.2f} s, {usual:.2f} s before"
         every = run.under_way(drain.probed, ended)
-        ids = event_ids(op for op in every if _beside(op, drain, ended) and op.seconds > bound)
+        slower = (op for op in every if _beside(op, drain, ended) and op.seconds > bound and not met(hung, op))
+        ids = event_ids(slower)
         yield Finding(Promise.RECOVERY, f"{said}; bound {bound:.2f} s.", ids, drain.probed, comparative=True)
 
 
@@ -226,7 +233,7 @@ def _beside(operation: Operation, drain: Drain, ended: float) -> bool:
 def drain_needs(run: Run) -> Needs:
     """What these rules need of a condensed run."""
     spans = tuple((one.probed, _undisturbed_end(run, one)) for one in drains(run))
-    cuts = tuple(t for span in spans for t in span) if wishes(run).judge_latency else ()
+    cuts = (*(t for span in spans for t in span), *shared(run, hangs)) if wishes(run).judge_latency else ()
     return Needs(cuts=cuts, stalls=spans, stall_seconds=STARVED_SECONDS)
 
 

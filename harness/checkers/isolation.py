@@ -24,6 +24,7 @@ from ._common import (
     wishes,
 )
 from ._deviations import Owner, deviations, grouped
+from ._standstill import hangs, met
 
 NAME = Owner.ISOLATION.value
 P99_RATIO = 2.0
@@ -48,7 +49,8 @@ def isolation(run: Run) -> CheckResult:
 
 @CONDENSABLE.register(NAME)
 def _needs(run: Run) -> Needs:
-    return Needs(cuts=tuple(_compared_times(run)))
+    hung = shared(run, hangs) if wishes(run).judge_latency else ()
+    return Needs(cuts=(*_compared_times(run), *hung))
 
 
 def _compared_times(run: Run) -> Iterator[float]:
@@ -117,9 +119,14 @@ def _latency(run: Run) -> tuple[tuple[Finding, ...], tuple[str, ...], dict[str, 
 
 
 def _latencies(run: Run) -> Iterator[tuple[Operation, Sequence[float]]]:
-    """Latencies (seconds) of direct writes that no radius covers, each with an operation that stands for them."""
+    """Latencies (seconds) of direct writes that no radius covers, each with an operation that stands for them.
+
+    What was under way while the machine or its disk hung is left out.  Of folded operations none was: such a time is a
+    cut.
+    """
+    hung = shared(run, hangs)
     for operation, expected in expectations(run):
-        if not expected.covered and is_created(operation) and not operation.batch:
+        if not expected.covered and is_created(operation) and not operation.batch and not met(hung, operation):
             yield operation, (operation.seconds,)
     for group, expected in folded_expectations(run):
         if not expected.covered and is_created(group.like) and not group.like.batch:
@@ -128,12 +135,13 @@ def _latencies(run: Run) -> Iterator[tuple[Operation, Sequence[float]]]:
 
 def _judged_during(run: Run, months: Collection[Month]) -> list[Operation]:
     """The operations themselves whose latencies under the fault were compared."""
-    oracle = Oracle(run)
+    oracle, hung = Oracle(run), shared(run, hangs)
     return [
         operation
         for operation in run.under_way(months=months, statuses=(CREATED,))
         if is_created(operation)
         and not operation.batch
+        and not met(hung, operation)
         and all(settled(window, run, operation) for window in run.windows)
         and not oracle.expect(operation).covered
     ]

@@ -41,14 +41,15 @@ def condense(store: Store, names: Iterable[str]) -> Run:
     last = store.one("SELECT max(greatest(invoked, if(isinf(completed), invoked, completed))) FROM ops")[0]
     end = max(bare.end, last if last is not None else bare.end)
     writers, began = _writers(store)
-    bare = dataclasses.replace(bare, condensed=Condensed(end=end, writers=writers, began=began))
-    needs = _needs(bare, names)
+    archive, condensed = StoredArchive(store), Condensed(end=end, writers=writers, began=began)
+    bare = dataclasses.replace(bare, condensed=condensed)
+    needs = _needs(dataclasses.replace(bare, condensed=dataclasses.replace(condensed, archive=archive)), names)
     slots = _slots((*cut_times(bare), *(cut for need in needs for cut in need.cuts)))
     folding = Folding(store, bare, slots)
     folding.suspect_answers()
     folding.suspect_identities()
     folding.suspect_relatives()
-    return _Result(folding, needs).run()
+    return _Result(folding, needs, archive).run()
 
 
 def _writers(store: Store) -> tuple[dict[Month, int], dict[int, float]]:
@@ -90,8 +91,9 @@ class _Group:
 class _Result:
     """Puts the condensed run together: kept records, groups, and operations to be seen."""
 
-    def __init__(self, folding: Folding, needs: Sequence[Needs]) -> None:
+    def __init__(self, folding: Folding, needs: Sequence[Needs], archive: StoredArchive) -> None:
         self._folding = folding
+        self._archive = archive
         self._store = folding.store
         self._needs = needs
         self._seen: set[int] = set()
@@ -123,7 +125,7 @@ class _Result:
             began=bare.began,
             rows=sum(group.count for group in folded if group.like.kind is ev.OpKind.WRITE),
             end=bare.end,
-            archive=StoredArchive(self._store),
+            archive=self._archive,
         )
         return dataclasses.replace(run, condensed=condensed)
 

@@ -52,6 +52,46 @@ def test_a_gap_in_everything_is_a_standstill_and_a_short_one_is_none() -> None:
     assert check("evidence", stood_still(good())).facts[STOOD_STILL] == pytest.approx(end - start)
 
 
+def hung_before_the_fault(under: float) -> History:
+    """A load of one month whose p99 before the fault is a moment in which the machine hung; ``under`` it is so slow."""
+    history, begin, end = History(judge_latency=True), 5.0, 5.45
+    history.fault()
+    for number in range(2300):
+        sent = 1 + number * 0.0035
+        if not begin < sent < end:
+            history.op(sent, JANUARY, 201, took=end - sent if begin - 0.12 < sent < begin else 0.02)
+        history.op(12 + number * 0.0035, JANUARY, 201, took=under if number % 20 == 0 else 0.02)
+    for step in range(300):
+        if not begin < step / 10 < end:
+            history.add(ev.CanarySample(step / 10, JANUARY.label, 0.002))
+    return history
+
+
+def test_what_was_under_way_while_the_machine_hung_is_no_measure_for_what_a_fault_does() -> None:
+    assert check("isolation", hung_before_the_fault(0.02)).verdict is Verdict.PASS
+    slow = check("isolation", hung_before_the_fault(0.3))
+    assert slow.facts[COMPARED_WITH] == pytest.approx(0.02)
+    assert slow.verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize(("canary_seconds", "verdict"), [(0.4, Verdict.FAIL), (0.2, Verdict.PASS)])
+def test_while_the_disk_hangs_samplers_go_on_and_the_canary_waits(canary_seconds: float, verdict: Verdict) -> None:
+    history = hung_before_the_fault(0.3)
+    for step in range(4):
+        history.add(ev.ConnectionSample(5.1 + step / 10, 20, 20))
+    history.add(ev.CanarySample(5.02, JANUARY.label, canary_seconds))
+    assert check("isolation", history).verdict is verdict
+
+
+def test_what_takes_long_while_others_go_on_is_a_measure() -> None:
+    history = hung_before_the_fault(0.3)
+    for step in range(4):
+        history.add(ev.ConnectionSample(5.1 + step / 10, 20, 20))
+    told = check("isolation", history)
+    assert told.facts[COMPARED_WITH] > 0.4
+    assert told.verdict is Verdict.PASS
+
+
 def test_an_event_queued_in_health_is_a_finding_unless_the_machine_stood_still() -> None:
     alone = good()
     alone.op(STILL - 0.01, JANUARY, 202, took=0.5)
