@@ -10,7 +10,7 @@ from datetime import date
 from .. import events as ev
 from ..blast import Edge, ServiceState, Write
 from ..checking import CHECKERS, CONDENSABLE, CheckResult, Finding, nothing_more
-from ..oracle import Side, side_of
+from ..oracle import QUEUED, Side, side_of
 from ..rundata import FaultWindow, Operation, Run, is_created
 from ..values import Month, Promise
 from ._common import CLIENT_SLACK_SECONDS, Calm, Canary, nothing_sent, shared, unseen
@@ -115,16 +115,36 @@ class _Reader:
             yield Promise.HONEST_STATUS, f"{said} although the database could be read", about
 
     def _too_early(self, sample: ev.QuerySample) -> Iterator[_Fault]:
-        """Events that were shown before they were in the table: of the queue, or of a transaction under way."""
+        """Events that were shown before they were in the table: of the queue, or of a transaction under way.
+
+        By the times of their rows, or because one fault kept them out of a month that could not be read either, from
+        before they were sent until after the query was answered: no clock has to be right for that.
+        """
         answered = sample.t + sample.seconds
         early = []
         for event_id in sample.found:
             operation = self._sends.get(event_id)
-            at = None if operation is None else self._stored.stored_at(operation)
-            if at is not None and at > answered + LATE_SECONDS:
+            if operation is None:
+                continue
+            at = self._stored.stored_at(operation)
+            if (at is not None and at > answered + LATE_SECONDS) or self._kept_out(sample, operation):
                 early.append(event_id)
         if early:
             yield Promise.HONEST_STATUS, "shows events that were only queued, before they were stored", tuple(early)
+
+    def _kept_out(self, sample: ev.QuerySample, operation: Operation) -> bool:
+        if operation.status != QUEUED:
+            return False
+        day, limits = operation.event_date, self._run.limits
+        asked = _as_operation(sample, day)
+        return any(
+            (met := window.radius.on(day)) is not None
+            and met.write is Write.NO
+            and not met.read
+            and side_of(window, operation, limits) is Side.ON
+            and side_of(window, asked, limits) is Side.ON
+            for window in self._run.windows
+        )
 
     def _in_peace(self, sample: ev.QuerySample, month: Month, asked: Operation | None) -> Iterator[_Fault]:
         """No fault is near the month: it is readable, and what was answered 201 before is there."""

@@ -201,6 +201,30 @@ def test_an_event_that_was_shown_before_it_was_stored_came_from_the_queue() -> N
     assert check(NAME, history).verdict is Verdict.PASS
 
 
+@pytest.mark.parametrize(
+    ("radius", "sent", "status", "kept_out"),
+    [
+        (UNREADABLE, 14.0, 202, True),
+        (UNREADABLE, 14.0, 201, False),
+        (dataclasses.replace(UNREADABLE, write=Write.PARTIAL), 14.0, 202, False),
+        (RADIUS, 14.0, 202, False),
+        (UNREADABLE, 9.9, 202, False),
+    ],
+    ids=["queued", "created", "some are stored", "readable", "sent before the bite"],
+)
+def test_what_a_fault_surely_keeps_out_of_a_month_came_from_the_queue_whatever_the_rows_say(
+    radius: BlastRadius, sent: float, status: int, kept_out: bool
+) -> None:
+    history = good(faulty=False)
+    history.fault(radius, name="detach-partition")
+    number = history.op(sent, DECEMBER, status)
+    history.row(number)
+    history.add(ev.QuerySample(19.5, 0.01, 200, event_id(number), found=(event_id(number),)))
+    assert (blamed(history) == {Promise.HONEST_STATUS: {event_id(number)}}) == kept_out
+    history.edit(ev.QuerySample, lambda record: record.event_id == event_id(number), t=20.5)
+    assert not blamed(history), "it may be there since the heal began"
+
+
 def test_an_event_is_shown_as_it_was_sent() -> None:
     history = good()
     sample = asked(history, 5.0, JANUARY, by_id=True)
