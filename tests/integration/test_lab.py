@@ -261,8 +261,11 @@ def test_a_start_that_fails_is_told_and_leaves_nothing(user: Bench) -> None:
 
 
 def test_ctrl_c_while_it_starts_ends_the_start(user: Bench) -> None:
+    # Its service never listens, so that the start cannot be over before the signal comes.
+    target = user.place / "target.toml"
+    target.write_text('name = "x"\n[launch]\ncommand = ["sleep", "600"]\n')
     starting = subprocess.Popen(
-        user.command("lab", "up", "--reports", str(user.reports)),
+        user.command("lab", "up", "--target", str(target), "--reports", str(user.reports)),
         cwd=ROOT,
         env=user.variables,
         stdout=subprocess.PIPE,

@@ -291,10 +291,15 @@ def test_every_answer_is_documented_and_in_time(situation: Situation, tmp_path: 
         async with started(tmp_path, **dict(situation.overrides)) as environment:
             await situation.bring_about(environment)
             found = await asyncio.to_thread(drive, environment.service.base_url)
-            # What is generated may lack a batch with a valid and another event: it is drawn anew in each process.
-            mixed = await ask(environment, "POST", BATCH, json=[shortest_event(), {}])
-            loaded()[BATCH]["POST"].validate_response(mixed)
-            found.answers[f"POST {BATCH}", mixed.status_code] += 1
+            # What is generated may lack a batch with a valid and another event, or one of a single month: it is drawn
+            # anew in each process.
+            valid = [
+                shortest_event() | {"event_timestamp": f"{month}-15T12:00:00Z"} for month in ("2025-12", "2026-01")
+            ]
+            for batch in ([shortest_event(), {}], valid[:1], valid[1:]):
+                answer = await ask(environment, "POST", BATCH, json=batch)
+                loaded()[BATCH]["POST"].validate_response(answer)
+                found.answers[f"POST {BATCH}", answer.status_code] += 1
             return found, (await ask(environment, "GET", "/health/ready")).json()
 
     found, ready = asyncio.run(play())
