@@ -26,6 +26,7 @@ from harness.jsonlines import encode
 from harness.rundata import Run
 
 from ..unit.histories import MONTHS, History
+from ..unit.test_standstill import BEFORE, UNDER, hung
 from .generated import Generated, histories, honest
 from .observations import Plan
 from .spoils import SPOILS
@@ -109,6 +110,11 @@ def test_no_spoil_is_folded_away(name: str) -> None:
         SPOILS[name](history, number)
     assert history.records != honest(PLAN).records
     judged_alike(history)
+
+
+@pytest.mark.parametrize("begin", [BEFORE, UNDER])
+def test_what_was_under_way_while_the_machine_hung_is_not_folded_with_what_was_not(begin: float) -> None:
+    judged_alike(hung(begin, 0.3))
 
 
 def test_honest_operations_are_folded_but_for_those_that_span_a_time_that_counts() -> None:

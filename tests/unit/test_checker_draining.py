@@ -25,6 +25,7 @@ from tests.unit.histories import (
     good,
 )
 
+SAMPLES = ev.CanarySample | ev.ConnectionSample | ev.MetricsSample | ev.DlqSample | ev.ReadySample
 DOWN = BlastRadius(months=None, write=Write.NO, service=ServiceState.DOWN, edge=Edge.RESTART, outlives_clients=True)
 
 
@@ -154,8 +155,8 @@ def test_a_month_that_nobody_writes_into_does_not_starve() -> None:
     assert not about(check("recovery", history), "although")
 
 
-@pytest.mark.parametrize(("seconds", "slow"), [(0.6, True), (0.4, False)])
-def test_where_latency_is_judged_live_writes_keep_their_p99_beside_the_drain(seconds: float, slow: bool) -> None:
+def slowly_beside(seconds: float) -> History:
+    """The drained run with latencies judged, of which one in ten beside the drain takes so long."""
     history = drained(ends=31)
     history.edit(ev.RunStarted, lambda record: True, scenario_json='{"judge_latency": true, "min_strict_events": 20}')
     answers = {r.op: r for r in history.records if isinstance(r, ev.Complete)}
@@ -165,8 +166,32 @@ def test_where_latency_is_judged_live_writes_keep_their_p99_beside_the_drain(sec
     for step in range(400):
         history.row(history.op(2 + step / 100, JANUARY, 201))
         history.row(history.op(22 + step / 100, DECEMBER, 201))
-    found = about(check("recovery", history), "p99")
-    assert bool(found) == slow
+    return history
+
+
+@pytest.mark.parametrize(("seconds", "slow"), [(0.6, True), (0.4, False)])
+def test_where_latency_is_judged_live_writes_keep_their_p99_beside_the_drain(seconds: float, slow: bool) -> None:
+    assert bool(about(check("recovery", slowly_beside(seconds)), "p99")) == slow
+
+
+@pytest.mark.parametrize(("begin", "seconds", "slow"), [(7.0, 0.6, True), (28.0, 0.4, False)], ids=["before", "beside"])
+def test_a_moment_in_which_the_machine_hung_is_neither_what_is_usual_nor_what_the_drain_does(
+    begin: float, seconds: float, slow: bool
+) -> None:
+    history, end = slowly_beside(seconds), begin + 0.7
+    within = {r.op for r in history.records if isinstance(r, ev.Invoke) and begin - 0.6 < r.t < end}
+    history.records = [
+        record
+        for record in history.records
+        if not (isinstance(record, ev.Invoke | ev.Complete) and record.op in within)
+        and not (isinstance(record, SAMPLES) and begin < record.t < end)
+    ]
+    for step in range(60):
+        sent = begin - 0.02 + step / 10_000
+        history.row(history.op(sent, JANUARY, 201, took=end - sent))
+    assert bool(about(check("recovery", history), "p99")) == slow
+    history.add(*(ev.ConnectionSample(begin + step / 10, 20, 20) for step in range(1, 7)))
+    assert bool(about(check("recovery", history), "p99")) != slow, "who moves did not hang"
 
 
 def gone(*, since: float = 20.0, name: str = "crash-service", final: bool = True) -> History:

@@ -20,7 +20,7 @@ from harness.stacks.embedded import EmbeddedOptions, EmbeddedStack
 from harness.suite import Places, SuiteOptions, SuiteRunner
 from harness.targets.model import load_target
 from harness.values import Month, Promise, Verdict
-from tests.unit.histories import JANUARY, History, check, good
+from tests.unit.histories import JANUARY, History, check, event_id, good
 
 SAMPLES = ev.CanarySample | ev.ConnectionSample | ev.MetricsSample | ev.DlqSample | ev.ReadySample
 STILL, AGAIN = 0.6, 3.3
@@ -52,31 +52,49 @@ def test_a_gap_in_everything_is_a_standstill_and_a_short_one_is_none() -> None:
     assert check("evidence", stood_still(good())).facts[STOOD_STILL] == pytest.approx(end - start)
 
 
-def hung_before_the_fault(under: float) -> History:
-    """A load of one month whose p99 before the fault is a moment in which the machine hung; ``under`` it is so slow."""
-    history, begin, end = History(judge_latency=True), 5.0, 5.45
+def hung(begin: float, under: float) -> History:
+    """A load of one month; of its two halves that one's p99 is a moment in which the machine hung.
+
+    Before the fault a write takes 0.02 s, ``under`` it one in twenty takes so long.
+    """
+    history, end = History(judge_latency=True), begin + 0.45
     history.fault()
+
+    def send(t: float, took: float) -> None:
+        if not begin < t < end:
+            history.row(history.op(t, JANUARY, 201, took=end - t if begin - 0.12 < t < begin else took))
+
     for number in range(2300):
-        sent = 1 + number * 0.0035
-        if not begin < sent < end:
-            history.op(sent, JANUARY, 201, took=end - sent if begin - 0.12 < sent < begin else 0.02)
-        history.op(12 + number * 0.0035, JANUARY, 201, took=under if number % 20 == 0 else 0.02)
+        send(1 + number * 0.0035, 0.02)
+        send(11.8 + number * 0.0035, under if number % 20 == 0 else 0.02)
     for step in range(300):
         if not begin < step / 10 < end:
             history.add(ev.CanarySample(step / 10, JANUARY.label, 0.002))
     return history
 
 
+BEFORE, UNDER = 5.0, 15.0
+
+
 def test_what_was_under_way_while_the_machine_hung_is_no_measure_for_what_a_fault_does() -> None:
-    assert check("isolation", hung_before_the_fault(0.02)).verdict is Verdict.PASS
-    slow = check("isolation", hung_before_the_fault(0.3))
+    assert check("isolation", hung(BEFORE, 0.02)).verdict is Verdict.PASS
+    slow = check("isolation", hung(BEFORE, 0.3))
     assert slow.facts[COMPARED_WITH] == pytest.approx(0.02)
     assert slow.verdict is Verdict.FAIL
 
 
+def test_what_was_under_way_while_the_machine_hung_under_the_fault_is_not_the_faults_doing() -> None:
+    assert check("isolation", hung(UNDER, 0.02)).verdict is Verdict.PASS
+    history = hung(UNDER, 0.3)
+    (finding,) = check("isolation", history).findings
+    waited = {event_id(op) for op in history.ops(JANUARY, UNDER - 0.11, UNDER)}
+    assert waited
+    assert not waited & set(finding.event_ids)
+
+
 @pytest.mark.parametrize(("canary_seconds", "verdict"), [(0.4, Verdict.FAIL), (0.2, Verdict.PASS)])
 def test_while_the_disk_hangs_samplers_go_on_and_the_canary_waits(canary_seconds: float, verdict: Verdict) -> None:
-    history = hung_before_the_fault(0.3)
+    history = hung(BEFORE, 0.3)
     for step in range(4):
         history.add(ev.ConnectionSample(5.1 + step / 10, 20, 20))
     history.add(ev.CanarySample(5.02, JANUARY.label, canary_seconds))
@@ -84,7 +102,7 @@ def test_while_the_disk_hangs_samplers_go_on_and_the_canary_waits(canary_seconds
 
 
 def test_what_takes_long_while_others_go_on_is_a_measure() -> None:
-    history = hung_before_the_fault(0.3)
+    history = hung(BEFORE, 0.3)
     for step in range(4):
         history.add(ev.ConnectionSample(5.1 + step / 10, 20, 20))
     told = check("isolation", history)
