@@ -1,8 +1,8 @@
 """Matrix: what each defect's runs came to, and the score over all of them.  Pure: records in, judgement out.
 
 A defect is *caught* when a run FAILs with a finding of a checker meant for it, about the promise it breaks, that names
-event ids or at least a number.  FAIL for any other reason is *caught by another*: seen, but perhaps by luck.  UNKNOWN
-is no detection, and no proof of blindness either.
+event ids or at least a number.  FAIL for any other reason is *caught by another* finding: seen, but perhaps by luck.
+UNKNOWN is no detection, and no proof of blindness either.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Matrix:
         apart = [
             f"{count} {words}"
             for sight, words in (
-                (Sight.OTHER, "by another checker or promise"),
+                (Sight.OTHER, "not as meant"),
                 (Sight.UNSEEN, "unseen"),
                 (Sight.UNJUDGED, "not judged"),
                 (Sight.PENDING, "not played"),

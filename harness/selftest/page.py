@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -229,13 +230,25 @@ def marks_of(path: Path) -> str:
 
 
 def published(document_text: str, header: Header, matrix: Matrix) -> str:
-    """Put score or matrix between the marks of a document, in place of what is there."""
+    """Put score or matrix between the marks of a document, in place of what is there.
+
+    A finding may quote a command or a file of the machine that played it, which no reader of the document has: the
+    interpreter, the working folder and the home are told by their usual names.
+    """
 
     def fill(match: re.Match[str]) -> str:
         made = score_markdown if match[1] == SCORE_MARK else matrix_markdown
-        return f"{match[1]}\n{made(header, matrix)}{match[2]}"
+        return f"{match[1]}\n{_for_all_machines(made(header, matrix))}{match[2]}"
 
     return _MARKED.sub(fill, document_text)
+
+
+def _for_all_machines(made: str) -> str:
+    places = {sys.executable: "python", str(Path.cwd()): ".", str(Path.home()): "~"}
+    for place in sorted(places, key=len, reverse=True):
+        if len(place) > 1:
+            made = re.sub(re.escape(place) + r"(?![\w.-])", places[place], made)
+    return made
 
 
 def _html_row(row: Row) -> Sequence[Content]:

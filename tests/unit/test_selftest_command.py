@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from harness.selftest import page, scoring
 from harness.selftest.catalogue import load_catalogue
 from harness.selftest.records import Task
 from harness.selftest.store import changes, fingerprint, load
-from tests.unit.selftest_samples import LOST, PASSED, UNSURE, Played, as_meant, write_catalogue
+from harness.values import Promise
+from tests.unit.selftest_samples import LOST, PASSED, UNSURE, Played, as_meant, finding, write_catalogue
 
 ROOT = Path(__file__).parents[2]
 Checks = Callable[[Task], Sequence[CheckResult]]
@@ -228,6 +230,21 @@ def test_every_control_run_that_could_not_be_judged_is_explained_on_screen_and_w
         2,
         2,
     ]
+
+
+def test_what_is_published_tells_the_places_of_this_machine_by_their_usual_names(lab: Lab) -> None:
+    def at_a_place(task: Task) -> Sequence[CheckResult]:
+        told = f"{sys.executable} -m thing in {Path.cwd()}/tests; {Path.cwd()}-other kept 3 events"
+        if task.defect == "loses":
+            return [finding("conservation", Promise.CONSERVATION, told, events=3)]
+        return as_meant(task)
+
+    document = lab.folder / "matrix.md"
+    document.write_text(f"{page.MATRIX_MARK}\n{page.END_MARK}\n")
+    done, _ = lab.run("--publish", str(document), checks=at_a_place)
+    assert done.exit_code == 0, done.output
+    assert f"| python -m thing in ./tests; {Path.cwd()}-other kept 3 events" in document.read_text()
+    assert f"{sys.executable} -m thing" in (lab.store / "matrix.md").read_text()
 
 
 def test_a_halt_file_ends_a_selftest_without_counting_what_it_broke_off(lab: Lab) -> None:

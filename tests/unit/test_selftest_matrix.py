@@ -53,7 +53,7 @@ def test_a_finding_of_the_checker_and_promise_meant_that_names_events_is_a_catch
 def test_any_other_finding_sees_the_defect_and_is_counted_apart(other: CheckResult) -> None:
     matrix = judged(record(ONE, other))
     assert matrix.rows[0].sight is Sight.OTHER
-    assert matrix.score.startswith("detected 1 of 1 defects (1 by another checker or promise), ")
+    assert matrix.score.startswith("detected 1 of 1 defects (1 not as meant), ")
 
 
 def test_the_finding_meant_counts_wherever_it_stands_among_others_and_in_whichever_run() -> None:
