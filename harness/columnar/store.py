@@ -5,6 +5,8 @@ from __future__ import annotations
 import bisect
 import functools
 import math
+import os
+import secrets
 import shutil
 import tempfile
 import weakref
@@ -18,6 +20,7 @@ from .. import events as ev
 from ..checkers._content import hashed
 from ..jsonlines import decode
 from ..rundata import Operation, operations_of
+from ..stacks.external_parts import living
 from ..values import Month
 from .convert import month_number
 from .parts import LINES, ODD, OPERATIONS, REST, ROWS, connect, quoted, source
@@ -32,6 +35,7 @@ NARROW = (
 """What an operation without its content is made of."""
 _GAP = 8_192
 """Lines that lie closer together than this are read in one piece."""
+_SPILL = "harness-spill-"
 _PIECES = 12
 """Of so many pieces and more of one file, lines are picked by their numbers."""
 
@@ -41,7 +45,7 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         """Open it; what does not fit into memory goes to a temporary folder that ends with this object."""
-        spill = Path(tempfile.mkdtemp(prefix="harness-spill-"))
+        spill = _spill_folder()
         self.connection = connect(spill)
         self.close = weakref.finalize(self, _let_go, self.connection, spill)
         """Let go of everything; harmless twice, and done at the latest when nobody has this object any more."""
@@ -153,6 +157,16 @@ class Store:
         for pair in self.all(f"SELECT seq, end_seq FROM ops WHERE {among}", hashes):
             numbers.update(number for number in pair if number >= 0)
         return [decode(line) for _, line in self.lines(numbers)]
+
+
+def _spill_folder() -> Path:
+    """Name a folder, which DuckDB makes when it first needs it; those of processes that were killed are removed."""
+    beside = Path(tempfile.gettempdir())
+    for left in beside.glob(f"{_SPILL}*"):
+        owner = left.name.removeprefix(_SPILL).partition("-")[0]
+        if not (owner.isdigit() and living(int(owner))):
+            shutil.rmtree(left, ignore_errors=True)
+    return beside / f"{_SPILL}{os.getpid()}-{secrets.token_hex(8)}"
 
 
 def _let_go(connection: duckdb.DuckDBPyConnection, spill: Path) -> None:

@@ -6,6 +6,10 @@ import bisect
 import dataclasses
 import json
 import math
+import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -126,6 +130,27 @@ def test_the_columns_alone_are_judged_as_well(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("columnar")
+def test_nothing_is_left_of_a_judge_that_was_killed_once_another_opens_columns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = stored(tmp_path / "run", good())
+    columns_of(folder)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    for owner in (ended.pid, os.getpid()):
+        (tmp_path / f"harness-spill-{owner}-0123456789abcdef").mkdir()
+    store = Store(folder / FOLDER)
+    assert [left.name for left in tmp_path.glob("harness-spill-*")] == [f"harness-spill-{os.getpid()}-0123456789abcdef"]
+    store.connection.execute("SET memory_limit = '256MB'")
+    store.connection.execute(
+        "CREATE TABLE much AS SELECT hash(range) AS one, hash(range + 1) AS two FROM range(30_000_000)"
+    )
+    assert len([*tmp_path.glob("harness-spill-*")]) == 2, "nothing was spilled, so that this test sees no clearing away"
+    store.close()
+    assert len([*tmp_path.glob("harness-spill-*")]) == 1
+
+
 def test_columns_are_made_once_and_anew_when_the_history_has_changed(tmp_path: Path) -> None:
     folder = stored(tmp_path / "run", with_scenario(good()))
     before = next(columns_of(folder).glob("operations-*")).stat().st_mtime_ns
