@@ -1,7 +1,7 @@
 """Healing: undo what a run left, from its ledger alone, in another process than the one that did the damage.
 
 Faults are healed in the reverse order of their injection; one that fails keeps none of the others from it, is tried
-again once another has been healed, and else stays open for the next time.  Only once all are healed and their probes
+again once all others have been, and else stays open for the next time.  Only once all are healed and their probes
 see health is the environment given free.
 """
 

@@ -39,12 +39,15 @@ async def heal_in_passes(
 ) -> tuple[Sequence[Item], Sequence[tuple[Item, Exception]]]:
     """Heal in the order given, and what failed again, as long as a pass over it heals something.
 
-    A table with a damaged page, for one, cannot be attached before the page is repaired, whichever came first.  Every
-    pass but the last heals at least one, so there are no more passes than items.  Returns what was healed, in that
-    order, and what was not, with what its last try raised.
+    A table with a damaged page, for one, cannot be attached before the page is repaired, whichever came first.  A heal
+    that fails may still have cleared the way for another: that of an unreadable file gives the mode back, and fails at
+    the index that another fault has cut, whose own heal can read the table only now.  So several that are left get one
+    more pass after one that healed none.  Returns what was healed, in that order, and what was not, with what its last
+    try raised.
     """
     healed: list[Item] = []
     left = items
+    barren = 0
     while True:
         failed: list[tuple[Item, Exception]] = []
         for item in left:
@@ -53,7 +56,8 @@ async def heal_in_passes(
                 healed.append(item)
             except Exception as error:  # noqa: BLE001  (the heals of other faults go on)
                 failed.append((item, error))
-        if not failed or len(failed) == len(left):
+        barren = barren + 1 if len(failed) == len(left) else 0
+        if not failed or barren == 2 or (barren and len(failed) == 1):
             return healed, failed
         left = [item for item, _ in failed]
 

@@ -14,6 +14,7 @@ from harness.faults.files import MoveHeapFile, RemoveHeapFile, TruncateFiles, Un
 from harness.faults.fullness import FillTablespace
 from harness.faults.replaced import ReplaceHeapFile
 from harness.faults.storage import ZeroIndex
+from harness.nemesis import heal_in_passes
 from harness.stacks import reaper
 from harness.stacks.local_files import LocalFiles
 from tests.integration import faults_lab
@@ -89,6 +90,22 @@ def test_moved_file_takes_the_writes_of_those_who_have_it_open_and_gives_all_bac
         acknowledged, stored = await pressed(lab, fault, lab.scene(), refused=False)
         assert not acknowledged - stored
         await clean(lab.environment)
+
+    lab.run(play())
+
+
+def test_a_cut_index_and_an_unreadable_table_are_healed_though_each_is_in_the_other_s_way(lab: Lab) -> None:
+    async def play() -> None:
+        rows = await rows_of(lab.environment)
+        unreadable, cut = UnreadableHeapFile(months=(DECEMBER,)), TruncateFiles(months=(DECEMBER,), what="index")
+        struck = [(unreadable, lab.scene()), (cut, lab.scene())]
+        for fault, scene in struck:
+            await fault.inject(scene)
+        _, failed = await heal_in_passes(struck[::-1], lambda pair: pair[0].heal(pair[1]))
+        assert not failed
+        for fault, scene in struck:
+            await settled(fault, scene)
+        assert await rows_of(lab.environment) == rows
 
     lab.run(play())
 

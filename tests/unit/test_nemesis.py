@@ -265,11 +265,31 @@ def test_passes_go_on_while_they_heal_something_and_keep_the_order() -> None:
     assert tried == [2, 1, 0, 9, 2, 1, 2]
 
     async def fail(number: int) -> None:
+        tried.append(number)
         raise HealFailed(str(number))
 
+    tried.clear()
     healed, failed = asyncio.run(heal_in_passes((1, 2), fail))
     assert not healed
     assert [(number, str(error)) for number, error in failed] == [(1, "1"), (2, "2")]
+    assert tried == [1, 2, 1, 2]
+    tried.clear()
+    asyncio.run(heal_in_passes((1,), fail))
+    assert tried == [1]
+
+
+def test_a_heal_that_failed_may_have_cleared_the_way_for_another() -> None:
+    async def heal(name: str) -> None:
+        if name == "mode" and "index" not in mended:
+            mended.add("mode")
+            raise HealFailed("the index is cut")
+        if name == "index" and "mode" not in mended:
+            raise HealFailed("the table cannot be read")
+        mended.add(name)
+
+    mended: set[str] = set()
+    healed, failed = asyncio.run(heal_in_passes(("index", "mode"), heal))
+    assert (list(healed), list(failed)) == (["index", "mode"], [])
 
 
 @pytest.mark.parametrize(
