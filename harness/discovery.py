@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+import os
 import re
 import sys
 import traceback
@@ -18,11 +19,11 @@ from pathlib import Path
 from types import ModuleType
 
 from .errors import ScenarioError, UsageError
-from .events import HIDDEN
-from .redaction import GUESSED
+from .redaction import given_back, is_kept_back
 from .registry import Registry
 from .scenario import Scenario
 
+DEFAULT_SCENARIOS = Path("scenarios")
 _REMEDY = "Mend it; docs/how-to/scenario.md shows a whole file."
 _NAMES_REMEDY = (
     "`harness list faults` names the faults with their modules and fields, docs/how-to/scenario.md shows a whole file."
@@ -89,14 +90,23 @@ def load_scenarios(folder: Path) -> Scenarios:
 def with_own_secrets(stored: Scenario, folder: Path) -> Scenario:
     """Give a stored scenario the values again that no history tells, from its own file below ``folder``.
 
-    Raises :class:`UsageError` where that has no such scenario.
+    What the caller's environment has is given when it is played, so there may be no file, as of a lab.  Raises
+    :class:`UsageError` where neither has them.
     """
-    kept_back = [key for key, value in stored.service_environment.items() if HIDDEN in value or GUESSED in value]
-    if not kept_back:
+    told = stored.service_environment
+    unknown = [name for name, value in told.items() if is_kept_back(value)]
+    if not unknown:
         return stored
-    own = load_scenarios(folder).get(stored.name).service_environment
-    known = {key: own[key] for key in kept_back if key in own}
-    return replace(stored, service_environment={**stored.service_environment, **known})
+    try:
+        own = load_scenarios(folder).get(stored.name).service_environment
+    except UsageError as error:
+        if all(name in os.environ for name in unknown):
+            return stored
+        raise UsageError(
+            f"{error} The run is stored without the value of {', '.join(unknown)} for its service: set a variable of "
+            "that name for this command."
+        ) from error
+    return replace(stored, service_environment=given_back(told, own))
 
 
 def scenarios_of(path: Path) -> tuple[Scenario, ...]:

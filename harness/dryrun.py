@@ -13,6 +13,7 @@ from pathlib import Path
 from . import guard
 from .errors import ScenarioError
 from .fault import plan_of
+from .redaction import kept_back
 from .scenario import LoadPhase, Scenario
 from .schedule import Step
 from .session import REFERENCE_TARGET
@@ -86,7 +87,7 @@ def _start(scenario: Scenario, target: Target, found: Sequence[str]) -> list[str
     if target.external is not None:
         return [f"  1 check {target.name}", *(f"      {line}" for line in found), "  2 claim it; start the watchdog"]
     started = "the service" if target.launch else f"wait for the service at {target.url}"
-    settings = " ".join(f"{key}={value}" for key, value in sorted(scenario.service_environment.items()))
+    settings = " ".join(f"{key}={value}" for key, value in sorted(kept_back(scenario.service_environment).items()))
     return [
         f"  1 check {target.name}",
         f"  2 start PostgreSQL, Toxiproxy and {started} of its own{f' with {settings}' if settings else ''}",

@@ -37,7 +37,7 @@ from .load.phased import PhasedLoad
 from .nemesis import Nemesis
 from .probes.http import HttpProbe
 from .probes.logs import read_log
-from .redaction import redact_logs, secrets_of
+from .redaction import given_back, is_kept_back, redact_logs, secrets_of
 from .results import NOT_BEGUN, RunResult, Waits
 from .samplers import Samplers
 from .scenario import Scenario
@@ -148,8 +148,9 @@ class _LiveRun:
         self.clock = Clock()
         self.ledger = Ledger(plan.folder / FOLDER)
         self.history = History(plan.folder, self.clock, lambda mark: observer.marked(plan.run, mark))
+        self.overrides = given_back(plan.scenario.service_environment, os.environ)
         # Before anything starts, so that a start that fails shows none of them either.
-        self.secrets = secrets_of(plan.target, plan.scenario.service_environment)
+        self.secrets = secrets_of(plan.target, self.overrides, (plan.scenario.name,))
         self.judgeable = False
         self.waits = Waits()
         self.timings: dict[str, float] = {}
@@ -176,12 +177,13 @@ class _LiveRun:
                 f"The scenario {plan.scenario.name} writes into {min(unknown).label}, which the target "
                 f"{plan.target.name} does not list in `months` ({plan.target.path}); add it or choose another scenario."
             )
+        refuse_kept_back(plan.scenario, self.overrides)
         await self._step(2, "start")
         async with self.stack.environment(
             plan.target,
             name=plan.run,
             artifacts=plan.folder,
-            environment_overrides=plan.scenario.service_environment,
+            environment_overrides=self.overrides,
         ) as environment:
             self.secrets = self.secrets.and_known(environment.secrets)
             self.history.hide(self.secrets.known, self.secrets.guessed)
@@ -292,6 +294,16 @@ class _LiveRun:
         await self.observer.step(self.plan.run, number, text, environment)
 
 
+def refuse_kept_back(scenario: Scenario, overrides: Mapping[str, str]) -> None:
+    """Raise :class:`ScenarioError` while nobody gives the variables their values that a recording keeps back."""
+    unknown = [name for name, value in overrides.items() if is_kept_back(value)]
+    if unknown:
+        raise ScenarioError(
+            f"The scenario {scenario.name} was written down without the value of {', '.join(unknown)} for its service; "
+            "set a variable of that name for this command, or write the value into the scenario's file."
+        )
+
+
 def watched_by(target: Target, t: float) -> Iterator[RulesRead]:
     """Read the files by which the target is watched; raises :class:`TargetError` for one that is no text."""
     watched = target.observability
@@ -324,7 +336,7 @@ def run_started(plan: RunPlan, clock: Clock, environment: Environment) -> RunSta
         scenario=plan.scenario.name,
         seed=plan.seed,
         started_at=clock.started_at.isoformat(),
-        scenario_json=json.dumps(plan.scenario.to_json(), ensure_ascii=False),
+        scenario_json=json.dumps(plan.scenario.told_json(), ensure_ascii=False),
         target=plan.target.name,
         versions=versions,
         limits_json=json.dumps(plan.target.limits.__dict__),

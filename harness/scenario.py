@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .errors import ScenarioError, UsageError
+from .redaction import kept_back
 from .schedule import Schedule
 from .stacks.base import Capability
 from .values import Month
@@ -157,7 +158,7 @@ class Scenario:
         return frozenset().union(*(step.fault.needs for step in self.schedule.steps))
 
     def to_json(self) -> dict[str, Any]:
-        """Return the scenario as JSON, faults included: enough for a replay."""
+        """Return the scenario as JSON, faults included, and the secrets of its service's environment."""
         load, phases = self.load, [phase.to_json() for phase in self.load.phases]
         plain = {key: value for key, value in load.__dict__.items() if key != "phases"}
         return {
@@ -182,9 +183,13 @@ class Scenario:
             "service_environment": dict(self.service_environment),
         }
 
+    def told_json(self) -> dict[str, Any]:
+        """Return it as JSON that may be written down: enough for a replay by one who has the secrets."""
+        return {**self.to_json(), "service_environment": kept_back(self.service_environment)}
+
     @classmethod
     def from_json(cls, text: str) -> Scenario:
-        """Read back what :meth:`to_json` gave; raise :class:`ScenarioError` for anything else."""
+        """Read back what :meth:`to_json` or :meth:`told_json` gave; raise :class:`ScenarioError` for anything else."""
         try:
             data = json.loads(text)
             load = dict(data.pop("load"))
@@ -201,3 +206,15 @@ class Scenario:
             raise ScenarioError(
                 f"The stored scenario cannot be read: {error!r}. Was it written by this version?"
             ) from error
+
+
+def retold(text: str) -> Any:
+    """Return the JSON of a stored scenario as it may be shown; an earlier version wrote down what this one keeps back.
+
+    Raises ValueError for what is no JSON.
+    """
+    data = json.loads(text)
+    environment = data.get("service_environment") if isinstance(data, dict) else None
+    if isinstance(environment, dict):
+        data["service_environment"] = kept_back({name: str(value) for name, value in environment.items()})
+    return data

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import shlex
 import sys
@@ -13,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .concealing import conceal, scenarios_of_run
+from .discovery import DEFAULT_SCENARIOS as DEFAULT_SCENARIOS
 from .discovery import with_own_secrets
 from .display import Display, Observer
 from .display import SilentDisplay as SilentDisplay
@@ -22,7 +23,7 @@ from .guard import refuse_when_halted
 from .history import FILE_NAME
 from .judges import Judges, Order, report
 from .judging import judge_again, load_run
-from .redaction import Secrets, environment_secrets, masked, redact_logs
+from .redaction import masked
 from .report import latest
 from .report.base import write_suite
 from .report.keeping import lock_of
@@ -38,7 +39,6 @@ from .targets.model import Target, load_target
 from .turns import LOCK_NAME
 
 REFERENCE_TARGET = Path(__file__).with_name("targets") / "reference.toml"
-DEFAULT_SCENARIOS = Path("scenarios")
 DEFAULT_REPORTS = Path("reports")
 SWITCH_SECONDS = 0.0005
 """How long a thread that judges may keep the interpreter from the loop that plays the other runs; Python's own 5 ms
@@ -313,7 +313,7 @@ def check_again(folder: Path, progress: Callable[[str], None] = _silent) -> RunR
         result = judge_again(folder, repeat, progress)
     with lock_of(folder) as free:
         if free:  # A runner that was killed has left its logs as the parts wrote them.
-            redact_logs(folder, Secrets(guessed=environment_secrets()))
+            conceal(folder)
     report(result)
     return result.slim()
 
@@ -358,7 +358,7 @@ def replay_of(folder: Path) -> Replay:
             f"The run {folder.name} judged the target {started.target!r} of {target}, which is no longer there; "
             "name its present place with --target."
         )
-    scenarios = _scenarios_of(folder)
+    scenarios = scenarios_of_run(folder)
     return Replay(
         scenario=with_own_secrets(Scenario.from_json(started.scenario_json), scenarios),
         scenarios=scenarios,
@@ -366,13 +366,3 @@ def replay_of(folder: Path) -> Replay:
         target=target,
         pg_bindir=Path(started.pg_bindir) if started.pg_bindir else None,
     )
-
-
-def _scenarios_of(folder: Path) -> Path:
-    """Return the folder of scenarios that a run's own repeat command names, else the usual one."""
-    try:
-        data = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-        words = shlex.split(data["repeat_command"])
-        return Path(words[words.index("--scenarios") + 1])
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
-        return DEFAULT_SCENARIOS

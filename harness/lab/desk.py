@@ -38,6 +38,7 @@ from .protocol import (
     parse_request,
     say_line,
 )
+from .recording import unwritten
 from .state import Say
 from .status import Status, duration_text
 
@@ -174,7 +175,8 @@ class Desk:
                 return await lab.snapshot(wait=request.wait, say=say)
             case AskRecording():
                 scenario = lab.recording(request.name, request.longest_gap_seconds)
-                return Recording(scenario=scenario.to_json(), notes=tuple(lab.parts.deeds.unrecorded()))
+                notes = (*lab.parts.deeds.unrecorded(), *unwritten(scenario))
+                return Recording(scenario=scenario.told_json(), notes=notes)
             case Down():
                 self.end("by harness lab down")
                 return _told([f"lab {lab.parts.plan.name} ends; its history stays in {lab.parts.plan.folder}"])

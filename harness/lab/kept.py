@@ -80,7 +80,8 @@ async def live_on(mine: Keeper, exit_code: int, stream: TextIO) -> None:
 
 
 def _secrets(parked: Parked, result: RunResult) -> Secrets:
-    known = secrets_of(parked.environment.target, result.scenario.service_environment)
+    scenario = result.scenario
+    known = secrets_of(parked.environment.target, scenario.service_environment, (scenario.name,))
     return known.and_known(parked.environment.secrets)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..fault import Fault
+from ..redaction import is_kept_back, kept_back
 from ..scenario import Load, LoadPhase, Scenario
 from ..schedule import Schedule, Step
 from ..values import Month, Phase
@@ -87,6 +88,12 @@ def scenario_of(deeds: Deeds, base: Scenario, longest_gap_seconds: float | None 
         fault_seconds=_length(schedule, load),
         strict_phases=_AROUND if steps and all(deed.only_edges for deed in deeds.bitten) else base.strict_phases,
     )
+
+
+def unwritten(scenario: Scenario) -> list[str]:
+    """Say which variables of the service are recorded without their values, since those are secrets."""
+    names = [name for name, value in kept_back(scenario.service_environment).items() if is_kept_back(value)]
+    return [f"the value of {name} is a secret and not written down; set {name} where you replay it" for name in names]
 
 
 def _clock(times: Sequence[float], longest_gap_seconds: float | None) -> Callable[[float], float]:

@@ -28,7 +28,7 @@ _LOGS = ("service.log", "postgres.log", "toxiproxy.log")
 
 def started_as(started: RunStarted, scenario: Scenario) -> RunStarted:
     """Return the first record of a lab, as one of the scenario that was played in it."""
-    return replace(started, scenario=scenario.name, scenario_json=json.dumps(scenario.to_json(), ensure_ascii=False))
+    return replace(started, scenario=scenario.name, scenario_json=json.dumps(scenario.told_json(), ensure_ascii=False))
 
 
 async def write_snapshot(

@@ -298,6 +298,7 @@ def claimed(name: str) -> Iterator[Claim | None]:
 def clear(lab: LabFolder, say: Say) -> bool:
     """Remove what a dead lab left: the root if its reaper died as well, its open ledger, its place here.
 
+    Its logs are redacted, since its daemon has not lived to do so.
     False when the lab lives, or something of it could not be removed; what, is said.
     """
     with claimed(lab.name) as taken:
@@ -314,8 +315,21 @@ def clear(lab: LabFolder, say: Say) -> bool:
                     _reaped(Path(record.root))
                 gone = heal_all((ledger,), say, dry_run=False, wait_seconds=_REAPER_SECONDS)
         if gone:
+            if record is not None:
+                _redact(record, say)
             taken.folder.remove()
         return gone
+
+
+def _redact(record: LabRecord, say: Say) -> None:
+    """Redact the logs of its own folder, and those of a kept run, which its parts went on writing to."""
+    from ..concealing import conceal
+
+    for folder in dict.fromkeys((record.folder, record.ledger.parent)):
+        try:
+            conceal(folder)
+        except OSError as error:
+            say(f"the logs in {folder} are not redacted ({error}); `harness check {folder.name}` tries it again")
 
 
 def _reaped(root: Path) -> None:

@@ -7,6 +7,8 @@ import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from importlib import resources
 from pathlib import Path
 from typing import Protocol, TextIO
 
@@ -127,7 +129,17 @@ def _record(name: str, error: Exception, folder: Path, stderr: TextIO) -> None:
 def write_text(path: Path, text: str) -> Path:
     """Write a report; characters that UTF-8 cannot hold (lone surrogates of hostile input) become ``?``.
 
-    What it tells comes from a redacted history; no secret of this process's environment is written all the same.
+    What it tells comes from a redacted history; no secret of this process's environment is written all the same.  What
+    style and scripts of every page say is no secret, and a page without it would not work.
     """
-    path.write_bytes(redact(text, environment_secrets()).encode("utf-8", "replace"))
+    secrets = environment_secrets()
+    if path.suffix == ".html":
+        secrets = tuple(secret for secret in secrets if secret not in _assets())
+    path.write_bytes(redact(text, secrets).encode("utf-8", "replace"))
     return path
+
+
+@cache
+def _assets() -> str:
+    folder = resources.files(__package__).joinpath("assets")
+    return "\n".join(asset.read_text(encoding="utf-8") for asset in folder.iterdir())

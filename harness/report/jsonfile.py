@@ -15,9 +15,10 @@ from typing import Any, cast
 
 from ..checking import CheckResult, Finding
 from ..gate import decide_suite
-from ..redaction import MASK, is_named_secret, masked
+from ..redaction import masked
 from ..results import Clocks, Reached, RunResult, SuiteResult
 from ..rundata import FaultWindow, Run
+from ..scenario import retold
 from ..values import Promise
 from . import shapes
 from .base import REPORTERS, SUITE_REPORTERS, write_text
@@ -155,18 +156,13 @@ def _reached(one: Reached, suite: SuiteResult) -> shapes.Reached:
 
 
 def _scenario(result: RunResult, run: Run | None) -> shapes.Scenario:
-    """Prefer the history's copy, which is redacted."""
+    """Prefer the history's copy, which has been redacted of values too that only stand somewhere in it."""
     if run is not None:
         try:
-            return cast("shapes.Scenario", json.loads(run.started.scenario_json))
+            return cast("shapes.Scenario", retold(run.started.scenario_json))
         except ValueError:
             pass  # A history of a killed runner may hold anything; the scenario itself is still known.
-    data = result.scenario.to_json()
-    environment: dict[str, str] = data["service_environment"]
-    data["service_environment"] = {
-        key: MASK if is_named_secret(key) else masked(value) for key, value in environment.items()
-    }
-    return cast("shapes.Scenario", data)
+    return cast("shapes.Scenario", result.scenario.told_json())
 
 
 def clocks_to_json(clocks: Clocks) -> shapes.Clocks:

@@ -16,6 +16,7 @@ from ..noise import nearest_rank
 from ..oracle import Oracle
 from ..results import RunResult
 from ..rundata import Operation, Run
+from ..scenario import retold
 from ..values import Month, Phase
 from . import summary as text
 from .gauges import GAUGE_TITLES, gauge_rows
@@ -136,7 +137,7 @@ def _environment(run: Run) -> Markup:
 
 def _indented(data: str) -> str:
     try:
-        return json.dumps(json.loads(data), indent=1, ensure_ascii=False)
+        return json.dumps(retold(data), indent=1, ensure_ascii=False)
     except ValueError:  # A history of a killed runner may hold anything.
         return data
 

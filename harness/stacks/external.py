@@ -26,7 +26,7 @@ from typing import Any
 from ..errors import UsageError
 from ..ledger import FOLDER, Ledger, open_ledgers
 from ..probes.foreign import Claim, drop_claim, external_connection, take_claim, tidy
-from ..redaction import can_be_hidden
+from ..redaction import can_be_hidden, names_of
 from ..targets.model import External, Target
 from . import watchdog
 from .base import Capability, Environment, StartTimings
@@ -135,6 +135,7 @@ def reopen(
     )
     host, port = str(description["proxy"][0]), int(description["proxy"][1])
     root = target.path.parent
+    password, names = os.environ.get("PGPASSWORD", ""), names_of(target)
     return Environment(
         name=name,
         target=target,
@@ -147,7 +148,7 @@ def reopen(
         proxy=ToxiproxyProxy(ToxiproxyClient(settings.toxiproxy_url), settings.proxy_name, port),
         service=ExternalService(target.url, settings, root=root, artifacts=artifacts),
         timings=StartTimings(0.0, 0.0, 0.0, 0.0, seconds),
-        secrets=tuple(filter(can_be_hidden, (os.environ.get("PGPASSWORD", ""),))),
+        secrets=(password,) if can_be_hidden(password, names) else (),
         reopen=description,
         rows_since=str(description["rows_since"]),
     )

@@ -7,7 +7,7 @@ import pytest
 from ._sources import Source, sources
 
 LAYERS = (
-    ("values", "blast", "events", "errors", "registry", "redaction", "targets", "noise", "_wait"),
+    ("values", "blast", "events", "errors", "registry", "redaction", "vocabulary", "targets", "noise", "_wait"),
     (
         [
             "fault",
@@ -53,6 +53,7 @@ LAYERS = (
         "suite",
         "judges",
         "discovery",
+        "concealing",
         "display",
         "doctor",
         "ending",

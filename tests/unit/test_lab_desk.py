@@ -33,11 +33,18 @@ from harness.lab.protocol import (
 )
 from harness.lab.state import LabFolder, LabRecord
 from harness.lab.status import Status
+from harness.redaction import GUESSED
 from harness.scenario import Load, Scenario
 from harness.values import Month
 from tests.unit.test_lab_protocol import STATUS
 
-SCENARIO = Scenario(name="mine", claim="c.", requirements=(), load=Load(months=(Month(2025, 12),)))
+SCENARIO = Scenario(
+    name="mine",
+    claim="c.",
+    requirements=(),
+    load=Load(months=(Month(2025, 12),)),
+    service_environment={"LAB_TOKEN": "planted-lab-token", "SIZE": "1"},
+)
 
 
 class Lab:
@@ -127,8 +134,10 @@ def test_commands_are_answered_with_their_progress_and_down_ends_the_lab(place: 
         assert answer == Told(lines=("load on",))
         assert await ask(folder, AskStatus(), Status) == STATUS
         recording = await ask(folder, AskRecording(name="mine"), Recording)
-        assert recording.notes == ("latency never bit",)
+        assert recording.notes[0] == "latency never bit"
+        assert "set LAB_TOKEN where you replay it" in recording.notes[1]
         assert recording.scenario["name"] == "mine"
+        assert recording.scenario["service_environment"] == {"LAB_TOKEN": GUESSED, "SIZE": "1"}
         ended = await ask(folder, Down())
         assert str(place / "run") in ended.lines[0]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import stat
 import subprocess
@@ -10,10 +11,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from harness.errors import SetupError, UsageError
+from harness.events import RunStarted
+from harness.history import FILE_NAME
+from harness.jsonlines import encode
 from harness.lab import state
 from harness.lab.state import (
     LabFolder,
@@ -29,6 +34,7 @@ from harness.lab.state import (
     write_holder,
 )
 from harness.ledger import FOLDER, Ledger
+from tests.unit import report_samples as samples
 
 HOLDER = """
 import os, sys
@@ -141,6 +147,27 @@ def test_what_a_dead_lab_left_is_cleared_with_its_ledger_and_its_socket(place: P
     assert ledger.record is not None
     assert not ledger.record.open
     assert any("its environment ended with its runner" in line for line in said)
+
+
+def test_the_logs_of_a_dead_lab_are_redacted_when_it_is_cleared_and_those_of_the_run_that_it_kept(place: Path) -> None:
+    target = place / "target.toml"
+    target.write_text('name = "t"\n[launch]\ncommand = ["x"]\n[launch.environment]\nA_KEY = "correct-horse-battery"\n')
+    first = dataclasses.replace(cast("RunStarted", samples.started().records[0]), target_path=str(target))
+    with claimed("dead") as taken:
+        assert taken is not None
+        record = record_of(taken.folder, place)
+        kept = dataclasses.replace(record, ledger=place / "run-that-was-kept" / FOLDER)
+        taken.folder.write(kept)
+    folders = (record.folder, kept.ledger.parent)
+    for folder in folders:
+        folder.mkdir(exist_ok=True)
+        (folder / FILE_NAME).write_text(f"{encode(first)}\n")
+        (folder / "service.log").write_text("it was correct-horse-battery\nLAB_TOKEN=planted lab token\n")
+    (lab,) = known()
+    assert clear(lab, lambda _: None)
+    assert known() == []
+    for folder in folders:
+        assert (folder / "service.log").read_text() == "it was ***\nLAB_TOKEN=***\n"
 
 
 def test_what_is_still_there_of_a_dead_lab_keeps_it_from_being_forgotten(place: Path) -> None:

@@ -21,6 +21,7 @@ from harness.redaction import (
     can_be_hidden,
     is_named_secret,
     masked,
+    names_of,
     redact,
     redact_logs,
     secrets_in,
@@ -47,16 +48,58 @@ def test_a_variable_named_otherwise_is_none(name: str) -> None:
     assert not is_named_secret(name)
 
 
-@pytest.mark.parametrize("secret", [PLANTED, "hunter2", "S3cret!", "correcthorsebatterystaple", "a b c 1x2y"])
+@pytest.mark.parametrize(
+    "secret",
+    [
+        *(
+            PLANTED,
+            "hunter2",
+            "S3cret!",
+            "correcthorsebatterystaple",
+            "a b c 1x2y",
+            "3f2504e0-4f89-11d3-9a0c-0305e82c3301",
+        ),
+        *("planted-secret-token", "my-super-secret-password", "correct-horse-battery-staple", "sk_live_1234567890"),
+        *(
+            "PLANTED_TOKEN_42",
+            "token-12345",
+            "admin-token",
+            "audit-password",
+            "changemeplease",
+            "audit-1234567890123456",
+        ),
+        *("1234567890123456", "123456789012", "4111-1111-1111-1111"),
+    ],
+)
 def test_a_guess_that_is_no_everyday_word_may_be_hidden(secret: str) -> None:
     assert can_be_hidden(secret)
 
 
 @pytest.mark.parametrize(
-    "word", ["", "postgres", "event_date", "2025_12", "audit_events_2025_12", "864000", "127.0.0.1:5432", "abc12"]
+    "word",
+    [
+        *("", "postgres", "event_date", "2025_12", "audit_events_2025_12", "864000", "127.0.0.1:5432", "abc12"),
+        *("supersecret", "token-123", "12345678901", "20251201", "2025-12-01", "2025-12-01T00:00:00Z"),
+        *("2025-12-01 00:00:00.000000+00:00", "192.168.100.100:54321", "authentication", "partition-harness"),
+    ],
 )
 def test_a_word_that_histories_use_themselves_is_left_to_its_shape(word: str) -> None:
     assert not can_be_hidden(word)
+
+
+def test_a_part_of_a_name_that_is_told_anyway_is_left(tmp_path: Path) -> None:
+    external = External(
+        "postgresql://harness@h/prod-ledger-db?sslmode=require", "marker", "http://h:8474", "edge-proxy-one"
+    )
+    path = tmp_path / "my-shared-project" / "target.toml"
+    target = Target(name="team-ledger-service", path=path, launch=None, url="http://h", external=external)
+    told = ("prod-ledger-db", "edge-proxy-one", "my-shared-project", "team-ledger-service", "ledger-outage-claim")
+    environment = {f"T{number}_TOKEN": value for number, value in enumerate((*told, "prod-ledger-password"))}
+    guessed = secrets_of(target, environment, ("ledger-outage-claim",)).guessed
+    assert not set(told) & set(guessed)
+    assert "prod-ledger-password" in guessed
+    assert not can_be_hidden("prod-ledger-db", names_of(target))
+    assert set(told) <= set(secrets_of(None, environment).guessed), "without the target nobody tells them"
 
 
 def test_secrets_are_found_by_the_names_of_variables_and_within_urls_and_connection_strings(tmp_path: Path) -> None:
@@ -116,6 +159,9 @@ def test_no_spelling_of_a_secret_is_left() -> None:
 
 def test_a_secret_that_holds_another_is_hidden_as_a_whole() -> None:
     assert redact("token-1-extended", spellings(["token-1", "token-1-extended"])) == "***"
+    both = Secrets(guessed=("token-1-extended", "other-secret")).and_known(["token-1"])
+    assert both == Secrets(("token-1-extended", "token-1"), ("other-secret",))
+    assert both.hidden("it is token-1-extended") == "it is ***"
 
 
 @pytest.mark.parametrize(
@@ -129,6 +175,26 @@ def test_a_secret_that_holds_another_is_hidden_as_a_whole() -> None:
         ("SERVICE_TOKEN=abc", "SERVICE_TOKEN=***"),
         ("ALTER ROLE slm PASSWORD 'a b'; next", "ALTER ROLE slm PASSWORD '***'; next"),
         ('{"Authorization": "a-b-c-1"}', '{"Authorization": "***"}'),
+        ("SECRET_KEY=planted-secret", "SECRET_KEY=***"),
+        ("at 3: SECRET_KEY=planted-secret next", "at 3: SECRET_KEY=*** next"),
+        ("x GITHUB_PAT=abc, DB_PASS: abc", "x GITHUB_PAT=***, DB_PASS: ***"),
+        ("x AWS_SECRET_ACCESS_KEY = abc y", "x AWS_SECRET_ACCESS_KEY = *** y"),
+        (
+            "aws_secret_access_key=abc github_pat=abc db_pass=abc",
+            "aws_secret_access_key=*** github_pat=*** db_pass=***",
+        ),
+        ('{"SESSION_COOKIE": "a \\"b\\" c", "X": 1}', '{"SESSION_COOKIE": "***", "X": 1}'),
+        ("environ({'API_TOKEN': \"it's mine\", 'X': '1'})", "environ({'API_TOKEN': \"***\", 'X': '1'})"),
+        ('{"line": "{\\"DB_PASS\\": \\"a b\\"}"}', '{"line": "{\\"DB_PASS\\": \\"***\\"}"}'),
+        ("SCENARIO_PASSPHRASE=pl4nted of scenario 1\nPORT=0", "SCENARIO_PASSPHRASE=***\nPORT=0"),
+        ('SOME_SECRET=q"uoted <pl4nted> & ünique', "SOME_SECRET=***"),
+        ('declare -x STRIPE_KEY="a b"', 'declare -x STRIPE_KEY="***'),
+        ("x HTTP_AUTHORIZATION: Bearer abcdef.123", "x HTTP_AUTHORIZATION: *** ***"),
+        ("PASS: 3 checks, KEY: 7", "PASS: 3 checks, KEY: 7"),
+        ("PARTITION=2025_12 TOKEN_FILE=x", "PARTITION=2025_12 TOKEN_FILE=x"),
+        ('"API_KEY": null, "DB_PASS": ""', '"API_KEY": null, "DB_PASS": ""'),
+        ("SSH_KEY=/", "SSH_KEY=/"),
+        ("partition_key=2025_12, Key (event_id)=(1)", "partition_key=2025_12, Key (event_id)=(1)"),
         ("external.token is missing", "external.token is missing"),
         ('"password": null', '"password": null'),
         ("http://host:8080/path", "http://host:8080/path"),
@@ -189,6 +255,16 @@ def test_logs_are_rewritten_where_they_hold_a_secret_and_left_alone_elsewhere(tm
         "Basic abcdef",
         "password 'x'",
         '"authorization": "x"',
+        "access_key=x",
+        "private-key: x",
+        "first_pass=x",
+        "db-pwd=x",
+        "gh_pat=x",
+        "x A_PWD=x",
+        "x A_AUTH=x",
+        "x A_COOKIE=x",
+        "x A_CREDENTIALS=x",
+        "x A_KEY=x",
     ],
 )
 def test_a_log_is_masked_wherever_a_text_would_be(tmp_path: Path, line: str) -> None:
