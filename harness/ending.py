@@ -182,7 +182,7 @@ def _last_words(error: BaseException, code: int) -> str:
         return ""  # Whoever read has what was wanted.
     if code > 128:
         by = signal.Signals(code - 128).name
-        return f"harness: ended by {by}; nothing was decided. What was stored before stays: `harness list runs`.\n"
+        return f"harness: ended by {by}, before it was done. What is stored stays: `harness list runs` shows it.\n"
     told = told_traceback(error)
     return f"{told}harness: {defect_of(error, 'The traceback is above; report it with the command that you gave.')}\n"
 

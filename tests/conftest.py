@@ -18,6 +18,7 @@ LONG = (
     "tests/selftest/test_defects.py",
     "tests/docs/test_tutorial.py",
     "tests/integration/test_cli.py",
+    "tests/integration/test_exits.py",
     "tests/integration/test_secrets.py",
     "tests/integration/test_outputs.py",
     "tests/integration/test_pytest_plugin.py",
@@ -32,6 +33,7 @@ LONG = (
 # Each of their tests starts what it needs, so that any worker can take any of them.
 SCATTERED = (
     "tests/integration/test_cli.py",
+    "tests/integration/test_exits.py",
     "tests/integration/test_outputs.py",
     "tests/integration/test_secrets.py",
     "tests/integration/test_lab.py",

@@ -125,7 +125,7 @@ def test_a_signal_ends_every_command_with_a_code_of_its_own(tmp_path: Path, kind
         process.send_signal(by)
         said, _ = process.communicate(timeout=60)
     assert process.returncode == BY[by], said
-    assert f"harness: ended by {by.name}; nothing was decided" in said
+    assert f"harness: ended by {by.name}, before it was done." in said
     assert "Traceback" not in said
 
 
@@ -223,7 +223,7 @@ def test_what_nobody_foresaw_is_called_a_defect_of_the_harness_and_is_3(
 def test_ctrl_c_is_130_in_every_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     done = accident(kind, KeyboardInterrupt(), tmp_path, monkeypatch)
     assert done.exit_code == 130
-    assert "harness: ended by SIGINT; nothing was decided." in done.stderr
+    assert "harness: ended by SIGINT, before it was done." in done.stderr
     assert "Traceback" not in done.output
 
 
