@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import json
 import os
 import signal
 import socket
@@ -12,7 +11,6 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +20,10 @@ from click.testing import CliRunner, Result
 
 from harness import ending
 from harness._wait import wait_until_sync
-from harness.checking import REACHED_PREFIX, CheckResult
 from harness.cli import cli
 from harness.errors import LabError, UsageError
 from harness.lab.state import LabFolder, home
-from harness.results import RunResult
-from harness.runner import RunPlan
-from harness.session import Session
-from harness.suite import SuiteRunner
 from tests.hearing import ROOT, hearing, surroundings
-from tests.unit.report_samples import lost
 from tests.unit.stored_samples import store
 from tests.unit.test_lab_state import daemon, record_of
 
@@ -43,10 +35,18 @@ SCENARIOS = tuple(
     Scenario(name=name, claim="C.", requirements=(), load=Load(months=(Month(2025, 12),))) for name in {names!r}
 )
 """
+BREAKS_DAEMONS = """
+import sys
+
+if any("harness.lab.daemon" in word for word in sys.orig_argv):
+    from harness.lab import daemon
+
+    def load_target(path):
+        raise ZeroDivisionError("by zero")
+
+    daemon.load_target = load_target
+"""
 BY = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
-PASSED, UNSURE = CheckResult("conservation"), CheckResult("conservation", unknowns=("?",))
-NEVER_REACHED = CheckResult("reached", facts={f"{REACHED_PREFIX}pool_exhausted": 0.0})
-SETUP = "PostgreSQL did not start."
 
 
 def invoke(*arguments: str, **environment: str) -> Result:
@@ -253,9 +253,35 @@ def test_whatever_ends_a_command_has_its_code_and_its_words(
 def test_handlers_of_signals_are_as_before_when_a_command_has_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = [signal.getsignal(by) for by in BY]
-    accident("check", KeyboardInterrupt(), tmp_path, monkeypatch)
-    assert [signal.getsignal(by) for by in BY] == before
+    def mine(number: int, frame: object) -> None:
+        """Somebody's own handler, whatever the tests were started with."""
+
+    before = {by: signal.signal(by, mine) for by in BY}
+    try:
+        accident("check", KeyboardInterrupt(), tmp_path, monkeypatch)
+        assert [signal.getsignal(by) for by in BY] == [mine] * len(BY)
+    finally:
+        for by, handler in before.items():
+            signal.signal(by, handler)
+
+
+def test_a_lab_that_does_not_start_by_a_defect_is_3_with_the_traceback_of_its_daemon(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(BREAKS_DAEMONS)
+    place = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}", "XDG_STATE_HOME": str(tmp_path / "state")}
+    done = subprocess.run(
+        hearing("lab", "up", "--reports", str(tmp_path / "reports")),
+        cwd=ROOT,
+        env=surroundings(**place),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 3, done.stderr
+    traced, _, said = done.stderr.partition("harness: The harness itself failed: ZeroDivisionError: by zero.")
+    assert "Traceback (most recent call last):" in traced
+    assert "Report it with its traceback above." in said
+    assert not list((tmp_path / "state/partition-harness/labs").iterdir())
 
 
 @pytest.mark.parametrize("arguments", [("schema", "events"), ("assess",)], ids=" ".join)
@@ -276,98 +302,6 @@ def test_a_reader_who_has_gone_is_no_broken_promise(tmp_path: Path, arguments: t
             check=False,
         )
     assert (done.returncode, done.stderr) == (141, "")
-
-
-@pytest.fixture
-def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[CheckResult, ...] | str]:
-    """What runs come to, by their scenarios: checks, or why they could not be set up; no part of them is started."""
-    outcomes: dict[str, tuple[CheckResult, ...] | str] = {}
-
-    async def measured(self: SuiteRunner, plan: RunPlan, alone: object) -> RunResult:
-        plan.folder.mkdir(parents=True)
-        outcome = outcomes[plan.scenario.name]
-        result = RunResult(plan.run, plan.folder, plan.scenario, plan.seed, 1.0)
-        return replace(result, setup_error=outcome) if isinstance(outcome, str) else replace(result, checks=outcome)
-
-    async def prepared(self: Session) -> None:
-        """Nothing is to be started."""
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
-    monkeypatch.setattr(SuiteRunner, "_measured", measured)
-    monkeypatch.setattr(Session, "prepare", prepared)
-    return outcomes
-
-
-def run(outcomes: Mapping[str, object], *arguments: str) -> Result:
-    """Run all scenarios of the usual folder, so that the suite owes every state that a run of it could see."""
-    write_scenarios(Path("scenarios"), *outcomes)
-    return invoke("run", *arguments)
-
-
-@pytest.mark.parametrize(
-    ("outcomes", "code"),
-    [
-        ([(PASSED,)], 0),
-        ([(PASSED,), (lost(),)], 1),
-        ([(PASSED,), SETUP], 2),
-        ([(PASSED,), (UNSURE,)], 3),
-        ([(UNSURE,), (lost(),)], 1),
-        ([(lost(),), SETUP], 1),
-        ([(UNSURE,), SETUP], 2),
-        ([(PASSED, NEVER_REACHED)], 3),
-        ([(lost(), NEVER_REACHED)], 1),
-        ([(NEVER_REACHED,), SETUP], 2),
-    ],
-)
-def test_a_suite_ends_with_the_code_of_its_worst_run_and_says_so_where_programs_read(
-    played: dict[str, tuple[CheckResult, ...] | str],
-    outcomes: list[tuple[CheckResult, ...] | str],
-    code: int,
-) -> None:
-    played |= {f"s{number}": outcome for number, outcome in enumerate(outcomes)}
-    done = run(played, "--events", "events.ndjson")
-    assert done.exit_code == code, done.output
-    told = json.loads(Path("reports/latest/suite.json").read_text())
-    last = json.loads(Path("events.ndjson").read_text().splitlines()[-1])
-    assert (told["exit_code"], last["event"], last["exit_code"]) == (code, "suite-finished", code)
-
-
-def test_a_state_that_a_part_of_the_suite_has_not_reached_is_not_owed(
-    played: dict[str, tuple[CheckResult, ...] | str],
-) -> None:
-    played |= {"one": (PASSED, NEVER_REACHED), "two": (PASSED, NEVER_REACHED)}
-    assert run(played).exit_code == 3
-    assert run(played, "one").exit_code == 0
-
-
-@pytest.mark.parametrize(
-    ("error", "code", "said"),
-    [
-        (ZeroDivisionError("by zero"), 3, "the harness itself failed: ZeroDivisionError: by zero"),
-        (KeyboardInterrupt(), 130, "ended by Ctrl-C"),
-        (UsageError("It cannot be."), 2, "It cannot be."),
-    ],
-    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
-)
-def test_a_run_that_is_broken_off_ends_with_the_code_that_its_stream_tells(
-    played: dict[str, tuple[CheckResult, ...] | str],
-    monkeypatch: pytest.MonkeyPatch,
-    error: BaseException,
-    code: int,
-    said: str,
-) -> None:
-    async def happens(self: Session, *_: object, **__: object) -> None:
-        raise error
-
-    played["mine"] = (PASSED,)
-    monkeypatch.setattr("harness.cli.end", ending.end)
-    monkeypatch.setattr(Session, "run", happens)
-    done = run(played, "--events", "events.ndjson")
-    assert done.exit_code == code, done.output
-    last = json.loads(Path("events.ndjson").read_text().splitlines()[-1])
-    assert (last["event"], last["exit_code"], last["reason"]) == ("broken-off", code, said)
 
 
 def test_doctor_ends_with_2_when_something_is_missing(tmp_path: Path) -> None:

@@ -78,6 +78,8 @@ def test_every_defect_is_played_where_it_must_show_and_the_control_there_and_the
     ]
     assert last_line(done) == "detected 2 of 2 defects, 2 control runs: 0 false alarms, 0 unknown"
     assert done.exit_code == 0, done.output
+    rows = [line.split() for line in done.stdout.splitlines() if line.startswith(("defect ", "loses ", "lies "))]
+    assert [row[0] for row in rows] == ["defect", "loses", "lies"], "they are drawn as a table"
 
 
 def test_the_matrix_is_stored_for_people_and_programs(lab: Lab) -> None:
