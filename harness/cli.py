@@ -1,6 +1,7 @@
 """The command line: ``harness run``, ``replay``, ``check``, ``explain``, ``selftest``, ``heal``, ``list`` and others.
 
-Exit codes are those of ``harness.gate``; every error of the harness's own is one paragraph without a traceback.
+Exit codes are those of ``harness.gate``, and of ``harness.ending`` where nothing came to a decision.  Every error of
+the harness's own is one paragraph without a traceback; only one that nobody foresaw has its traceback above it.
 """
 
 from __future__ import annotations
@@ -16,8 +17,7 @@ import click
 from . import __version__
 from .assess.command import assess
 from .compare.command import compare
-from .ending import complete
-from .errors import HarnessError
+from .ending import complete, end, heard, told_by
 from .explaining import explain
 from .gate import Exit, decide, decide_suite
 from .gating.command import gate
@@ -38,14 +38,24 @@ _PATH = click.Path(path_type=Path)
 
 
 class _Group(click.Group):
-    """Turns the harness's own errors into a paragraph and an exit code."""
+    """Turns whatever ends a command into a paragraph and an exit code."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        with heard():
+            return super().main(*args, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
-        except HarnessError as error:
-            click.echo(f"harness: {error}", err=True)
-            ctx.exit(error.exit_code)
+            done = super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001  (click would end with 1 by most of them, as a broken promise does)
+            raise SystemExit(end(error)) from None
+        by = told_by()
+        if by is not None:
+            # A watch that Ctrl-C ends in good order takes every signal for Ctrl-C.
+            raise SystemExit(128 + by)
+        return done
 
 
 def _stack_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -80,7 +90,7 @@ def cli() -> None:
     0 all passed
     1 a promise is broken
     2 usage or set-up; the message names the remedy
-    3 inconclusive: a fault did not bite, or too little was measured
+    3 inconclusive: a fault did not bite, too little was measured, or the harness itself failed
     130 ended by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP; what is stored is named
     """  # noqa: D301  (click wants the control character, which a raw text does not have)
 

@@ -17,6 +17,7 @@
     ├── LabError                 a lab did not do what it was asked, or is gone     exit 2, or as the lab says
     ├── HistoryError             a stored run cannot be read                        exit 2
     ├── QueryFailed              a Prometheus could not answer a question           exit 3
+    ├── Defect                   the harness itself failed: nothing was decided     exit 3
     └── DeadlineExceeded         a condition did not come true in time
 
 The message is one paragraph: what happened, where, and what to do next.
@@ -99,6 +100,12 @@ class HistoryError(HarnessError):
 
 class QueryFailed(HarnessError):
     """A Prometheus that is there could not answer one question, so that what was asked is not known."""
+
+    exit_code = 3
+
+
+class Defect(HarnessError):
+    """The harness itself failed by what nobody foresaw: nothing was decided, least of all that a promise is broken."""
 
     exit_code = 3
 

@@ -2,6 +2,8 @@
 
 0 everything passed · 1 a promise is broken · 2 nothing could be run (usage, set-up) · 3 inconclusive.  A FAIL
 outranks everything, since it was proved; a set-up that failed outranks UNKNOWN, since its remedy comes first.
+
+A command that comes to no result ends with 2 or 3 by an error, or by a signal's own code (``harness.ending``).
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ changes the exit code: what cannot be shown or removed is said, and the suite's 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import webbrowser
 from collections.abc import Callable, Mapping
@@ -16,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 
 import click
 
+from .ending import code_of
 from .errors import HarnessError
-from .gate import Exit
 from .results import SuiteResult
 
 if TYPE_CHECKING:
@@ -134,14 +135,16 @@ class Outputs:
 
 def reason_of(error: BaseException) -> tuple[str, int]:
     """Say why a command ends without a decision, and its exit code."""
+    code = code_of(error)
     if isinstance(error, HarnessError):
-        return str(error), int(error.exit_code)
-    if isinstance(error, SystemExit) and isinstance(error.code, int):
-        by = "a signal" if error.code > 128 else "the command line"
-        return f"ended by {by}", error.code
-    if isinstance(error, KeyboardInterrupt):
-        return "ended by Ctrl-C", 130
-    return f"{type(error).__name__}: {error}", int(Exit.FAILED)
+        return str(error), code
+    if code == 128 + signal.SIGINT:
+        return "ended by Ctrl-C", code
+    if code > 128:
+        return "ended by a signal", code
+    if isinstance(error, SystemExit):
+        return "ended by the command line", code
+    return f"the harness itself failed: {type(error).__name__}: {error}", code
 
 
 def page_of(suite: SuiteResult) -> Path:

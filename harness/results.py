@@ -38,6 +38,7 @@ class Waits:
 class RunResult:
     """One scenario run, judged.  ``setup_error`` is set when it never got to be judged.
 
+    ``aborted``: it was ended before its time on purpose, by a halt file or since somebody else uses its database.
     ``data`` is the history that was judged, for the reports that come next; it is let go with :meth:`slim`.
     """
 
@@ -52,6 +53,7 @@ class RunResult:
     setup_error: str = ""
     timings: dict[str, float] = field(default_factory=dict)
     repeat_command: str = ""
+    aborted: bool = False
     data: Run | None = field(default=None, repr=False, compare=False)
 
     def slim(self) -> RunResult:

@@ -26,7 +26,7 @@ from . import __version__, guard
 from ._wait import pause
 from .checking import CheckResult
 from .conductor import Conductor
-from .errors import HarnessError, ScenarioError, TargetError
+from .errors import HarnessError, RunAborted, ScenarioError, TargetError
 from .events import FaultMark, Note, PhaseMark, RulesRead, RunStarted, ServiceMark
 from .finalread import read_everything
 from .history import Clock, History
@@ -95,11 +95,11 @@ async def run_scenario(
     started = time.monotonic()
     plan.folder.mkdir(parents=True, exist_ok=False)
     live = _LiveRun(plan, stack, observer, alone)
-    problem = ""
+    problem, aborted = "", False
     try:
         await live.play()
     except HarnessError as error:
-        problem = str(error)
+        problem, aborted = str(error), isinstance(error, RunAborted)
     except Exception as error:  # noqa: BLE001  (one run's surprise must not end the runs beside it)
         problem = (
             f"The harness itself failed: {type(error).__name__}: {error}. Please report it with this run's folder."
@@ -113,7 +113,8 @@ async def run_scenario(
     if problem and not live.judgeable:
         return not_run(plan, live.secrets.hidden(problem), time.monotonic() - started - live.waited_seconds)
     await observer.step(plan.run, 11, "judge", None)
-    return await judge(plan, live.waits, live.timings, started + live.waited_seconds)
+    result = await judge(plan, live.waits, live.timings, started + live.waited_seconds)
+    return replace(result, aborted=True) if aborted else result
 
 
 def not_run(plan: RunPlan, setup_error: str, seconds: float) -> RunResult:

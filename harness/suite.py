@@ -225,9 +225,12 @@ class SuiteRunner:
         refutes nothing: the third time decides.
 
         Before that, whatever did not pass while the machine stood still is played again: time-outs ran out that nobody
-        caused.  What no delay brings about, such as a loss, counts nevertheless.
+        caused.  What no delay brings about, such as a loss, counts nevertheless.  What a guard has ended is not played
+        again: another run would be refused, or know nothing of what ended this one, and pass.
         """
         result = await run_scenario(plan, self._stack, self._run_observer, self._judge, alone)
+        if result.aborted:
+            return result
         facts: dict[str, float] = {}
         doubts: tuple[str, ...] = ()
         excusable = result.verdict is not Verdict.PASS and not any(finding.timeless for finding in result.findings)

@@ -18,6 +18,7 @@ LONG = (
     "tests/selftest/test_defects.py",
     "tests/docs/test_tutorial.py",
     "tests/integration/test_cli.py",
+    "tests/integration/test_exits.py",
     "tests/integration/test_secrets.py",
     "tests/integration/test_outputs.py",
     "tests/integration/test_pytest_plugin.py",
@@ -32,6 +33,7 @@ LONG = (
 # Each of their tests starts what it needs, so that any worker can take any of them.
 SCATTERED = (
     "tests/integration/test_cli.py",
+    "tests/integration/test_exits.py",
     "tests/integration/test_outputs.py",
     "tests/integration/test_secrets.py",
     "tests/integration/test_lab.py",
@@ -95,3 +97,20 @@ def _turn(item: pytest.Item) -> Iterator[None]:
     with lock.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX if item.get_closest_marker(ALONE) else fcntl.LOCK_SH)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _a_defect_fails_its_test() -> Iterator[None]:
+    """Have a command that fails by what nobody foresaw fail its test: 3, its exit code, is expected by many."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("harness.cli.end", _raising_defects)
+        yield
+
+
+def _raising_defects(error: BaseException) -> int:
+    from harness import ending
+    from harness.errors import Defect, HarnessError
+
+    if not isinstance(error, HarnessError) and ending.code_of(error) == Defect.exit_code:
+        raise error
+    return ending.end(error)

@@ -10,12 +10,12 @@ import asyncio
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 from .. import __version__, guard
+from ..ending import defect_of, told_traceback
 from ..errors import HarnessError, LabError, UsageError
 from ..events import RunStarted, ServiceMark
 from ..history import Clock
@@ -116,9 +116,11 @@ def main(order_text: str) -> None:
     except asyncio.CancelledError:
         _failed(teller, folder, LabError("The lab was ended while it started.", 128 + signal.SIGTERM))
     except Exception as error:  # noqa: BLE001  (whoever started it must not wait for ever)
-        traceback.print_exc(file=sys.stderr)
-        said = f"The harness itself failed: {type(error).__name__}: {error}. Please report it."
-        _failed(teller, folder, LabError(said))
+        told = told_traceback(error)
+        print(told, file=sys.stderr, flush=True)  # noqa: T201  (daemon.log)
+        # That log goes with a lab that does not come up.
+        teller.say(told)
+        _failed(teller, folder, defect_of(error, "Report it with its traceback above."))
     folder.remove()
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sys
-import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from .. import guard
+from ..ending import defect_of, told_traceback
 from ..errors import HarnessError, LabError
 from ..fault import fault_from_json
 from ..probes.tables import without_password
@@ -147,10 +147,9 @@ class Desk:
         except HarnessError as error:
             return error_line(error)
         except Exception as error:  # noqa: BLE001  (one request's surprise must not end the lab)
-            traceback.print_exc(file=sys.stderr)
-            return error_line(
-                LabError(f"The lab itself failed: {type(error).__name__}: {error}. Its daemon.log has more.")
-            )
+            print(told_traceback(error), file=sys.stderr, flush=True)  # noqa: T201  (daemon.log)
+            where = "The lab goes on; `harness lab logs --part daemon` has the traceback: report it."
+            return error_line(defect_of(error, where))
 
     async def _do(self, request: Request, say: Say) -> Answer:
         lab = self._lab

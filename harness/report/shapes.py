@@ -323,7 +323,7 @@ class BrokenOff(Head):
 
     event: Literal["broken-off"]
     reason: str
-    exit_code: Annotated[int, "of the command: 2, 3, or 128 and the number of the signal that ended it"]
+    exit_code: Annotated[int, "of the command: 2, 3 (also of a defect of the harness), or 128 and a signal's number"]
 
 
 Event = (

@@ -196,8 +196,11 @@ def _show(work: Work, matrix: Matrix, say: Say) -> None:
     say("")
     if matrix.rows:
         width = None if sys.stdout.isatty() else _PIPE_COLUMNS
-        Console(file=sys.stdout, width=width, highlight=False, emoji=False).print(page.rich_table(matrix))
-        say("")
+        console = Console(file=sys.stdout, width=width, highlight=False, emoji=False)
+        # Not printed by rich, which itself ends the process with 1 when nobody reads any more.
+        with console.capture() as drawn:
+            console.print(page.rich_table(matrix))
+        say(drawn.get())
     for line in page.control_lines(matrix):
         say(line)
     for name, reason in work.skipped.items():

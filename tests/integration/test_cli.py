@@ -232,7 +232,7 @@ def test_a_killed_runner_leaves_nothing_and_a_history_that_can_be_judged(place: 
     assert (folder / "report.html").exists()
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_run_that_is_ended_in_mid_fault_heals_and_stops_everything(place: Path, how: signal.Signals) -> None:
     process, folder = start_and_wait_for_the_fault(place)
     process.send_signal(how)

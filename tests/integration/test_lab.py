@@ -20,6 +20,7 @@ from harness.lab.client import ask_folder
 from harness.lab.protocol import Access, AskAccess
 from harness.lab.state import LabFolder
 from harness.ledger import FOLDER, Ledger
+from tests.hearing import hearing
 from tests.integration.lab_bench import ROOT, Bench, bench
 
 
@@ -35,6 +36,21 @@ def december(status: dict[str, object]) -> dict[str, object]:
     assert isinstance(tables, list)
     found: dict[str, object] = next(table for table in tables if table["name"] == "audit_events_2025_12")
     return found
+
+
+def ended_watch(user: Bench, by: signal.Signals) -> int:
+    """Watch a lab until a signal, and return the exit code."""
+    watch = subprocess.Popen(
+        hearing("lab", "status", "--watch"), cwd=ROOT, env=user.variables, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert watch.stdout is not None
+        assert watch.stdout.readline().startswith("lab lab: ")
+        watch.send_signal(by)
+        watch.communicate(timeout=30)
+    finally:
+        watch.kill()
+    return watch.returncode
 
 
 def verdict_in(folder: Path) -> str:
@@ -150,6 +166,22 @@ def test_a_fault_that_does_not_bite_is_undone_and_slips_are_said(user: Bench) ->
     user.assert_nothing_left()
 
 
+def test_a_fault_that_cannot_be_healed_is_1_until_it_can(user: Bench) -> None:
+    user.lab("up")
+    user.lab("inject", "detach-partition", "--partition", "2025_12")
+    # Without its table the month cannot be attached again.
+    user.lab("psql", "--", "-qXc", "ALTER TABLE audit_events_2025_12 RENAME TO hidden")
+    for which in ((), ("detach-partition",), ("--all",)):
+        assert "detach-partition is NOT healed: " in user.lab("heal", *which, code=1)
+    assert [fault["name"] for fault in user.status()["faults"]] == ["detach-partition"]
+    user.lab("psql", "--", "-qXc", "ALTER TABLE hidden RENAME TO audit_events_2025_12")
+    assert "detach-partition: healed, and a probe sees health" in user.lab("heal")
+    assert user.status()["faults"] == []
+    assert 'relation "hidden" does not exist' in user.lab("psql", "--", "-qXc", "SELECT 1 FROM hidden", code=1)
+    user.lab("down")
+    user.assert_nothing_left()
+
+
 def test_a_killed_daemon_leaves_nothing_but_its_name_which_is_told_as_dead_and_cleared(user: Bench) -> None:
     user.lab("up")
     user.lab("load")
@@ -220,6 +252,8 @@ def test_a_watch_looks_again_and_again_and_ends_with_its_lab_which_a_halt_file_e
     assert watch.stdout is not None
     for _ in range(2):
         assert any(line.startswith("lab lab: ") for line in iter(watch.stdout.readline, ""))
+    for by, code in ((signal.SIGINT, 0), (signal.SIGTERM, 143), (signal.SIGHUP, 129)):
+        assert ended_watch(user, by) == code, "only Ctrl-C is how a watch is meant to end"
     (user.reports / "HALT").touch()
     rest, _ = watch.communicate(timeout=30)
     assert watch.returncode == 0
@@ -260,12 +294,13 @@ def test_a_start_that_fails_is_told_and_leaves_nothing(user: Bench) -> None:
     user.assert_nothing_left()
 
 
-def test_ctrl_c_while_it_starts_ends_the_start(user: Bench) -> None:
+@pytest.mark.parametrize(("by", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_while_it_starts_ends_the_start(user: Bench, by: signal.Signals, code: int) -> None:
     # Its service never listens, so that the start cannot be over before the signal comes.
     target = user.place / "target.toml"
     target.write_text('name = "x"\n[launch]\ncommand = ["sleep", "600"]\n')
     starting = subprocess.Popen(
-        user.command("lab", "up", "--target", str(target), "--reports", str(user.reports)),
+        hearing("lab", "up", "--target", str(target), "--reports", str(user.reports)),
         cwd=ROOT,
         env=user.variables,
         stdout=subprocess.PIPE,
@@ -273,8 +308,8 @@ def test_ctrl_c_while_it_starts_ends_the_start(user: Bench) -> None:
         text=True,
     )
     wait_until_sync(lambda: list(user.place.glob("ph-*")), what="a root", deadline_seconds=60, interval_seconds=0.01)
-    starting.send_signal(signal.SIGINT)
-    starting.communicate(timeout=60)
-    assert starting.returncode
+    starting.send_signal(by)
+    said, _ = starting.communicate(timeout=60)
+    assert starting.returncode == code, said
     user.assert_nothing_left()
     assert user.listed() == {}

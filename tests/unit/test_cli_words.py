@@ -19,7 +19,7 @@ from click.testing import CliRunner, Result
 from harness import events as ev
 from harness.cli import cli
 from harness.discovery import load_scenarios, select
-from harness.ending import complete
+from harness.ending import complete, heard
 from harness.errors import ScenarioError, TargetError, UsageError
 from harness.history import FILE_NAME
 from harness.jsonlines import encode
@@ -258,7 +258,7 @@ def test_an_interrupted_command_says_what_is_stored(tmp_path: Path, capsys: pyte
         await asyncio.Event().wait()
 
     left = Left(judged=("run-1",), recorded=("run-2",))
-    with pytest.raises(SystemExit) as caught:
+    with heard(), pytest.raises(SystemExit) as caught:
         complete(interrupted(), lambda: left.text(tmp_path))
     assert caught.value.code == 143
     said = capsys.readouterr().err

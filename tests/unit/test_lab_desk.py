@@ -160,8 +160,9 @@ def test_what_goes_wrong_is_told_with_its_exit_code_and_the_lab_goes_on(
         with pytest.raises(LabError, match="has no field 'colour'") as caught:
             await ask(folder, Inject(fault={"fault": "latency", "colour": 20}))
         assert caught.value.exit_code == 2
-        with pytest.raises(LabError, match="The lab itself failed: ZeroDivisionError"):
+        with pytest.raises(LabError, match=r"The harness itself failed: ZeroDivisionError.*--part daemon") as caught:
             await ask(folder, Heal(which="bug"))
+        assert caught.value.exit_code == 3
         await ask(folder, Down())
 
     served(place, visit)

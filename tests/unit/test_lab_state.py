@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from click.testing import CliRunner
 
+from harness.cli import cli
 from harness.errors import SetupError, UsageError
 from harness.events import RunStarted
 from harness.history import FILE_NAME
@@ -170,8 +172,11 @@ def test_the_logs_of_a_dead_lab_are_redacted_when_it_is_cleared_and_those_of_the
         assert (folder / "service.log").read_text() == "it was ***\nLAB_TOKEN=***\n"
 
 
-def test_what_is_still_there_of_a_dead_lab_keeps_it_from_being_forgotten(place: Path) -> None:
-    said: list[str] = []
+def dead_for_good(place: Path) -> tuple[LabFolder, Path]:
+    """A dead lab, and a root of it that nobody removes.
+
+    Nothing proves that this folder is a runner's root: it has no lock that anybody could have held.
+    """
     root = place / "ph-not-ours"
     root.mkdir()
     with claimed("dead") as taken:
@@ -179,11 +184,45 @@ def test_what_is_still_there_of_a_dead_lab_keeps_it_from_being_forgotten(place: 
         record = record_of(taken.folder, place, root=str(root))
         taken.folder.write(record)
     Ledger(record.ledger).begin("run-dead", {"stack": "embedded", "root": str(root)})
-    (folder,) = known()
-    # Nothing proves that this folder is a runner's root: it has no lock that anybody could have held.
+    return taken.folder, root
+
+
+def test_what_is_still_there_of_a_dead_lab_keeps_it_from_being_forgotten(place: Path) -> None:
+    said: list[str] = []
+    folder, root = dead_for_good(place)
     assert not clear(folder, said.append)
     assert [one.name for one in known()] == ["dead"]
     assert any("FAILED" in line and str(root) in line for line in said)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("list", "--prune"), "dead: could not be cleared away"),
+        (("down",), "Something of the lab dead is left; see the lines above."),
+        (("down", "--name", "dead"), "Something of the lab dead is left; see the lines above."),
+        (("down", "--all"), "Something of the lab dead is left; see the lines above."),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_command_that_cannot_clear_a_dead_lab_away_ends_with_1_until_it_can(
+    place: Path, arguments: tuple[str, ...], told: str
+) -> None:
+    _, root = dead_for_good(place)
+    left = CliRunner().invoke(cli, ["lab", *arguments])
+    assert left.exit_code == 1
+    assert told in left.output
+    assert str(root) in left.output
+    root.rmdir()
+    assert CliRunner().invoke(cli, ["lab", *arguments]).exit_code == 0
+    assert known() == []
+
+
+def test_a_name_that_is_what_is_left_of_a_dead_lab_cannot_be_had(place: Path) -> None:
+    dead_for_good(place)
+    refused = CliRunner().invoke(cli, ["lab", "up", "--name", "dead", "--reports", str(place / "reports")])
+    assert refused.exit_code == 2
+    assert "What is left of the dead lab dead could not be cleared away" in refused.output
 
 
 def test_a_living_lab_is_not_cleared(place: Path) -> None:

@@ -25,22 +25,26 @@ def invoke(*arguments: str) -> Result:
     return CliRunner().invoke(cli, ["lab", *arguments])
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("status",),
-        ("status", "--watch"),
-        ("load",),
-        ("load", "--stop"),
-        ("inject", "detach-partition"),
-        ("heal",),
-        ("check",),
-        ("psql",),
-        ("logs",),
-        ("down",),
-    ],
-    ids=" ".join,
+WITHOUT_A_LAB = (
+    ("status",),
+    ("status", "--watch"),
+    ("load",),
+    ("load", "--stop"),
+    ("inject", "detach-partition"),
+    ("heal",),
+    ("check",),
+    ("psql",),
+    ("logs",),
+    ("record", "mine.py"),
+    ("down",),
 )
+
+
+def test_every_command_that_needs_a_lab_is_tried_without_one() -> None:
+    assert {arguments[0] for arguments in WITHOUT_A_LAB} == set(lab.commands) - {"up", "list"}
+
+
+@pytest.mark.parametrize("arguments", WITHOUT_A_LAB, ids=" ".join)
 def test_without_a_lab_each_command_says_how_to_start_one(arguments: tuple[str, ...]) -> None:
     result = invoke(*arguments)
     assert result.exit_code == 2

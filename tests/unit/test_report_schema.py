@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import enum
 import io
@@ -285,7 +286,8 @@ def test_a_place_that_cannot_be_written_is_said_before_anything_is_played(tmp_pa
         (UsageError("No scenario matches."), "No scenario matches.", 2),
         (SystemExit(143), "ended by a signal", 143),
         (KeyboardInterrupt(), "ended by Ctrl-C", 130),
-        (ZeroDivisionError("division by zero"), "ZeroDivisionError: division by zero", 1),
+        (ZeroDivisionError("by zero"), "the harness itself failed: ZeroDivisionError: by zero", 3),
+        (asyncio.CancelledError(), "the harness itself failed: CancelledError: ", 3),
     ],
 )
 def test_what_breaks_a_command_off_is_told(error: BaseException, said: str, code: int) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -62,13 +61,6 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
     return Lab(tmp_path, monkeypatch)
 
 
-@pytest.fixture(autouse=True)
-def _signals() -> Iterator[None]:
-    before = signal.getsignal(signal.SIGINT)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 def last_line(done: Result) -> str:
     return done.stdout.splitlines()[-1]
 
@@ -86,6 +78,8 @@ def test_every_defect_is_played_where_it_must_show_and_the_control_there_and_the
     ]
     assert last_line(done) == "detected 2 of 2 defects, 2 control runs: 0 false alarms, 0 unknown"
     assert done.exit_code == 0, done.output
+    rows = [line.split() for line in done.stdout.splitlines() if line.startswith(("defect ", "loses ", "lies "))]
+    assert [row[0] for row in rows] == ["defect", "loses", "lies"], "they are drawn as a table"
 
 
 def test_the_matrix_is_stored_for_people_and_programs(lab: Lab) -> None:

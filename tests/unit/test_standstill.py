@@ -150,6 +150,36 @@ STOOD = CheckResult("evidence", facts={STOOD_STILL: 2.5})
 PASSED = CheckResult("c")
 
 
+def played_of(
+    outcomes: list[tuple[CheckResult, ...]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, aborted: bool = False
+) -> tuple[Verdict, int]:
+    """Play one scenario whose runs come to these outcomes one after the other: its verdict, and how many there were."""
+    played: list[str] = []
+    blank = RunResult("", tmp_path, Scenario(name="s", claim="C.", requirements=(), load=Load(months=())), 1, 1.0)
+
+    async def play(plan: RunPlan, *_: object) -> RunResult:
+        played.append(plan.run)
+        checks = outcomes[len(played) - 1]
+        return replace(blank, run=plan.run, folder=plan.folder, checks=checks, aborted=aborted)
+
+    async def unasked(*_: object) -> RunResult:
+        raise AssertionError("what no part played is judged as told")
+
+    monkeypatch.setattr(harness.suite, "run_scenario", play)
+    options = SuiteOptions(reports=tmp_path, seed=1, jobs=1, lock_file=tmp_path / "lock")
+    runner = SuiteRunner(
+        EmbeddedStack(EmbeddedOptions()),
+        load_target(REFERENCE_TARGET),
+        options,
+        Silent(),
+        RunObserver(),
+        unasked,
+        Places(1),
+    )
+    scenario = replace(blank.scenario, load=Load(months=(Month(2025, 12),)))
+    return asyncio.run(runner.run(scenario)).verdict, len(set(played))
+
+
 @pytest.mark.parametrize(
     ("outcomes", "verdict", "runs"),
     [
@@ -177,27 +207,12 @@ def test_what_did_not_pass_on_a_machine_that_stood_still_is_played_again_once(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    played: list[str] = []
-    blank = RunResult("", tmp_path, Scenario(name="s", claim="C.", requirements=(), load=Load(months=())), 1, 1.0)
+    assert played_of(outcomes, tmp_path, monkeypatch) == (verdict, runs)
 
-    async def play(plan: RunPlan, *_: object) -> RunResult:
-        played.append(plan.run)
-        return replace(blank, run=plan.run, folder=plan.folder, checks=outcomes[len(played) - 1])
 
-    async def unasked(*_: object) -> RunResult:
-        raise AssertionError("what no part played is judged as told")
-
-    monkeypatch.setattr(harness.suite, "run_scenario", play)
-    options = SuiteOptions(reports=tmp_path, seed=1, jobs=1, lock_file=tmp_path / "lock")
-    runner = SuiteRunner(
-        EmbeddedStack(EmbeddedOptions()),
-        load_target(REFERENCE_TARGET),
-        options,
-        Silent(),
-        RunObserver(),
-        unasked,
-        Places(1),
-    )
-    scenario = replace(blank.scenario, load=Load(months=(Month(2025, 12),)))
-    assert asyncio.run(runner.run(scenario)).verdict is verdict
-    assert len(set(played)) == runs
+@pytest.mark.parametrize("checks", [(CheckResult("c", unknowns=("?",)), STOOD), (SLOW,)])
+def test_what_a_guard_has_ended_is_not_played_again_lest_it_pass(
+    checks: tuple[CheckResult, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said, runs = played_of([checks, (PASSED,)], tmp_path, monkeypatch, aborted=True)
+    assert (said is Verdict.PASS, runs) == (False, 1)
