@@ -10,7 +10,7 @@ from . import summary as text
 from .faultnames import clock_names, window_name
 from .happenings import Happening, happening_rows
 from .lanes import POINTS_DRAWN
-from .markup import Markup, folded, joined, raw_tag, table, tag
+from .markup import Markup, chart_area, folded, joined, raw_tag, table, tag
 from .points import SLOWEST_DRAWN
 from .timeline import Timeline
 
@@ -76,10 +76,9 @@ def timeline_parts(timeline: Timeline | None, run: Run | None, happened: Sequenc
     touch = tag("span", "The buttons zoom; a ", class_="touch")
     last = "click on a name below hides or shows it, a click on a point whose story is told here leads to that."
     yield tag("p", joined([said, mouse, touch, last]), class_="muted")
-    without = "The chart needs JavaScript; the tables below have its figures."
-    yield tag("p", without, id="chart-state", role="status")
-    label = "Timeline of requests by month; the tables below have its figures"
-    yield tag("div", tag("div", "", id="chart"), class_="scroll", tabindex="0", role="region", aria_label=label)
+    named = tag("div", "", role="group", aria_label="What the timeline shows")
+    yield raw_tag("div", folded("Hide or show by name", named), "hidden", class_="names")
+    yield chart_area("chart", "Timeline of requests by month", "the tables below have its figures")
     if happened:
         yield folded(f"What happened to service and database ({len(happened)})", joined(_happened(happened)))
 

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from . import summary as text
 from .faultnames import clock_names
 from .lanes import height_of, stacked
-from .markup import Content, Markup, joined, raw_tag, separated, table, tag, unseen
+from .markup import Content, Markup, chart_area, joined, raw_tag, separated, table, tag, unseen
 from .trends import ENOUGH_RUNS, Clock, Past, Trend, began_text, seconds_of
 
 _SYMBOLS = {head.word: head.symbol for head in (text.PASS, text.FAIL, text.UNKNOWN, text.SETUP)}
@@ -121,10 +121,7 @@ def _chart_parts(trends: Iterable[Trend]) -> Iterable[Markup]:
     options = joined(tag("option", one.title, value=one.key) for one in _choices(trends))
     menu = tag("select", options, id="trend-of")
     yield raw_tag("p", tag("label", joined(["Clocks over time of ", menu])), "hidden")
-    without = "The chart needs JavaScript; the table above has its figures."
-    yield tag("p", without, id="chart-state", role="status")
-    label = "Clocks of one scenario over its runs; the table above has its figures"
-    yield tag("div", tag("div", "", id="chart"), class_="scroll", tabindex="0", role="region", aria_label=label)
+    yield chart_area("chart", "Clocks of one scenario over its runs", "the table above has its figures")
 
 
 def trend_figure(trends: Iterable[Trend]) -> dict[str, Any] | None:

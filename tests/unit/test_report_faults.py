@@ -8,7 +8,6 @@ import json
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
-from html import unescape
 from pathlib import Path
 
 import pytest
@@ -26,6 +25,7 @@ from harness.results import RunResult
 from harness.rundata import Run, build_run
 from harness.schedule import Schedule
 from tests.unit import report_samples as samples
+from tests.unit.report_pages import rows
 
 ONCE = "detach-partition"
 TWICE = ["detach-partition [0]", "detach-partition [1]"]
@@ -57,15 +57,6 @@ def twice() -> Run:
 def judged(run: Run) -> RunResult:
     """Its result, with the clocks that the harness measures."""
     return dataclasses.replace(samples.result_of(samples.PASSED), clocks=clocks(run))
-
-
-def rows(text: str, caption: str) -> list[list[str]]:
-    """The rows of the table with this caption, its titles first, each cell as plain text."""
-    (table,) = [one for one in re.findall(r"<table.*?</table>", text, re.DOTALL) if f">{caption}</caption>" in one]
-    return [
-        [unescape(re.sub("<[^>]+>", "", cell)) for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL)]
-        for row in re.findall(r"<tr.*?</tr>", table, re.DOTALL)
-    ]
 
 
 def test_the_four_clocks_of_each_fault_are_a_table_of_the_page() -> None:
