@@ -108,7 +108,7 @@ def opened(path: Path, program: str, screenshots: Path | None) -> Opened:
             _pictured(page, screenshots)
         wrong = page.complaints()
         if state != "drawn":
-            said = page.evaluate("document.getElementById('chart-state').textContent")
+            said = page.evaluate("document.querySelector('.chart-state').textContent")
             wrong.append(f"the chart is {state}: {said}")
         return Opened(seconds, zoom_seconds, tuple(wrong))
 

@@ -59,7 +59,7 @@ class Clocks:
 
     Detect: bite to the first sign that the service noticed.  Fallback: bite to the first 202.  Recover: first
     successful probe after heal to the first direct 201 of the slowest month.  Drain: the same probe to an empty
-    DLQ.
+    DLQ.  ``number`` is that of the fault in its run, which tells several of one name apart.
     """
 
     fault: str
@@ -67,6 +67,7 @@ class Clocks:
     fallback_seconds: float | None = None
     recover_seconds: float | None = None
     drain_seconds: float | None = None
+    number: int = 0
 
 
 COMPARED_WITH, BOUND = "compared_with_seconds", "bound_seconds"

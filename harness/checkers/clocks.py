@@ -27,6 +27,7 @@ def clocks(run: Run) -> tuple[Clocks, ...]:
             _fallback(run, window),
             _recover(run, window),
             _drain(run, window),
+            number=window.fault,
         )
         for window in run.windows
     )

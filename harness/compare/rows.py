@@ -23,6 +23,7 @@ from ..noise import (
     ratio_of,
 )
 from ..report import summary as text
+from ..report.faultnames import fault_name
 from ..samplers import DLQ_INTERVAL_SECONDS, METRICS_INTERVAL_SECONDS
 from .profile import SHARES, Profile
 
@@ -170,9 +171,9 @@ def _isolated(first: Profile, second: Profile, share: float) -> tuple[Change, st
 def clock_rows(first: Profile, second: Profile, barred: str) -> Iterator[Row]:
     """The four clocks of each fault."""
     pairs = list(itertools.zip_longest(first.judged.clocks, second.judged.clocks))
-    for number, (one, other) in enumerate(pairs):
+    for one, other in pairs:
         named = one if one is not None else other
-        fault = named.fault if named is not None else ""
+        fault = fault_name(named.fault, named.number, len(pairs)) if named is not None else ""
         before = text.clock_values(one) if one is not None else (None,) * len(text.CLOCK_NAMES)
         after = text.clock_values(other) if other is not None else (None,) * len(text.CLOCK_NAMES)
         for clock, left, right in zip(text.CLOCK_NAMES, before, after, strict=True):
@@ -181,7 +182,7 @@ def clock_rows(first: Profile, second: Profile, barred: str) -> Iterator[Row]:
             change, why = (Change.UNJUDGED, barred) if barred else judge_clock(clock, left, right, first)
             yield Row(
                 group=Group.CLOCKS,
-                name=f"{clock} of {fault}" + (f" [{number}]" if len(pairs) > 1 else ""),
+                name=f"{clock} of {fault}",
                 first=text.seconds_text(left),
                 second=text.seconds_text(right),
                 change=change,

@@ -19,6 +19,7 @@ from ..events import FaultMark, PhaseMark
 from ..results import RunResult, SuiteBegun, SuiteResult
 from ..scenario import Scenario
 from . import summary as text
+from .faultnames import fault_name
 from .jsonfile import changes_in
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class _Running:
 
     scenario: str
     began: float
+    faults: int = 1
     step_number: int = 0
     step: str = "starting"
     events: int = 0
@@ -99,7 +101,7 @@ class Console:
 
     def scenario_started(self, run: str, scenario: Scenario) -> None:
         """Announce a run."""
-        self._running[run] = _Running(scenario.name, time.monotonic())
+        self._running[run] = _Running(scenario.name, time.monotonic(), len(scenario.schedule.steps))
         if self._rich is None:
             self._print([Line(f"> {scenario.name}: {scenario.claim}")])
 
@@ -113,7 +115,7 @@ class Console:
         """Note what a fault of the run has come to last."""
         running = self._running.get(run)
         if running is not None and isinstance(mark, FaultMark):
-            running.fault = f"{mark.name} {mark.step}"
+            running.fault = f"{fault_name(mark.name, mark.fault, running.faults)} {mark.step}"
 
     def scenario_finished(self, result: RunResult) -> None:
         """Print the end of a run; its details come with the suite's end."""

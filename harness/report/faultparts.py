@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from ..results import RunResult
 from ..rundata import FaultWindow, Run
 from . import summary as text
+from .faultnames import clock_names, window_name
 from .happenings import Happening, happening_rows
 from .lanes import POINTS_DRAWN
-from .markup import Markup, folded, joined, raw_tag, table, tag
+from .markup import Markup, chart_area, folded, joined, raw_tag, table, tag
 from .points import SLOWEST_DRAWN
 from .timeline import Timeline
 
@@ -28,8 +29,8 @@ def clock_parts(result: RunResult, run: Run | None) -> Iterable[Markup]:
     """The four clocks of each fault, and when each of its marks was."""
     if result.clocks:
         clock_rows = [
-            (clocks.fault, *(text.seconds_text(value) for value in text.clock_values(clocks)))
-            for clocks in result.clocks
+            (name, *(text.seconds_text(value) for value in text.clock_values(clocks)))
+            for name, clocks in zip(clock_names(result.clocks), result.clocks, strict=True)
         ]
         heads = ("fault", *text.CLOCK_NAMES)
         yield table(heads, clock_rows, frozenset({1, 2, 3, 4}), caption="The four clocks of each fault", heads=True)
@@ -42,13 +43,8 @@ def clock_parts(result: RunResult, run: Run | None) -> Iterable[Markup]:
         )
     if run is not None and run.windows:
         titles = ("fault", "months", "write", "inject", "confirmed", "heal", "healed", "probe", "evidence")
-        rows = [_window_row(window, _titled(window, run)) for window in run.windows]
+        rows = [_window_row(window, window_name(window, run)) for window in run.windows]
         yield table(titles, rows, frozenset({3, 4, 5, 6, 7}), caption="When each fault was on", heads=True)
-
-
-def _titled(window: FaultWindow, run: Run) -> str:
-    """Its name, and its number where there are several, as the chart and the stories have it."""
-    return window.name if len(run.windows) == 1 else f"{window.name} [{window.fault}]"
 
 
 def _window_row(window: FaultWindow, title: str) -> tuple[str, ...]:
@@ -80,10 +76,9 @@ def timeline_parts(timeline: Timeline | None, run: Run | None, happened: Sequenc
     touch = tag("span", "The buttons zoom; a ", class_="touch")
     last = "click on a name below hides or shows it, a click on a point whose story is told here leads to that."
     yield tag("p", joined([said, mouse, touch, last]), class_="muted")
-    without = "The chart needs JavaScript; the tables below have its figures."
-    yield tag("p", without, id="chart-state", role="status")
-    label = "Timeline of requests by month; the tables below have its figures"
-    yield tag("div", tag("div", "", id="chart"), class_="scroll", tabindex="0", role="region", aria_label=label)
+    named = tag("div", "", role="group", aria_label="What the timeline shows")
+    yield raw_tag("div", folded("Hide or show by name", named), "hidden", class_="names")
+    yield chart_area("chart", "Timeline of requests by month", "the tables below have its figures")
     if happened:
         yield folded(f"What happened to service and database ({len(happened)})", joined(_happened(happened)))
 
@@ -104,7 +99,7 @@ def _buttons(run: Run) -> Markup:
         stop = window.probed or window.healed or run.end
         margin = 0.1 * (stop - window.injecting) + 0.5
         span = {"data_from": f"{window.injecting - margin:.3f}", "data_to": f"{stop + margin:.3f}"}
-        buttons.append(tag("button", f"Fault: {_titled(window, run)}", type="button", **span))
+        buttons.append(tag("button", f"Fault: {window_name(window, run)}", type="button", **span))
     label = "Zoom of the timeline"
     return raw_tag("div", joined(buttons), "hidden", class_="zoom", role="group", aria_label=label)
 

@@ -11,7 +11,7 @@ import base64
 import gzip
 import importlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -61,7 +61,7 @@ def page(result: RunResult, run: Run | None) -> str:
     skip = tag("a", "Skip to the timeline", href="#timeline", class_="skip") if timeline is not None else ""
     head = text.headline(result)
     title = f"{head.symbol} {head.word} · {result.scenario.name}"
-    scripts = chart_scripts(timeline.figure, "timeline.js") if timeline is not None else page_scripts()
+    scripts = chart_scripts({"chart": timeline.figure}, "timeline.js") if timeline is not None else page_scripts()
     return document(title, joined([skip, tag("main", body), Markup("\n"), scripts]))
 
 
@@ -108,7 +108,7 @@ def _header(result: RunResult, run: Run | None) -> Markup:
         tag("p", " · ".join(facts), class_="muted"),
     ]
     if result.repeat_command:
-        copy = raw_tag("button", "Copy the command", "hidden", type="button", data_copy="repeat")
+        copy = raw_tag("button", "Copy the command", "hidden", type="button", aria_live="polite", data_copy="repeat")
         parts += [tag("p", joined(["Repeat it with: ", copy]))]
         parts += [tag("pre", tag("code", result.repeat_command, id="repeat"), tabindex="0")]
     return tag("header", joined(parts))
@@ -144,14 +144,18 @@ def page_scripts() -> Markup:
     return Markup(f"<script>{_asset('page.js')}</script>\n")
 
 
-def chart_scripts(figure: dict[str, Any], script: str) -> Markup:
-    """Return plotly.js, a figure, and the script of this name that draws it, besides :func:`page_scripts`."""
-    data = for_script(json.dumps(figure, separators=(",", ":"), allow_nan=False))
+def chart_scripts(figures: Mapping[str, dict[str, Any]], script: str = "") -> Markup:
+    """Return plotly.js, the figures by the names of their places, and what draws them, besides :func:`page_scripts`.
+
+    ``script`` is the file that does so and gives them what only that page has; without one they are only drawn.
+    """
+    data = for_script(json.dumps(figures, separators=(",", ":"), allow_nan=False))
+    draws = _asset(script) if script else "drawCharts();"
     return Markup(
         f"{page_scripts()}"
-        f'<script type="application/json" id="figure">{data}</script>\n'
+        f'<script type="application/json" id="figures">{data}</script>\n'
         f'<script type="text/plain" id="plotly">{packed_plotly()}</script>\n'
-        f"<script>{_asset('chart.js')}\n{_asset(script)}</script>\n"
+        f"<script>{_asset('chart.js')}\n{draws}</script>\n"
     )
 
 

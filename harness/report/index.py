@@ -56,7 +56,7 @@ def suite_page(suite: SuiteResult, folder: Path) -> str:
     head = text.suite_headline(suite)
     skip = tag("a", "Skip to the scenarios", href="#scenarios", class_="skip")
     body = joined([_header(suite), navigation(_LINKS, parts), *parts])
-    scripts = page_scripts() if figure is None else chart_scripts(figure, "trends.js")
+    scripts = page_scripts() if figure is None else chart_scripts({"chart": figure}, "trends.js")
     title = f"{head.symbol} {head.word} · {suite.suite}"
     return document(title, joined([skip, tag("main", body), Markup("\n"), scripts]))
 

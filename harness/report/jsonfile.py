@@ -169,6 +169,7 @@ def clocks_to_json(clocks: Clocks) -> shapes.Clocks:
     """Return the four clocks of one fault as JSON."""
     return {
         "fault": clocks.fault,
+        "number": clocks.number,
         "detect_seconds": clocks.detect_seconds,
         "fallback_seconds": clocks.fallback_seconds,
         "recover_seconds": clocks.recover_seconds,

@@ -148,7 +148,7 @@ def _judged(folder: Path, data: dict[str, Any]) -> Judged:
         ),
         unknowns=tuple(str(one) for one in data.get("unknowns", ())),
         not_checked=tuple((str(one["checker"]), str(one["needs"])) for one in data.get("not_checked", ())),
-        clocks=tuple(_clocks(one) for one in data.get("clocks", ())),
+        clocks=tuple(_clocks(one, at) for at, one in enumerate(data.get("clocks", ()))),
         faults=tuple(str(one["name"]) for one in data.get("faults", ())),
         operations=int(data.get("operations", 0)),
         repeat_command=str(data.get("repeat_command", "")),
@@ -156,9 +156,11 @@ def _judged(folder: Path, data: dict[str, Any]) -> Judged:
     )
 
 
-def _clocks(data: dict[str, Any]) -> Clocks:
+def _clocks(data: dict[str, Any], place: int) -> Clocks:
     values = [data.get(f"{name}_seconds") for name in CLOCK_NAMES]
-    return Clocks(str(data["fault"]), *(None if value is None else float(value) for value in values))
+    seconds = (None if value is None else float(value) for value in values)
+    # An earlier version wrote no number; faults were numbered as they came.
+    return Clocks(str(data["fault"]), *seconds, number=int(data.get("number", place)))
 
 
 def read_suite(folder: Path) -> StoredSuite:

@@ -17,6 +17,7 @@ from ..results import RunResult, Skipped, SuiteResult
 from ..rundata import Run
 from ..values import Verdict
 from .base import REPORTERS, SUITE_REPORTERS, write_text
+from .faultnames import clock_names
 from .summary import (
     CLOCK_NAMES,
     by_promise,
@@ -146,9 +147,9 @@ def _properties(result: RunResult) -> Iterable[tuple[str, str]]:
         yield "report", f"{result.folder.name}/report.html"
     for requirement in result.scenario.requirements:
         yield "requirement", requirement
-    for clocks in result.clocks:
+    for fault, clocks in zip(clock_names(result.clocks), result.clocks, strict=True):
         for name, value in zip(CLOCK_NAMES, clock_values(clocks), strict=True):
-            yield f"{clocks.fault}.{name}_seconds", "" if value is None else f"{value:.3f}"
+            yield f"{fault}.{name}_seconds", "" if value is None else f"{value:.3f}"
 
 
 def _finding_lines(result: RunResult) -> list[str]:

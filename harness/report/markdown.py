@@ -15,6 +15,7 @@ from ..results import RunResult, SuiteResult
 from ..rundata import Run
 from . import summary as text
 from .base import REPORTERS, SUITE_REPORTERS, write_text
+from .faultnames import clock_names
 
 FILE_NAME = "summary.md"
 STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
@@ -132,7 +133,8 @@ def run_blocks(result: RunResult, level: int = 2) -> Iterator[str]:
     if skipped:
         yield "\n".join(f"- Not checked: {escaped(checker)}: {escaped(needs)}" for checker, needs in skipped)
     if result.clocks:
-        rows = [(one.fault, *text.clock_cells((one,))) for one in result.clocks]
+        names = clock_names(result.clocks)
+        rows = [(name, *text.clock_cells((one,))) for name, one in zip(names, result.clocks, strict=True)]
         yield table(("fault", *text.CLOCK_NAMES), rows)
     facts = [f"run {code(result.run)}", f"seed {result.seed}", escaped(text.duration_text(result))]
     yield " · ".join(facts)

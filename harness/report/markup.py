@@ -139,6 +139,13 @@ def badge(head: Headline, *, small: bool = False) -> Markup:
     return tag("span", joined([symbol, f" {head.word}"]), class_=classes)
 
 
+def chart_area(name: str, label: str, figures: str) -> Markup:
+    """Make the place of a chart and of what there is to say of it; ``figures`` says which tables have its figures."""
+    state = tag("p", f"The chart needs JavaScript; {figures}.", class_="chart-state", role="status")
+    place = {"class_": "scroll", "tabindex": "0", "role": "region", "aria_label": f"{label}; {figures}"}
+    return joined([state, tag("div", tag("div", "", id=name), **place)])
+
+
 def unseen(content: Content) -> Markup:
     """Say something to a screen reader that a symbol says to the eye."""
     return tag("span", content, class_="unseen")

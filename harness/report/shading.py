@@ -8,6 +8,7 @@ from html import escape
 from typing import Any
 
 from ..rundata import FaultWindow, Run
+from .faultnames import window_name
 
 COLOUR = "#e5484d"
 _NEAR_SHARE = 0.03
@@ -40,9 +41,8 @@ def shading(run: Run, end: float) -> Shading:
             shapes.append(_band(window.healed, window.probed, 0.06))
         prefix = f"[{window.fault}] " if len(run.windows) > 1 else ""
         marks += [(t, prefix + name) for t, name in _marks(window)]
-        number = f" [{window.fault}]" if prefix else ""
         doubt = "" if window.confirmed is not None else " (not confirmed)"
-        titles.append((window.injecting, f"{window.name}{number}{doubt}"))
+        titles.append((window.injecting, f"{window_name(window, run)}{doubt}"))
     shapes += [_rule(t) for t, _ in marks]
     named = _merged(sorted(titles), end * _TITLES_NEAR_SHARE)
     labels = [_label(t, f"<b>{escape(name)}</b>", end, 52) for t, name in named]

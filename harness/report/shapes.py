@@ -69,6 +69,7 @@ class Clocks(TypedDict):
     """The four clocks of one fault, in seconds; null where the event never came (docs/reference/checkers.md)."""
 
     fault: str
+    number: Annotated[int, "its number in the schedule: several may have one name"]
     detect_seconds: float | None
     fallback_seconds: float | None
     recover_seconds: float | None

@@ -13,6 +13,7 @@ from typing import ClassVar
 from ..events import FaultStep, OpKind
 from ..values import Phase
 from .changes import Change
+from .faultnames import numbered
 from .summary import latency_text
 
 CONTENT_CHARACTERS = 160
@@ -102,7 +103,7 @@ class FaultMarked(StoryLine):
         """Fault, step, evidence; the reach where it begins."""
         reach = f" ({self.reach})" if self.step is FaultStep.INJECTING else ""
         detail = f": {shortened(self.detail)}" if self.detail else ""
-        return f"{self.name} [{self.fault}] {self.step}{reach}{detail}"
+        return f"{numbered(self.name, self.fault)} {self.step}{reach}{detail}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,7 +213,7 @@ class DestroyedBy(StoryLine):
     @property
     def text(self) -> str:
         """Fault and what it did."""
-        return f"{'restored by the heal of' if self.restored else 'destroyed by'} {self.name} [{self.fault}]"
+        return f"{'restored by the heal of' if self.restored else 'destroyed by'} {numbered(self.name, self.fault)}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -173,7 +173,7 @@ def clock_values(clocks: Clocks) -> tuple[float | None, ...]:
 
 
 def clock_cells(clocks: Sequence[Clocks]) -> tuple[str, ...]:
-    """Return the four clocks as text; those of several faults joined by ``/``, so that none is hidden."""
+    """Return the four clocks as text; those of several faults joined by ``/`` in their order: none is hidden."""
     if not clocks:
         return (NONE,) * len(CLOCK_NAMES)
     return tuple(

@@ -10,8 +10,9 @@ from typing import Any
 from urllib.parse import quote
 
 from . import summary as text
+from .faultnames import clock_names
 from .lanes import height_of, stacked
-from .markup import Content, Markup, joined, raw_tag, separated, table, tag, unseen
+from .markup import Content, Markup, chart_area, joined, raw_tag, separated, table, tag, unseen
 from .trends import ENOUGH_RUNS, Clock, Past, Trend, began_text, seconds_of
 
 _SYMBOLS = {head.word: head.symbol for head in (text.PASS, text.FAIL, text.UNKNOWN, text.SETUP)}
@@ -62,9 +63,9 @@ def _rows(trend: Trend, base: str) -> Iterable[Sequence[Content]]:
     faults = trend.result.clocks
     if not faults:
         yield [trend.result.scenario.name, before, joined(now), text.NONE, *[text.NONE] * len(text.CLOCK_NAMES)]
-    for index, each in enumerate(faults):
+    for index, fault in enumerate(clock_names(faults)):
         named: list[Content] = [trend.result.scenario.name, before, joined(now)] if index == 0 else ["", "", ""]
-        yield [*named, each.fault, *map(_clock, trend.clocks(index))]
+        yield [*named, fault, *map(_clock, trend.clocks(index))]
 
 
 def _verdict(word: str) -> Markup:
@@ -109,10 +110,8 @@ def _choices(trends: Iterable[Trend]) -> list[_Choice]:
     for trend in trends:
         if not trend.past:
             continue
-        faults = trend.result.clocks
-        for index, fault in enumerate(faults):
-            several = f", fault {index + 1}" if len(faults) > 1 else ""
-            title = f"{trend.result.scenario.name}{several}: {fault.fault}"
+        for index, fault in enumerate(clock_names(trend.result.clocks)):
+            title = f"{trend.result.scenario.name}: {fault}"
             found.append(_Choice(f"t{len(found)}", title, trend, index))
     # What became slower is looked at first.
     return sorted(found, key=lambda one: not any(clock.slower for clock in one.trend.clocks(one.index)))
@@ -122,10 +121,7 @@ def _chart_parts(trends: Iterable[Trend]) -> Iterable[Markup]:
     options = joined(tag("option", one.title, value=one.key) for one in _choices(trends))
     menu = tag("select", options, id="trend-of")
     yield raw_tag("p", tag("label", joined(["Clocks over time of ", menu])), "hidden")
-    without = "The chart needs JavaScript; the table above has its figures."
-    yield tag("p", without, id="chart-state", role="status")
-    label = "Clocks of one scenario over its runs; the table above has its figures"
-    yield tag("div", tag("div", "", id="chart"), class_="scroll", tabindex="0", role="region", aria_label=label)
+    yield chart_area("chart", "Clocks of one scenario over its runs", "the table above has its figures")
 
 
 def trend_figure(trends: Iterable[Trend]) -> dict[str, Any] | None:

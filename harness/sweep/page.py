@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
-from functools import cache
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
-from ..report.html import document, packed_plotly
-from ..report.markup import Markup, badge, for_script, items, joined, section, table, tag
-from ..report.summary import FAIL, PASS, UNKNOWN, Headline
+from ..report.html import chart_scripts, document, page_scripts
+from ..report.markup import Markup, badge, chart_area, items, joined, section, table, tag
+from ..report.summary import FAIL, PASS, UNKNOWN, Headline, shown_path
 from .answer import RULE, Advice
 from .measuring import SHARES, Figures
 from .shown import TITLES, Result, cells, numbers
@@ -43,7 +41,7 @@ def page(result: Result) -> str:
             tag(
                 "p",
                 f"{result.name} · {question.users} users · {rounds} · present maximum {question.present} · "
-                f"target {question.target} · seed {question.seed}",
+                f"target {shown_path(Path(question.target))} · seed {question.seed}",
                 class_="muted",
             ),
             section("broken", "Broken promises", items(result.broken)),
@@ -51,7 +49,8 @@ def page(result: Result) -> str:
             section("runs", "Runs", _runs(result)),
         ]
     )
-    scripts = _scripts({f"chart-{number}": figures[name] for number, name in enumerate(result.conditions)})
+    drawn = {f"chart-{number}": figures[name] for number, name in enumerate(result.conditions)}
+    scripts = chart_scripts(drawn) if drawn else page_scripts()
     return document("Sweep of the connection pool", joined([tag("main", body), Markup("\n"), scripts]))
 
 
@@ -65,15 +64,12 @@ def _condition(result: Result, condition: str, chart: str) -> Markup:
     figures = result.of(condition)
     rows = [cells(one, result.question.present) for one in figures]
     problems = [f"{one.size}: {one.problem}" for one in figures if one.problem]
-    label = f"Latency, waits and CPU by pool size, {condition}; the table below has the figures"
-    chart_area = tag("div", "", id=chart, class_="chart")
-    drawn = tag("div", chart_area, class_="scroll", tabindex="0", role="region", aria_label=label)
+    label = f"Latency, waits and CPU by pool size, {condition}"
     return section(
         chart.replace("chart", "condition"),
         condition[0].upper() + condition[1:],
-        tag("p", "The chart needs JavaScript; the table below has its figures.", class_="muted chart-state"),
-        drawn,
-        table(TITLES, rows, frozenset(numbers())),
+        chart_area(chart, label, "the table below has its figures"),
+        table(TITLES, rows, frozenset(numbers()), caption=f"Figures by pool size, {condition}", heads=True),
         items(problems),
     )
 
@@ -83,7 +79,8 @@ def _runs(result: Result) -> Markup:
     for point in result.points:
         link = tag("a", point.run, href=f"runs/{point.run}/report.html")
         rows.append((str(point.size), str(point.round), point.verdict, link, point.problem or "–"))
-    return table(("pool", "round", "verdict", "run", "why it does not count"), rows, frozenset({0, 1}))
+    titles = ("pool", "round", "verdict", "run", "why it does not count")
+    return table(titles, rows, frozenset({0, 1}), caption="Runs of the sweep", heads=True)
 
 
 def figure(figures: Sequence[Figures], present: int) -> dict[str, Any]:
@@ -115,7 +112,8 @@ def figure(figures: Sequence[Figures], present: int) -> dict[str, Any]:
         "data": traces,
         "layout": {
             "height": _HEIGHT,
-            "margin": {"l": 64, "r": 16, "t": 32, "b": 88},
+            # Room for plotly's buttons above the label of the present maximum, which they would cover on a phone.
+            "margin": {"l": 64, "r": 16, "t": 56, "b": 88},
             "paper_bgcolor": "rgba(0,0,0,0)",
             "plot_bgcolor": "rgba(0,0,0,0)",
             "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": "#888888", "activecolor": "#3b8fd4"},
@@ -185,21 +183,3 @@ def _rule(present: int) -> dict[str, Any]:
 def _label(present: int) -> dict[str, Any]:
     place = {"xref": "x", "yref": "paper", "x": present, "y": 1, "xanchor": "left", "yanchor": "bottom"}
     return {**place, "text": f"present maximum {present}", "showarrow": False, "font": {"size": 11}}
-
-
-def _scripts(figures: dict[str, dict[str, Any]]) -> Markup:
-    if not figures:
-        return Markup("")
-    data = for_script(json.dumps(figures, separators=(",", ":"), allow_nan=False))
-    return joined(
-        [
-            Markup(f'<script type="application/json" id="figures">{data}</script>\n'),
-            Markup(f'<script type="text/plain" id="plotly">{packed_plotly()}</script>\n'),
-            Markup(f"<script>{_script()}</script>\n"),
-        ]
-    )
-
-
-@cache
-def _script() -> str:
-    return resources.files(__package__).joinpath("assets", "plot.js").read_text(encoding="utf-8")

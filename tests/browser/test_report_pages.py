@@ -1,60 +1,24 @@
-"""The pages in a real Chromium: drawn without a complaint, zoomed, filtered, followed by links and by keyboard.
+"""The pages in a real Chromium: drawn without a complaint, zoomed, filtered, and followed by links.
 
 With a folder in ``HARNESS_SCREENSHOTS`` pictures of each page in light, dark and phone width are left there.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from bench._browser import DESK, PHONE, Browser, Page, find_browser
-from harness.checking import CheckResult
+from bench._browser import DESK, PHONE, Browser, Page
 from harness.report import base, points
 from harness.report.html import page
-from harness.results import Clocks, RunResult
-from harness.rundata import Run
+from harness.results import Clocks
+from tests.browser.looking import LOOKS, LOST, NAMELESS, RANGE, a_browser, drawn, failed_run, pictured, shown
 from tests.unit import report_samples as samples
 from tests.unit.report_suites import earlier, page_of, ran
-
-LOST = "00000000-0000-4000-8000-000000000302"
-DRAWN = """
-new Promise((done) => {
-  const look = () => {
-    const state = document.documentElement.dataset.chart;
-    if (state) done(state); else setTimeout(look, 20);
-  };
-  look();
-})
-"""
-RANGE = "document.getElementById('chart').layout.xaxis.range.map(Number)"
-LOOKS: dict[str, dict[str, Any]] = {
-    "light": {"size": DESK},
-    "dark": {"size": DESK, "dark": True},
-    "phone": {"size": PHONE, "phone": True},
-}
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """One browser for all pages."""
-    program = find_browser()
-    if program is None:
-        pytest.skip("no browser on PATH; on Debian: apt-get install chromium")
-    with Browser(program, tmp_path_factory.mktemp("browser")) as started:
-        yield started
-
-
-def failed_run() -> tuple[RunResult, Run]:
-    check = samples.lost(count=30, hostile=samples.HOSTILE)
-    strict = CheckResult("strictness", facts={"strict_during_2025_12": 120.0, "sent_during_2025_12": 150.0})
-    result = samples.result_of(check, strict, samples.UNDECIDED, samples.NOT_CHECKED)
-    return result, samples.sample_run(hostile=samples.HOSTILE)
 
 
 @pytest.fixture(scope="module")
@@ -70,27 +34,15 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     earlier(folder, "PASS", "FAIL", "PASS", "PASS", "PASS", "PASS")
     earlier(folder, "PASS", "PASS", name="other")
     slow = (Clocks("detach-partition", 2.0, 0.2, 0.3, 3.0),)
+    pool = ran(folder, samples.UNDECIDED, name="open")
     suite = samples.suite_of(
         ran(folder, samples.PASSED, name="other"),
         ran(folder, samples.lost(), samples.NOT_CHECKED, clocks=slow),
-        ran(folder, samples.UNDECIDED, name="open"),
+        dataclasses.replace(pool, scenario=dataclasses.replace(pool.scenario, requirements=("R-POOL-1",))),
     )
     page_of(folder, suite)
     written["suite"] = folder / "20251205-103000-suite-cccc" / "index.html"
     return {name: path.as_uri() for name, path in written.items()}
-
-
-def drawn(browser: Browser, address: str, look: str = "light") -> Page:
-    opened = browser.open(address, **LOOKS[look])
-    assert opened.evaluate(DRAWN) == "drawn", opened.evaluate("document.getElementById('chart-state').textContent")
-    return opened
-
-
-def pictured(opened: Page, name: str) -> None:
-    folder = os.environ.get("HARNESS_SCREENSHOTS")
-    if folder:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        opened.screenshot(Path(folder) / f"{name}.png")
 
 
 @pytest.mark.parametrize("look", LOOKS)
@@ -194,11 +146,6 @@ def test_a_point_of_the_timeline_leads_to_the_story_of_its_event(browser: Browse
     assert opened.evaluate("location.hash") == "#event-1"
 
 
-def shown(opened: Page, listed: str) -> int:
-    count: int = opened.evaluate(f"document.querySelectorAll('{listed} [data-item]:not([hidden])').length")
-    return count
-
-
 def chosen(opened: Page, form: str, menu: str, value: str) -> None:
     found = json.dumps(f"{form} select[name={menu}]")
     opened.evaluate(
@@ -238,8 +185,10 @@ def test_the_scenarios_of_a_suite_are_filtered_and_the_trend_of_one_is_chosen(
     chosen(opened, form, "verdict", "FAIL")
     assert shown(opened, "#runs-table") == 1
     chosen(opened, form, "verdict", "")
+    chosen(opened, form, "requirements", "R-POOL-1")
+    assert shown(opened, "#runs-table") == 1
     chosen(opened, form, "requirements", "R-DLQ-2")
-    assert shown(opened, "#runs-table") == 3
+    assert shown(opened, "#runs-table") == 2
     visible = "document.getElementById('chart').data.filter((trace) => trace.visible).map((trace) => trace.meta)"
     # The one that became slower comes first.
     assert opened.evaluate(visible) == ["t1"] * 4
@@ -248,26 +197,6 @@ def test_the_scenarios_of_a_suite_are_filtered_and_the_trend_of_one_is_chosen(
         "menu.dispatchEvent(new Event('change')); })()"
     )
     assert opened.evaluate(visible) == ["t0"] * 4
-
-
-def test_a_page_is_used_by_keyboard(browser: Browser, pages: dict[str, str]) -> None:
-    opened = drawn(browser, pages["run"])
-    opened.press("Tab", 9)
-    assert opened.evaluate("document.activeElement.className") == "skip"
-    assert opened.evaluate("document.activeElement.getBoundingClientRect().x") >= 0
-    opened.press("Enter", 13)
-    opened.evaluate("new Promise((done) => setTimeout(done))")
-    assert opened.evaluate("document.activeElement.id") == "timeline"
-    opened.press("Tab", 9)
-    assert opened.evaluate("document.activeElement.dataset.action") == "all"
-
-
-NAMELESS = """
-[...document.querySelectorAll("a[href], button, input, select, summary, [tabindex='0']")]
-  .filter((one) => !one.closest("#chart") && one.checkVisibility())
-  .filter((one) => !(one.getAttribute("aria-label") || one.labels?.[0]?.textContent || one.textContent).trim())
-  .map((one) => one.outerHTML)
-"""
 
 
 @pytest.mark.parametrize("name", ["run", "suite"])
@@ -295,10 +224,7 @@ def test_paper_has_all_of_a_page_and_the_screen_is_as_before(browser: Browser, p
 
 
 def test_a_browser_without_webgl_draws_many_points_all_the_same(pages: dict[str, str], tmp_path: Path) -> None:
-    program = find_browser()
-    if program is None:
-        pytest.skip("no browser on PATH; on Debian: apt-get install chromium")
-    with Browser(program, tmp_path, ["--disable-3d-apis"]) as bare:
+    with a_browser(tmp_path, "--disable-3d-apis") as bare:
         opened = drawn(bare, pages["long"])
         assert not opened.evaluate("!!document.createElement('canvas').getContext('webgl')")
         kinds = set(opened.evaluate("document.getElementById('chart').data.map((trace) => trace.type)"))

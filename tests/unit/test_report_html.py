@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from datetime import date
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from harness.report.markup import Markup, for_script, tag
 from harness.rundata import build_run
 from harness.values import Promise
 from tests.unit import report_samples as samples
+from tests.unit.report_pages import rows
 
 VOID = {"meta", "br", "input"}
 
@@ -150,6 +153,23 @@ def test_operations_judged_strictly_are_told_by_month_and_phase() -> None:
     other = re.search(r'<tr><th scope="row">2026_01</th><td>during</td>.*?</tr>', text)
     assert other is not None
     assert "–</td></tr>" in other[0]
+
+
+def test_what_was_run_on_what_is_told_with_versions_limits_and_the_scenario_as_it_was_played() -> None:
+    run = samples.sample_run(5)
+    started = dataclasses.replace(run.started, versions={"toxiproxy": "2.12.0", "postgresql": "180006"})
+    text = page(samples.result_of(samples.PASSED), dataclasses.replace(run, started=started))
+    assert rows(text, "Target and versions") == [
+        ["target", "reference"],
+        ["postgresql", "18.6"],
+        ["toxiproxy", "2.12.0"],
+    ]
+    limits = dict(rows(text, "Limits this target wants to be judged by"))  # type: ignore[arg-type]
+    assert limits["db pool max"] == "25"
+    assert set(limits) == {name.replace("_", " ") for name in run.limits.__dict__}
+    (section,) = re.findall(r'<section id="environment">.*?</section>', text, re.DOTALL)
+    played = unescape("".join(re.findall("<pre[^>]*>(.*?)</pre>", section, re.DOTALL)))
+    assert json.loads(played) == samples.SCENARIO.to_json()
 
 
 def test_every_table_has_a_name_and_every_control_too(failed: str) -> None:

@@ -131,7 +131,7 @@ def test_the_page_nests_loads_nothing_and_has_answer_table_and_plot() -> None:
     said = "".join(reader.text)
     assert said.index("Should we raise") < said.index("KEEP") < said.index("25 (now)")
     assert "90: <x>" in said
-    assert reader.scripts == 3
+    assert reader.scripts == 4
     assert not [link for link in reader.links if link.startswith(("http", "//"))]
     assert 'id="chart-0"' in text
 

@@ -1,6 +1,16 @@
 // What every page does: filters of long lists, copying a command, links into folded parts, and printing all of it.
 // Without it everything is shown, and nothing is missing.
 "use strict";
+// Shows a part of the page, opens what it is folded into, and has the keyboard go on from there.
+const goTo = (target) => {
+  for (let part = target; part; part = part.parentElement) {
+    if (part.tagName === "DETAILS") part.open = true;
+  }
+  target.scrollIntoView();
+  const place = target.tagName === "DETAILS" ? target.querySelector("summary") : target;
+  if (!place.matches("a, button, summary, [tabindex]")) place.tabIndex = -1;
+  place.focus({ preventScroll: true });
+};
 (() => {
   const words = (text) => text.toLowerCase().split(/\s+/).filter(Boolean);
 
@@ -54,19 +64,22 @@
   // A link into a folded part opens it, and is where the keyboard goes on.
   const reveal = () => {
     const target = location.hash ? document.getElementById(location.hash.slice(1)) : null;
-    if (!target) return;
-    for (let part = target; part; part = part.parentElement) {
-      if (part.tagName === "DETAILS") part.open = true;
-    }
-    target.scrollIntoView();
-    const place = target.tagName === "DETAILS" ? target.querySelector("summary") : target;
-    if (!place.matches("a, button, summary, [tabindex]")) place.tabIndex = -1;
-    place.focus({ preventScroll: true });
+    if (target) goTo(target);
   };
   addEventListener("hashchange", reveal);
   // A second click on a link changes no hash.
   document.addEventListener("click", (event) => { if (event.target.closest("a[href^='#']")) setTimeout(reveal); });
   reveal();
+
+  // What scrolls is reached by the keyboard; where everything has room that would be one stop more, for nothing.
+  const scrolls = (part) => part.scrollWidth > part.clientWidth || part.scrollHeight > part.clientHeight;
+  const sizes = new ResizeObserver((changed) => {
+    for (const { target } of changed) {
+      if (scrolls(target)) target.tabIndex = 0;
+      else if (target !== document.activeElement) target.removeAttribute("tabindex");
+    }
+  });
+  for (const part of document.querySelectorAll(".scroll, pre")) sizes.observe(part);
 
   // Paper folds nothing.
   let folded = [];

@@ -1,5 +1,5 @@
 // The buttons of a run's timeline, the way from a part of the page to its time, and from a point to its story.
-drawChart(async (chart) => {
+drawCharts(async (chart) => {
   const axes = Object.keys(chart.layout).filter((key) => /^[xy]axis/.test(key) && chart.layout[key].range);
   const whole = Object.fromEntries(axes.map((key) => [key + ".range", chart.layout[key].range.slice()]));
   const show = (range) => Plotly.relayout(chart, { "xaxis.range": range });
@@ -18,11 +18,35 @@ drawChart(async (chart) => {
       const { action, from, to } = button.dataset;
       if (action) { actions[action](); return; }
       show([Number(from), Number(to)]);
-      if (button.matches(".zooms")) document.getElementById("timeline").scrollIntoView();
+      // Who came from another part of the page looks at the timeline now, and the keyboard goes on from there.
+      if (button.matches(".zooms")) goTo(document.getElementById("timeline"));
     });
     button.hidden = false;
   }
   document.querySelector(".zoom").hidden = false;
+
+  // plotly's own names of what is drawn listen to the mouse only.
+  const groups = new Map();
+  chart.data.forEach((trace, index) => {
+    const key = trace.legendgroup || trace.name;
+    const group = groups.get(key) || { name: "", traces: [] };
+    group.traces.push(index);
+    if (trace.showlegend !== false) group.name = trace.name;
+    groups.set(key, group);
+  });
+  const buttons = [...groups.values()].filter((group) => group.name).map(({ name, traces }) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = name;
+    const isShown = () => traces.some((index) => ![false, "legendonly"].includes(chart.data[index].visible));
+    const tell = () => button.setAttribute("aria-pressed", isShown());
+    button.addEventListener("click", () => Plotly.restyle(chart, { visible: isShown() ? "legendonly" : true }, traces));
+    chart.on("plotly_restyle", tell);
+    tell();
+    return button;
+  });
+  document.querySelector(".names [role=group]").append(...buttons);
+  document.querySelector(".names").hidden = false;
 
   const stories = new Map();
   for (const story of document.querySelectorAll("[data-event]")) stories.set(story.dataset.event, story.id);
