@@ -157,11 +157,16 @@ def _read(folders: Iterable[Path], since: datetime | None) -> tuple[list[Judged]
         else:
             runs.append(judged)
     again = {run.run for run in runs if run.run.endswith(_AGAIN)}
-    # What a suite measured a second time at once counts by the second time.
-    twice = [run.run for run in runs if f"{run.run}{_AGAIN}" in again]
+    # What a suite measured a second time at once counts by the second time; what no second time mends counts as well.
+    twice = [run.run for run in runs if f"{run.run}{_AGAIN}" in again and _excusable(run)]
     left_out += [(name, "measured again") for name in twice]
     runs = [run for run in runs if run.run not in twice]
     return sorted(runs, key=lambda run: (run.started_at, run.run)), left_out, unread
+
+
+def _excusable(run: Judged) -> bool:
+    """Tell whether a busy machine may have caused all that is wrong with a run: no event lost, nothing timeless."""
+    return not any(broken.timeless or broken.promise == Promise.CONSERVATION for broken in run.broken)
 
 
 def _at_least(started_at: str, since: datetime) -> bool:

@@ -197,6 +197,7 @@ def finding_to_json(finding: Finding) -> shapes.Finding:
         "summary": finding.summary,
         "event_ids": list(finding.event_ids),
         "t": finding.t,
+        "timeless": finding.timeless,
     }
 
 

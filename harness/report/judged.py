@@ -30,12 +30,16 @@ _SHAPE = ("load", "schedule", "service_environment", "judge_latency", "min_stric
 
 @dataclass(frozen=True)
 class Broken:
-    """A broken promise of a stored verdict: who found it, which promise, the sentence, how many events it names."""
+    """A broken promise of a stored verdict: who found it, which promise, the sentence, how many events it names.
+
+    ``timeless``: no delay of the machine brings it about.
+    """
 
     checker: str
     promise: int
     summary: str
     events: int
+    timeless: bool = False
 
 
 @dataclass(frozen=True)
@@ -141,11 +145,7 @@ def _judged(folder: Path, data: dict[str, Any]) -> Judged:
         limits={str(key): float(value) for key, value in data.get("limits", {}).items()},
         load=dict(scenario.get("load") or {}),
         checks=tuple(CheckSaid(str(one["checker"]), str(one["verdict"])) for one in checks),
-        broken=tuple(
-            Broken(str(one["checker"]), int(each["promise"]), str(each["summary"]), len(each["event_ids"]))
-            for one in checks
-            for each in one["findings"]
-        ),
+        broken=tuple(_broken(str(one["checker"]), each) for one in checks for each in one["findings"]),
         unknowns=tuple(str(one) for one in data.get("unknowns", ())),
         not_checked=tuple((str(one["checker"]), str(one["needs"])) for one in data.get("not_checked", ())),
         clocks=tuple(_clocks(one, at) for at, one in enumerate(data.get("clocks", ()))),
@@ -154,6 +154,11 @@ def _judged(folder: Path, data: dict[str, Any]) -> Judged:
         repeat_command=str(data.get("repeat_command", "")),
         setup_error=str(data.get("setup_error", "")),
     )
+
+
+def _broken(checker: str, data: dict[str, Any]) -> Broken:
+    timeless = bool(data.get("timeless", False))
+    return Broken(checker, int(data["promise"]), str(data["summary"]), len(data["event_ids"]), timeless)
 
 
 def _clocks(data: dict[str, Any], place: int) -> Clocks:

@@ -46,6 +46,7 @@ class Finding(TypedDict):
     summary: str
     event_ids: _Ids
     t: Annotated[float | None, "seconds on the run's clock, where it has a moment"]
+    timeless: Annotated[bool, "true: no delay brings it about, so that a second measurement never excuses it"]
 
 
 class ToldFinding(Finding):

@@ -35,6 +35,10 @@ REQUIREMENTS = {"pool": ("S1", "S2"), "one": ("S3", "S5"), "two": ("S3", "S4"), 
 LOOKED = ("metrics", "exhaustion", "isolation", "conservation", "logs", "recovery")
 ALL_PASSED = tuple(CheckResult(name) for name in LOOKED)
 LOST = CheckResult("conservation", findings=(Finding(Promise.CONSERVATION, "3 events are nowhere.", ("a",)),))
+SLOW = CheckResult("isolation", findings=(Finding(Promise.ISOLATION, "p99 is 3 times as long.", comparative=True),))
+TWICE = CheckResult(
+    "duplicates", findings=(Finding(Promise.NO_DUPLICATES, "1 event is twice.", ("a",), timeless=True),)
+)
 UNSURE = CheckResult("recovery", unknowns=("nobody wrote",))
 STEPS = (
     RepairStep("select", 0.004, "42P01"),
@@ -162,11 +166,22 @@ def test_a_run_that_failed_before_one_that_passed_still_holds_until_it_is_left_o
 
 def test_what_was_measured_again_at_once_counts_by_the_second_time(lab: Lab) -> None:
     lab.store_all()
-    lab.store("one", LOST, name="x-one")
+    lab.store("one", SLOW, name="x-one")
     lab.store("one", name="x-one-again")
     done = lab.assess()
     assert done.exit_code == 0, done.output
     assert "x-one: measured again" in done.stdout
+
+
+@pytest.mark.parametrize("wrong", [LOST, TWICE], ids=["lost", "stored twice"])
+def test_what_no_second_time_mends_counts_though_the_run_was_played_again(lab: Lab, wrong: CheckResult) -> None:
+    lab.store_all()
+    lab.store("one", SLOW, wrong, name="x-one")
+    lab.store("one", name="x-one-again")
+    done = lab.assess()
+    assert done.exit_code == 1
+    assert "one failed in 1 of 3 runs" in done.stdout
+    assert "measured again" not in done.stdout
 
 
 @pytest.mark.parametrize(
