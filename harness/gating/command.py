@@ -39,7 +39,7 @@ def gate(
 
     RUN and SUITE are a path, a name or a part of one; `last` is the newest suite, or a run that began after it.  Of
     runs only what lies outside every fault counts for the metrics, for chaos is not production; but a lost event fails,
-    and is new to any --baseline.
+    and is new to any --baseline.  What runs cannot show, such as errors a day, gate.toml lists as optional.
 
     \b
     harness gate last                                             the newest suite

@@ -34,8 +34,9 @@ _SERIES = {
     "connection_errors": "datastorage_db_connection_errors_total",
     "partition_write_failures": "datastorage_partition_write_failures_total",
     "request_seconds": 'datastorage_request_duration_seconds{route="/api/v1/audit/events"}',
+    "up": "up",
 }
-"""Names of docs/reference/contract.md."""
+"""Names of docs/reference/contract.md; ``up`` is Prometheus' own."""
 _TOP = {
     "optional",
     "series",
@@ -99,6 +100,8 @@ class GateConfig:
     prometheus: PrometheusOptions = PrometheusOptions()
     traffic: tuple[Selector, ...] = ()
     """What counts the events that were accepted: beside a count that stayed low there must have been some."""
+    up: Selector
+    """What is there for as long as an instance of the service is to be scraped, and 0 while it does not answer."""
 
 
 def load_config(path: Path | None) -> GateConfig:
@@ -142,6 +145,7 @@ def _config(path: Path | None, place: str, raw: dict[str, Any]) -> GateConfig:
         ),
         prometheus=_prometheus(place, raw),
         traffic=(series["created"], series["queued"]),
+        up=series["up"],
     )
 
 

@@ -20,7 +20,7 @@ from .slo import (
     a_unit,
     percent_text,
 )
-from .tables import Table
+from .tables import PAGE, Table
 
 PERIOD_WORD = "$period"
 """Stands in an expression for the period that is judged."""
@@ -186,9 +186,11 @@ def _name(table: Table) -> str:
     return name
 
 
-def _feature(table: Table) -> Feature | None:
+def _feature(table: Table) -> Feature:
     if "feature" not in table:
-        return None
+        raise table.wrong(
+            f"feature is missing: a failed metric names what to prioritise; it is one of {', '.join(_FEATURES)}. {PAGE}"
+        )
     name = table.text("feature")
     Table.of(f"{table.place} feature", {name: 0}, _FEATURES)
     return _FEATURES[name]

@@ -10,13 +10,14 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..redaction import masked
+from ..report.gateshapes import GATE_FORMAT
 from ..report.judged import RESULT_FILE, SUITE_FILE
 from .config import DEFAULT_FILE, GateConfig, load_config
 from .findings import JudgedFinding, gathered, judged, stale
-from .outcome import GATE_FORMAT, Baseline, Outcome, baseline_from_json, baseline_of, excused, rows_about_runs
+from .outcome import Baseline, Outcome, baseline_from_json, baseline_of, excused, rows_about_runs
 from .places import Chosen, choose, verdicts_of
 from .prometheus import Measurer
-from .rows import Row, span_text
+from .rows import Row, counted_text, span_text
 from .runs import measure, rows_of
 from .server import Period, Server
 
@@ -67,7 +68,7 @@ def decide(wish: Wish) -> Outcome:
 
 
 def _judged_text(wish: Wish, path: Path | None, runs: int, baseline: Baseline) -> str:
-    what = [f"{runs} run{'' if runs == 1 else 's'}"] if wish.names else []
+    what = [counted_text(runs, "run")] if wish.names else []
     if wish.prometheus is not None:
         until = f"{wish.now:%Y-%m-%d %H:%M:%S} UTC"
         what.append(f"{span_text(wish.period_seconds)} of {masked(wish.prometheus)} up to {until}")
@@ -93,7 +94,7 @@ def _about_runs(wish: Wish, config: GateConfig, chosen: Chosen, baseline: Baseli
     unmeasured = [f"{one.run}: {one.problem}" for one in measures if one.problem and one.run not in said]
     problems = [*chosen.problems, *unread, *unmeasured]
     unfinished = sum(one.unfinished for one in measures)
-    left_out = f"{unfinished} operations outside the faults had no end when their run ended, and count for nothing"
+    left_out = f"outside the faults {counted_text(unfinished, 'operation')} had no end when the run ended: not counted"
     scenarios = {one.scenario for one in verdicts}
     return _AboutRuns(
         rows=tuple(rows_about_runs(verdicts, findings, problems, asked=len(chosen.folders) + len(chosen.problems))),

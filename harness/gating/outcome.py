@@ -9,16 +9,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal, cast
 
 from ..gate import Exit
+from ..report import gateshapes as shapes
+from ..values import Promise
 from .findings import JudgedFinding, Kind, events_in
 from .places import StoredVerdict
-from .rows import Decision, Exposure, Row, Source
+from .rows import Decision, Exposure, Row, Source, counted_text
 from .slo import BROKEN, JUDGED, LOST, Feature, features_of
-
-GATE_FORMAT = 1
-"""Version of the JSON file; it grows when a field changes its meaning or goes."""
 
 
 @dataclass(frozen=True)
@@ -100,11 +99,13 @@ def rows_about_runs(
     acknowledged = sum(verdict.acknowledged for verdict in verdicts)
     unjudged = [verdict.run for verdict in verdicts if not verdict.conservation_judged]
     nobody = [] if verdicts else ["no run was judged"]
-    doubts = [f"conservation was not judged in {len(unjudged)} runs, such as {unjudged[0]}"] if unjudged else [*nobody]
+    blind = f"conservation was not judged in {counted_text(len(unjudged), 'run')}"
+    doubts = [f"{blind}, such as {unjudged[0]}"] if unjudged else [*nobody]
     doubts += [] if acknowledged or nobody else ["no event was acknowledged, and no traffic proves nothing"]
     unlooked = sum(verdict.unlooked for verdict in verdicts)
     if unlooked:
-        doubts.append(f"{unlooked:,} events answered 202 are not in the table, and the target has no queue to be read")
+        gone = f"{counted_text(unlooked, 'event')} answered 202 {'is' if unlooked == 1 else 'are'} not in the table"
+        doubts.append(f"{gone}, and the target has no queue to be read")
     exposure = Exposure(operations=acknowledged, runs=len(verdicts), noun="acknowledged event")
     return [
         _finding_row(LOST, f"{events_in(losses):,}", losses, doubts, exposure, requirements),
@@ -122,7 +123,11 @@ def _finding_row(
     requirements: Mapping[str, frozenset[str]],
 ) -> Row:
     failed = [one for one in findings if one.decision is Decision.FAIL]
-    concerned = frozenset[str]().union(*(requirements.get(one.kind.scenario, frozenset()) for one in failed))
+    concerned = {
+        feature
+        for one in failed
+        for feature in features_of(requirements.get(one.kind.scenario, frozenset()), Promise(one.kind.promise))
+    }
     good = Decision.KNOWN if findings else Decision.PASS
     let_through = dict.fromkeys(one.reason for one in findings if one.decision is Decision.KNOWN)
     return Row(
@@ -133,7 +138,7 @@ def _finding_row(
         exposure=exposure,
         decision=Decision.FAIL if failed else Decision.INSUFFICIENT if doubts else good,
         reasons=(*doubts, *(f"let through, {reason}" for reason in let_through)),
-        features=features_of(concerned),
+        features=tuple(feature for feature in Feature if feature in concerned),
     )
 
 
@@ -189,40 +194,41 @@ def _excused(row: Row, baseline: Baseline) -> Row:
     return replace(row, decision=Decision.KNOWN, reasons=(*row.reasons, said))
 
 
-def outcome_to_json(outcome: Outcome) -> dict[str, Any]:
+def outcome_to_json(outcome: Outcome) -> shapes.Gate:
     """Return it as JSON: for programs, and to be the baseline of another gate."""
     return {
-        "gate_format": GATE_FORMAT,
-        "decision": outcome.decision.value,
-        "exit_code": int(outcome.exit_code),
+        "gate_format": shapes.GATE_FORMAT,
+        "decision": cast("Literal['PASS', 'INSUFFICIENT', 'FAIL']", outcome.decision.value),
+        "exit_code": cast("Literal[0, 1, 3]", int(outcome.exit_code)),
         "now": outcome.now.isoformat(),
         "judged": outcome.judged,
         "runs": list(outcome.runs),
-        "features": [feature.value for feature in outcome.features],
+        "features": _features_to_json(outcome.features),
         "rows": [_row_to_json(row) for row in outcome.rows],
-        "findings": [
-            {
-                "scenario": one.kind.scenario,
-                "checker": one.kind.checker,
-                "promise": one.kind.promise,
-                "kind": one.kind.said,
-                "summary": one.summary,
-                "runs": list(one.runs),
-                "event_ids": list(one.event_ids),
-                "decision": one.decision.value,
-                "reason": one.reason,
-            }
-            for one in outcome.findings
-        ],
+        "findings": [_finding_to_json(finding) for finding in outcome.findings],
         "notes": list(outcome.notes),
     }
 
 
-def _row_to_json(row: Row) -> dict[str, Any]:
+def _finding_to_json(finding: JudgedFinding) -> shapes.GateFinding:
+    return {
+        "scenario": finding.kind.scenario,
+        "checker": finding.kind.checker,
+        "promise": finding.kind.promise,
+        "kind": finding.kind.said,
+        "summary": finding.summary,
+        "runs": list(finding.runs),
+        "event_ids": list(finding.event_ids),
+        "decision": cast("shapes.Decision", finding.decision.value),
+        "reason": finding.reason,
+    }
+
+
+def _row_to_json(row: Row) -> shapes.GateRow:
     exposure = row.exposure
     return {
         "metric": row.metric,
-        "source": row.source.value,
+        "source": cast("shapes.Source", row.source.value),
         "value": row.value,
         "bound": row.bound,
         "exposure": {
@@ -231,13 +237,17 @@ def _row_to_json(row: Row) -> dict[str, Any]:
             "runs": exposure.runs,
             "text": exposure.text,
         },
-        "decision": row.decision.value,
+        "decision": cast("shapes.Decision", row.decision.value),
         "needed": row.needed,
         "reasons": list(row.reasons),
-        "features": [feature.value for feature in row.features],
+        "features": _features_to_json(row.features),
         "worse_least": _finite(row.worse_least),
         "worse_most": _finite(row.worse_most),
     }
+
+
+def _features_to_json(features: Sequence[Feature]) -> list[shapes.FeatureName]:
+    return [cast("shapes.FeatureName", feature.value) for feature in features]
 
 
 def baseline_from_json(data: Mapping[str, Any], name: str) -> Baseline:

@@ -14,6 +14,7 @@ from functools import lru_cache
 from ..errors import QueryFailed
 from .config import GateConfig
 from .counters import Labels, Seen, growth, total
+from .coverage import BEFORE, Covered, Scraped, Target, gaps_of_each, gaps_together, up_of
 from .custom import PERIOD_WORD
 from .rows import (
     NOTHING,
@@ -29,8 +30,8 @@ from .rows import (
     number_text,
     share_row,
 )
-from .server import Line, Period, Server, duration_text, moment_text
-from .slo import CountSlo, ExpressionSlo, LatencySlo, Selector, ShareSlo, Slo, percent_text
+from .server import Line, Period, Server, duration_text
+from .slo import CountSlo, ExpressionSlo, LatencySlo, Selector, ShareSlo, Slo
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class Measurer:
         """What the counters of a selector grew by; raises :class:`QueryFailed`."""
         self._samples = lru_cache(maxsize=None)(self._every_sample)
         self._down = lru_cache(maxsize=None)(self._targets_down)
+        self._scraped = lru_cache(maxsize=None)(self._targets_of)
 
     def row(self, slo: Slo) -> Row:
         """Judge one; a question that was not answered leaves it INSUFFICIENT."""
@@ -74,7 +76,7 @@ class Measurer:
                 exposure=Exposure(),
                 decision=Decision.INSUFFICIENT,
                 reasons=(str(error),),
-                features=() if slo.feature is None else (slo.feature,),
+                features=(slo.feature,),
             )
 
     def _row(self, slo: Slo) -> Row:
@@ -152,8 +154,10 @@ class Measurer:
 
     def _coverage(self, selector: Selector) -> tuple[str, ...]:
         """What is missing of the series of a selector that an expression names."""
-        last = self._server.through(f"count(last_over_time({selector}[{self._period.step_text}]))", self._period)
-        return self._gaps_of(selector, {self._period.number_at(t) for line in last for t, _ in line.points})
+        window = f"{selector}[{self._period.step_text}]"
+        last = self._server.through(f"count by (job, instance) (last_over_time({window}))", self._period)
+        series = ((line.labels, {self._period.number_at(t) for t, _ in line.points}) for line in last)
+        return self._gaps_of(Covered.of(selector, series))
 
     def _grown(self, selector: Selector) -> Grown:
         asked = selector.also(*self._options.matchers)
@@ -171,10 +175,10 @@ class Measurer:
                 else None
                 for number in range(self._period.windows)
             ]
-            series[labels] = growth(values.get(-1), seen, self._samples_of(window, labels))
-        covered = {number for values in last.values() for number in values}
-        gaps = (*self._gaps_of(asked, covered), *self._unanswered(last), *self._warned(warned))
-        return Grown(series if covered - {-1} else {}, gaps)
+            series[labels] = growth(values.get(BEFORE), seen, self._samples_of(window, labels))
+        covered = Covered.of(asked, last.items())
+        gaps = (*self._gaps_of(covered), *self._warned(warned))
+        return Grown(series if covered.together - {BEFORE} else {}, gaps)
 
     def _by_labels(self, lines: Sequence[Line]) -> dict[Labels, dict[int, float]]:
         return {line.labels: {self._period.number_at(t): value for t, value in line.points} for line in lines}
@@ -186,43 +190,34 @@ class Measurer:
         """Every sample in one window, by series."""
         return {line.labels: line.values for line in self._server.at(window, self._period.over(number))}
 
-    def _gaps_of(self, selector: Selector, covered: set[int]) -> tuple[str, ...]:
-        """Say what is missing, given the numbers of the windows that have a sample."""
-        period, inside = self._period, covered - {-1}
-        if not inside:
-            said = "has had no sample since the period began" if covered else "is not there, which is not zero"
-            return (f"{selector} {said}; is the name right, and is the service scraped?",)
-        gaps = []
-        if min(inside) > 0:
-            begins = moment_text(period.over(min(inside) - 1))
-            gaps.append(f"the data of {selector} reach back to {begins}; the period begins {moment_text(period.start)}")
-        if max(inside) < period.windows - 1:
-            ended = moment_text(period.over(max(inside)))
-            gaps.append(f"{selector} is stale: no sample after {ended}, and the period ends {moment_text(period.end)}")
-        share = len(inside) / period.windows
-        if share < self._options.minimum_coverage_share:
-            wanted = percent_text(self._options.minimum_coverage_share)
-            gaps.append(f"{selector} has samples in {percent_text(share)} of the period; {wanted} are needed")
-        return tuple(gaps)
+    def _gaps_of(self, covered: Covered) -> tuple[str, ...]:
+        """Say what is missing: where nobody has a sample, then of each instance, then of what ended with no answer."""
+        least = self._options.minimum_coverage_share
+        together = gaps_together(covered, self._period, least)
+        if not covered.targets:
+            return tuple(together)
+        each = gaps_of_each(covered, self._scraped(covered.jobs), self._options.matchers, self._period, least)
+        # Of a single instance it has been said already.
+        alone = together and len(covered.targets) == 1
+        return (*together, *([] if alone else each), *self._unanswered(covered))
 
     def _warned(self, since: int) -> tuple[str, ...]:
         return tuple(f"Prometheus warns: {warning}" for warning in self._server.warnings[since:])
 
-    def _unanswered(self, series: Mapping[Labels, object]) -> tuple[str, ...]:
+    def _unanswered(self, covered: Covered) -> tuple[str, ...]:
         """Targets of these series that are still scraped and did not answer at the end of the period."""
-        own = {_target(labels) for labels in series}
         return tuple(
-            f"the target {instance} of job {job} does not answer: what it counted since its last sample is not known"
-            for job, instance in sorted(self._down() & own)
+            f"the target {target} does not answer: what it counted since its last sample is not known"
+            for target in sorted(self._down() & set(covered.targets))
         )
 
-    def _targets_down(self) -> set[tuple[str, str]]:
-        return {_target(line.labels) for line in self._server.at("up == 0", self._period.end)}
+    def _targets_down(self) -> set[Target]:
+        return {Target.of(line.labels) for line in self._server.at(f"{self._config.up} == 0", self._period.end)}
 
-
-def _target(labels: Labels) -> tuple[str, str]:
-    found = dict(labels)
-    return found.get("job", ""), found.get("instance", "")
+    def _targets_of(self, jobs: frozenset[str]) -> Scraped:
+        """When the targets of these jobs were to be scraped."""
+        asked = f"max_over_time({up_of(self._config.up, jobs)}[{self._period.step_text}])"
+        return Scraped.of(self._config.up, self._server.through(asked, self._period), self._period)
 
 
 def _gaps(grown: Sequence[Grown]) -> tuple[str, ...]:

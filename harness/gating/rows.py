@@ -106,10 +106,9 @@ class Exposure:
     @property
     def text(self) -> str:
         """``12,034 operations in 30 d``."""
-        counted = f"{number_text(self.operations)} {self.noun}{'' if self.operations == 1 else 's'}"
         time = f" in {span_text(self.seconds)}" if self.seconds else ""
-        runs = f" of {self.runs} run{'' if self.runs == 1 else 's'}" if self.runs else ""
-        return f"{counted}{time}{runs}"
+        runs = f" of {counted_text(self.runs, 'run')}" if self.runs else ""
+        return f"{counted_text(self.operations, self.noun)}{time}{runs}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +162,7 @@ def share_row(slo: ShareSlo | LatencySlo, source: Source, counted: Counted) -> R
     elif of_least == 0:
         reasons += [] if counted.missing else ["nothing was counted, and no traffic proves nothing"]
     elif of_least < slo.minimum_operations:
-        reasons.append(f"{number_text(of_least)} operations are too few; {slo.minimum_operations:,} are needed")
+        reasons.append(_too_few(of_least, slo.minimum_operations))
     elif ((at_most or 1.0) if sampled else high) >= slo.below_share:
         reasons.append(_undecided(bad, high, slo.below_share))
     decision = Decision.FAIL if broken else Decision.INSUFFICIENT if reasons else Decision.PASS
@@ -175,10 +174,15 @@ def share_row(slo: ShareSlo | LatencySlo, source: Source, counted: Counted) -> R
         exposure=counted.exposure,
         decision=decision,
         reasons=tuple(reasons),
-        features=() if slo.feature is None else (slo.feature,),
+        features=(slo.feature,),
         worse_least=surely,
         worse_most=at_most,
     )
+
+
+def _too_few(operations: float, needed: int) -> str:
+    are = "is" if operations == 1 else "are"
+    return f"{counted_text(operations, 'operation')} {are} too few; {needed:,} are needed"
 
 
 def _undecided(bad: Tally, high: float, below: float) -> str:
@@ -241,7 +245,7 @@ def count_row(
         decision=decision,
         reasons=tuple(reasons),
         hint=hint,
-        features=() if slo.feature is None else (slo.feature,),
+        features=(slo.feature,),
         worse_least=statistics.mean_at_least(_whole(total.least)) * unit / observed if observed else None,
         worse_most=statistics.mean_at_most(_whole(total.most)) * unit / observed if observed else None,
     )
@@ -267,8 +271,7 @@ def expression_row(
     if not exposure.operations:
         reasons.append("nothing was counted by its exposure, and no traffic proves nothing")
     elif exposure.operations < slo.minimum_operations:
-        few = number_text(exposure.operations)
-        reasons.append(f"{few} operations are too few; {slo.minimum_operations:,} are needed")
+        reasons.append(_too_few(exposure.operations, slo.minimum_operations))
     ordered = sorted(finite)
     worst = None if not ordered else ordered[-1] if slo.comparison.more_is_worse else ordered[0]
     broken = worst is not None and exposure.operations > 0 and slo.comparison.broken_by(worst, slo.bound)
@@ -281,7 +284,7 @@ def expression_row(
         exposure=exposure,
         decision=Decision.FAIL if broken else Decision.INSUFFICIENT if reasons else Decision.PASS,
         reasons=tuple(reasons),
-        features=() if slo.feature is None else (slo.feature,),
+        features=(slo.feature,),
         worse_least=badness,
         worse_most=badness,
     )
@@ -290,6 +293,11 @@ def expression_row(
 def number_text(value: float) -> str:
     """``12,034``, ``0.25``."""
     return f"{int(value):,}" if value == int(value) else f"{value:,.4g}"
+
+
+def counted_text(count: float, noun: str) -> str:
+    """``1 row``, ``12,034 rows``."""
+    return f"{number_text(count)} {noun}{'' if count == 1 else 's'}"
 
 
 def span_text(seconds: float) -> str:

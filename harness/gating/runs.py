@@ -135,7 +135,7 @@ def _row(slo: Slo, runs: Sequence[RunMeasures]) -> Row:
                 exposure=Exposure(runs=len(runs)),
                 decision=Decision.INSUFFICIENT,
                 reasons=(ELSEWHERE,),
-                features=() if slo.feature is None else (slo.feature,),
+                features=(slo.feature,),
             )
 
 

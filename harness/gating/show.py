@@ -9,7 +9,7 @@ from ..report.markdown import escaped, table
 from ..report.summary import explain_command
 from .findings import JudgedFinding, events_in
 from .outcome import Outcome
-from .rows import Decision, Row
+from .rows import Decision, Row, counted_text
 from .slo import BROKEN, LOST
 
 IDS_SHOWN = 5
@@ -47,8 +47,7 @@ def conclusion(outcome: Outcome) -> str:
     match outcome.decision:
         case Decision.FAIL:
             first = " and ".join(feature.text for feature in outcome.features)
-            said = f"failed: {failed}" + (f"; prioritise {first}" if first else "")
-            return said + (f"; insufficient: {lacking}" if lacking else "")
+            return f"failed: {failed}; prioritise {first}" + (f"; insufficient: {lacking}" if lacking else "")
         case Decision.INSUFFICIENT:
             return f"not enough was seen to decide: {lacking}" if lacking else "nothing that was judged passed"
     # A finding has no row of its own, and what counts findings is no failure of its own.
@@ -58,10 +57,18 @@ def conclusion(outcome: Outcome) -> str:
     known = decisions.count(Decision.KNOWN)
     passed = sum(row.decision.good for row in outcome.rows)
     left = len(outcome.rows) - passed
-    said = f"{passed} rows passed" + (f"; {left} are insufficient, and not needed" if left else "")
-    said += f"; {known} known failures were let through" if known else ""
-    lost = outcome.lost_and_known
-    return f"{events_in(lost):,} LOST EVENTS were let through, since gate.toml lists them; {said}" if lost else said
+    said = f"{counted_text(passed, 'row')} passed"
+    said += f"; {left} {'is' if left == 1 else 'are'} insufficient, and not needed" if left else ""
+    said += f"; {counted_text(known, 'known failure')} {_was(known)} let through" if known else ""
+    lost = events_in(outcome.lost_and_known)
+    if not lost:
+        return said
+    listed = f"{_was(lost)} let through, since gate.toml lists {'it' if lost == 1 else 'them'}"
+    return f"{lost:,} LOST EVENT{'' if lost == 1 else 'S'} {listed}; {said}"
+
+
+def _was(count: int) -> str:
+    return "was" if count == 1 else "were"
 
 
 def _named(rows: Sequence[Row]) -> str:

@@ -15,6 +15,7 @@ import promql_parser as promql
 
 from ..errors import UsageError
 from ..lint.selectors import Condition, conditions
+from ..values import Promise
 
 MINUTE_SECONDS, HOUR_SECONDS, DAY_SECONDS = 60.0, 3600.0, 86_400.0
 MONTH_SECONDS = 30 * DAY_SECONDS
@@ -51,9 +52,24 @@ _REQUIREMENTS = {
 }
 
 
-def features_of(requirements: frozenset[str]) -> tuple[Feature, ...]:
-    """The features that some of these requirement ids belong to."""
-    return tuple(feature for feature in Feature if requirements & set(feature.requirements))
+_BY_PROMISE = {
+    Promise.CONSERVATION: Feature.RECOVERY,
+    Promise.HONEST_STATUS: Feature.ISOLATION,
+    Promise.ISOLATION: Feature.ISOLATION,
+    Promise.FALLBACK: Feature.ISOLATION,
+    Promise.RECOVERY: Feature.RECOVERY,
+    Promise.NO_DUPLICATES: Feature.RECOVERY,
+    Promise.POISON: Feature.RECOVERY,
+    Promise.TRUTH: Feature.PARTITION_METRICS,
+    Promise.BOUNDS: Feature.POOL_METRICS,
+}
+"""What each promise is about, for a scenario that proves none of S1 to S5 (docs/how-to/gate.md says why)."""
+
+
+def features_of(requirements: frozenset[str], promise: Promise) -> tuple[Feature, ...]:
+    """The features of a finding: those that its scenario's requirement ids belong to, else that of its promise."""
+    proved = tuple(feature for feature in Feature if requirements & set(feature.requirements))
+    return proved or (_BY_PROMISE[promise],)
 
 
 class Unit(enum.Enum):
@@ -137,7 +153,7 @@ class ShareSlo:
     minimum_operations: int
     whole: bool = False
     operations: Operations | None = None
-    feature: Feature | None = None
+    feature: Feature
     inverted: bool = False
     """Shown as the share of what is not bad, since that is how its bound was given."""
 
@@ -161,7 +177,7 @@ class LatencySlo:
     maximum_seconds: float
     minimum_operations: int
     histogram: Selector
-    feature: Feature | None = None
+    feature: Feature
 
     @property
     def below_share(self) -> float:
@@ -187,7 +203,7 @@ class CountSlo:
     inclusive: bool
     unit: Unit
     minimum_share: float = 1.0
-    feature: Feature | None = None
+    feature: Feature
 
     def broken_by(self, count: float) -> bool:
         """Tell whether so many in one such time break the bound."""
@@ -247,7 +263,7 @@ class ExpressionSlo:
     bound: float
     unit: str
     minimum_operations: int
-    feature: Feature | None = None
+    feature: Feature
 
     @property
     def bound_text(self) -> str:

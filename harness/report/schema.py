@@ -1,4 +1,4 @@
-"""JSON Schema (draft 2020-12) of the shapes in ``harness.report.shapes``.
+"""JSON Schema (draft 2020-12) of the shapes in ``harness.report.shapes`` and ``harness.report.gateshapes``.
 
 The published files lie in ``harness/report/schemas``; ``python -m tests.docs`` writes them anew, and a test fails while
 they are not what this module makes.
@@ -9,18 +9,30 @@ from __future__ import annotations
 import json
 import types
 import typing
+from dataclasses import dataclass
 from importlib import resources
 from typing import Annotated, Any, Literal, Union
 
 from ..errors import UsageError
-from . import shapes
+from . import gateshapes, shapes
 
 Schema = dict[str, Any]
 
-KINDS: dict[str, tuple[Any, str]] = {
-    "result": (shapes.Result, "result.json of partition-harness: one run, judged"),
-    "suite": (shapes.Suite, "suite.json of partition-harness: all runs of one command"),
-    "events": (shapes.Event, "One line of the NDJSON stream of `harness run --events`"),
+
+@dataclass(frozen=True)
+class Kind:
+    """What one schema is of: the type, what it is called, and its version."""
+
+    shape: Any
+    title: str
+    version: int = shapes.SCHEMA_VERSION
+
+
+KINDS = {
+    "result": Kind(shapes.Result, "result.json of partition-harness: one run, judged"),
+    "suite": Kind(shapes.Suite, "suite.json of partition-harness: all runs of one command"),
+    "events": Kind(shapes.Event, "One line of the NDJSON stream of `harness run --events`"),
+    "gate": Kind(gateshapes.Gate, "What `harness gate --json` writes: a decision", gateshapes.GATE_FORMAT),
 }
 """What is published, by the name that ``harness schema`` takes."""
 
@@ -47,13 +59,13 @@ def schema_text(kind: str) -> str:
 
 def schema_of(kind: str, *, closed: bool = False) -> Schema:
     """Make the schema; ``closed`` refuses fields that the shapes do not have, which the published one must not."""
-    shape, title = KINDS[kind]
+    known = KINDS[kind]
     builder = _Builder(closed)
-    body = builder.object(shape) if typing.is_typeddict(shape) else builder.of(shape)
+    body = builder.object(known.shape) if typing.is_typeddict(known.shape) else builder.of(known.shape)
     head: Schema = {
         "$schema": _DIALECT,
-        "$id": f"urn:partition-harness:schema:{kind}:{shapes.SCHEMA_VERSION}",
-        "title": title,
+        "$id": f"urn:partition-harness:schema:{kind}:{known.version}",
+        "title": known.title,
     }
     return {**head, **body, "$defs": dict(sorted(builder.definitions.items()))}
 

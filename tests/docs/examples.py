@@ -1,4 +1,4 @@
-"""Code of the how-to pages, as if it lay where the page says."""
+"""Blocks of the how-to pages, and their code as if it lay where the page says."""
 
 from __future__ import annotations
 
@@ -21,9 +21,15 @@ FAULT_MODULE = "harness.faults.example_of_the_documentation"
 
 def code_of(page: Path) -> str:
     """Return the only Python on a page."""
-    fences = (token for token in MarkdownIt().parse(page.read_text(encoding="utf-8")) if token.type == "fence")
-    (code,) = (token.content for token in fences if token.info.strip() == "python")
+    (code,) = (text for kind, text in fences(page) if kind == "python")
     return code
+
+
+def fences(page: Path) -> Iterator[tuple[str, str]]:
+    """Yield every fenced block of a page: its kind with what else stands there, and its text."""
+    for token in MarkdownIt().parse(page.read_text(encoding="utf-8")):
+        if token.type == "fence":
+            yield token.info.strip(), token.content
 
 
 @contextmanager

@@ -188,7 +188,7 @@ def test_where_all_may_be_insufficient_and_nothing_passed_nothing_passes(tmp_pat
     store(tmp_path, "one", CheckResult("conservation", not_checked="sql"), traffic=Traffic(operations=100))
     done = gate("one", "--reports", tmp_path)
     assert done.exit_code == 3
-    assert "conservation was not judged in 1 runs, such as one" in done.stdout
+    assert "conservation was not judged in 1 run, such as one" in done.stdout
 
 
 SLOS = (
@@ -205,6 +205,7 @@ name = "rejected"
 bad = 'datastorage_events_total{outcome="rejected"}'
 all = "datastorage_events_total"
 below_percent = 1
+feature = "partition_isolation"
 """
 )
 
@@ -240,6 +241,7 @@ promql = "max(max_over_time(datastorage_dlq_oldest_age_seconds[$period]))"
 exposure_promql = "sum(increase(datastorage_events_total[$period]))"
 maximum_seconds = 900
 minimum_operations = 1000
+feature = "recovery"
 """
     store(tmp_path, "one")
     done = gate("one", "--reports", tmp_path, "--config", samples.config(tmp_path, OPTIONAL + text))

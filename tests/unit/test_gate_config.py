@@ -14,6 +14,7 @@ from harness.gating.config import ERRORS, FAILURES, FALLBACK, PERSISTENCE, load_
 from harness.gating.slo import CountSlo, ExpressionSlo, Feature, LatencySlo, ShareSlo
 
 PAGE = Path(__file__).parents[2] / "docs/how-to/gate.md"
+FEATURE = 'feature = "recovery"\n'
 SHARE = '[[share]]\nname = "a"\nbad = "b_total"\nall = "c_total"\nbelow_percent = 1\n'
 COUNT = '[[count]]\nname = "a"\ncounter = "b_total"\n'
 EXPRESSION = '[[expression]]\nname = "a"\npromql = "b[$period]"\nexposure_promql = "increase(c[$period])"\n'
@@ -50,7 +51,7 @@ def test_without_a_file_the_bounds_are_those_of_the_assessment() -> None:
 
 
 def test_the_file_in_the_documentation_is_valid_and_uses_every_table(tmp_path: Path) -> None:
-    blocks = re.findall(r"```toml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    blocks = re.findall(r"```toml[^\n]*\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     assert blocks
     path = tmp_path / "gate.toml"
     for block in sorted(blocks, key=len):
@@ -88,11 +89,15 @@ def test_the_documentation_names_every_option_of_the_command() -> None:
         ('[prometheus]\nmatchers = "job"', 'matchers must be written as job="audit-service"'),
         ('[series]\ncreated = "sum(a)"', "created: 'sum(a)' is no selector"),
         ('[share]\nname = "a"', "must be written with two brackets"),
-        (SHARE.replace('"a"', '"dlq_fallback"'), "two metrics are named dlq_fallback"),
-        (SHARE.replace('"a"', '"lost_events"'), "two metrics are named lost_events"),
+        (SHARE.replace('"a"', '"dlq_fallback"') + FEATURE, "two metrics are named dlq_fallback"),
+        (SHARE.replace('"a"', '"lost_events"') + FEATURE, "two metrics are named lost_events"),
         (SHARE.replace('"a"', '"a b"'), "name must be made of letters"),
         (SHARE.replace('bad = "b_total"\n', ""), "bad is missing"),
         (SHARE + 'feature = "pool"', "unknown key pool; did you mean pool_metrics?"),
+        (SHARE, "feature is missing: a failed metric names what to prioritise; it is one of pool_metrics, partition_"),
+        (COUNT + "maximum_per_day = 1", "[[count]] 1: feature is missing"),
+        ('[[latency]]\nname = "a"\nquantile = 0.9\nmaximum_seconds = 1', "[[latency]] 1: feature is missing"),
+        (EXPRESSION + "maximum_seconds = 1\nminimum_operations = 1", "[[expression]] 1: feature is missing"),
         (COUNT, "exactly one bound is needed, none is given"),
         (COUNT + "below_per_day = 1\nmaximum_per_month = 1", "below_per_day and maximum_per_month are given"),
         (COUNT + "maximum_per_month = 1\nminimum_share_of_day = 0.5", "a bound for a month needs a month of data"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -30,6 +31,7 @@ from harness.gating.slo import (
     Comparison,
     CountSlo,
     ExpressionSlo,
+    Feature,
     Selector,
     ShareSlo,
     Unit,
@@ -39,10 +41,22 @@ from harness.gating.slo import (
 SHARE = load_config(None).slos[0]
 assert isinstance(SHARE, ShareSlo)
 ERRORS = CountSlo(
-    name="errors", counter=Selector("errors_total"), limit=10, inclusive=False, unit=Unit.DAY, minimum_share=1.0
+    name="errors",
+    counter=Selector("errors_total"),
+    limit=10,
+    inclusive=False,
+    unit=Unit.DAY,
+    minimum_share=1.0,
+    feature=Feature.POOL_METRICS,
 )
 FAILURES = CountSlo(
-    name="failures", counter=Selector("failures_total"), limit=0, inclusive=True, unit=Unit.MONTH, minimum_share=1.0
+    name="failures",
+    counter=Selector("failures_total"),
+    limit=0,
+    inclusive=True,
+    unit=Unit.MONTH,
+    minimum_share=1.0,
+    feature=Feature.PARTITION_METRICS,
 )
 OLDEST = ExpressionSlo(
     name="oldest",
@@ -53,6 +67,7 @@ OLDEST = ExpressionSlo(
     bound=900,
     unit="s",
     minimum_operations=1000,
+    feature=Feature.RECOVERY,
 )
 ORDER = [Decision.PASS, Decision.INSUFFICIENT, Decision.FAIL]
 TRAFFIC = Exposure(operations=5000, seconds=DAY_SECONDS)
@@ -198,7 +213,7 @@ def test_none_a_month_needs_a_month_and_one_breaks_it_at_once(count: int, second
 
 
 def test_a_part_of_a_day_is_scaled_up_where_it_is_enough() -> None:
-    half = CountSlo(name="errors", counter=Selector("x"), limit=10, inclusive=False, unit=Unit.DAY, minimum_share=0.5)
+    half = replace(ERRORS, minimum_share=0.5)
     for count, decision in ((4, Decision.PASS), (5, Decision.INSUFFICIENT), (10, Decision.FAIL)):
         row = count_row(half, Source.RUNS, days(count, seconds=DAY_SECONDS / 2), exposure=TRAFFIC)
         assert row.decision is decision, count

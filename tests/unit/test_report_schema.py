@@ -61,7 +61,7 @@ def test_the_command_has_all_kinds() -> None:
     command = cli.commands["schema"]
     assert tuple(command.params[0].type.choices) == tuple(schema.KINDS)  # type: ignore[attr-defined]
     assert CliRunner().invoke(cli, ["schema", "run"]).exit_code == Exit.USAGE
-    with pytest.raises(UsageError, match="no schema of 'run'; known are result, suite, events"):
+    with pytest.raises(UsageError, match="no schema of 'run'; known are result, suite, events, gate"):
         schema.published("run")
 
 
