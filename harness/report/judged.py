@@ -16,7 +16,6 @@ from ..errors import HistoryError, UsageError
 from ..history import FILE_NAME
 from ..results import Clocks
 from .stored import LAST, StoredRun, find_run, stored_runs
-from .summary import CLOCK_NAMES
 
 RESULT_FILE = "result.json"
 SUITE_FILE = "suite.json"
@@ -162,10 +161,19 @@ def _broken(checker: str, data: dict[str, Any]) -> Broken:
 
 
 def _clocks(data: dict[str, Any], place: int) -> Clocks:
-    values = [data.get(f"{name}_seconds") for name in CLOCK_NAMES]
-    seconds = (None if value is None else float(value) for value in values)
-    # An earlier version wrote no number; faults were numbered as they came.
-    return Clocks(str(data["fault"]), *seconds, number=int(data.get("number", place)))
+    def seconds(name: str) -> float | None:
+        value = data.get(f"{name}_seconds")
+        return None if value is None else float(value)
+
+    return Clocks(
+        fault=str(data["fault"]),
+        # An earlier version wrote no number; faults were numbered as they came.
+        number=int(data.get("number", place)),
+        detect_seconds=seconds("detect"),
+        fallback_seconds=seconds("fallback"),
+        recover_seconds=seconds("recover"),
+        drain_seconds=seconds("drain"),
+    )
 
 
 def read_suite(folder: Path) -> StoredSuite:

@@ -164,7 +164,7 @@ def test_what_was_run_on_what_is_told_with_versions_limits_and_the_scenario_as_i
         ["postgresql", "18.6"],
         ["toxiproxy", "2.12.0"],
     ]
-    limits = dict(rows(text, "Limits this target wants to be judged by"))  # type: ignore[arg-type]
+    limits = dict(rows(text, "Limits this target wants to be judged by"))
     assert limits["db pool max"] == "25"
     assert set(limits) == {name.replace("_", " ") for name in run.limits.__dict__}
     (section,) = re.findall(r'<section id="environment">.*?</section>', text, re.DOTALL)
