@@ -219,7 +219,7 @@ def _finding_to_json(finding: JudgedFinding) -> shapes.GateFinding:
         "summary": finding.summary,
         "runs": list(finding.runs),
         "event_ids": list(finding.event_ids),
-        "decision": cast("shapes.Decision", finding.decision.value),
+        "decision": finding.decision.value,
         "reason": finding.reason,
     }
 
@@ -228,7 +228,7 @@ def _row_to_json(row: Row) -> shapes.GateRow:
     exposure = row.exposure
     return {
         "metric": row.metric,
-        "source": cast("shapes.Source", row.source.value),
+        "source": row.source.value,
         "value": row.value,
         "bound": row.bound,
         "exposure": {
@@ -237,7 +237,7 @@ def _row_to_json(row: Row) -> shapes.GateRow:
             "runs": exposure.runs,
             "text": exposure.text,
         },
-        "decision": cast("shapes.Decision", row.decision.value),
+        "decision": row.decision.value,
         "needed": row.needed,
         "reasons": list(row.reasons),
         "features": _features_to_json(row.features),
@@ -247,7 +247,7 @@ def _row_to_json(row: Row) -> shapes.GateRow:
 
 
 def _features_to_json(features: Sequence[Feature]) -> list[shapes.FeatureName]:
-    return [cast("shapes.FeatureName", feature.value) for feature in features]
+    return [feature.value for feature in features]
 
 
 def baseline_from_json(data: Mapping[str, Any], name: str) -> Baseline:
