@@ -8,10 +8,9 @@ from __future__ import annotations
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -21,112 +20,12 @@ from prometheus_client import CollectorRegistry, Counter, generate_latest
 
 from harness._wait import wait_until_sync
 from harness.stacks.toxiproxy_process import listening_port
+from tests.integration.gate_stories import NOW, OLDEST, open_metrics
 from tests.service.promql import GET_PROMETHEUS
 from tests.unit.gate_samples import gate, last_line, row
 
-END = datetime(2025, 3, 1, tzinfo=UTC)
-NOW = "2025-03-01T00:00:00Z"
-STEP_SECONDS, A_DAY = 1800, 48
-SAMPLES = 30 * A_DAY + 3
-"""From an hour before the month to its end."""
 DEADLINE_SECONDS = 60.0
 SCRAPE_MS = 200
-OLDEST = "datastorage_dlq_oldest_age_seconds"
-BUCKETS = ("0.1", "0.25", "0.5", "1.0", "+Inf")
-
-Values = Callable[[int], float | None]
-"""What a counter shows at each sample; None where there is none."""
-
-
-def nothing(_: int) -> float:
-    return 0.0
-
-
-def often(number: int) -> float:
-    """Ten events in half an hour."""
-    return 10.0 * number
-
-
-def by_thousands(share: float) -> Values:
-    """A share of a thousand requests in half an hour."""
-    return lambda number: 1000.0 * number * share
-
-
-@dataclass(frozen=True, kw_only=True)
-class Story:
-    """The counters of one job.  ``there`` says when it was scraped; ``lacks`` are names that its page has not."""
-
-    created: Values = often
-    queued: Values = nothing
-    unavailable: Values = nothing
-    errors: Values = nothing
-    failures: Values = nothing
-    slow: float | None = None
-    """The share of requests that take between 0.5 and 1 s; None where nobody asks."""
-    there: Callable[[int], bool] = lambda number: True
-    lacks: frozenset[str] = frozenset()
-
-    def series(self, job: str) -> Mapping[str, Values]:
-        """Every series by its text."""
-        label = f'job="{job}",instance="i"'
-        outcomes = {"created": self.created, "queued": self.queued, "unavailable": self.unavailable}
-        found: dict[str, Values] = {
-            f'datastorage_events_total{{{label},outcome="{name}"}}': values for name, values in outcomes.items()
-        }
-        found[f"datastorage_db_connection_errors_total{{{label}}}"] = self.errors
-        found[f'datastorage_partition_write_failures_total{{{label},partition="2025_02"}}'] = self.failures
-        found[f"{OLDEST}{{{label}}}"] = lambda number: 5.0
-        for bound in BUCKETS if self.slow is not None else ():
-            route = f'{label},route="/api/v1/audit/events",status="201",le="{bound}"'
-            share = 1.0 if float(bound) >= 1 else 1.0 - (self.slow or 0.0)
-            found[f"datastorage_request_duration_seconds_bucket{{{route}}}"] = by_thousands(share)
-        return {text: values for text, values in found.items() if not any(one in text for one in self.lacks)}
-
-
-def steps(*marks: tuple[int, float]) -> Values:
-    """A value that holds from each sample on."""
-    return lambda number: [0.0, *(value for begin, value in marks if begin <= number)][-1]
-
-
-DAY_TEN = 2 + 10 * A_DAY
-STORIES = {
-    "kept": Story(errors=lambda number: float(number // 200), slow=0.0),
-    # 6, a restart, and 6 again: the last value less the first is 6, and 12 happened that day.
-    "restarted": Story(errors=steps((DAY_TEN + 4, 6.0), (DAY_TEN + 10, 0.0), (DAY_TEN + 14, 6.0))),
-    # 3, and a new process that soon counts more than the old one had: the last value less the first is 9.
-    "overtaken": Story(errors=steps((DAY_TEN + 2, 3.0), (DAY_TEN + 9, 1.0), (DAY_TEN + 10, 9.0))),
-    # 12 on one day, 0.4 a day on average.
-    "spiked": Story(errors=steps((DAY_TEN + 5, 12.0))),
-    # 9 on each of two days, 18 within less than a day and never 10 in one day.
-    "neighbours": Story(errors=steps((DAY_TEN - 3, 9.0), (DAY_TEN + 5, 18.0))),
-    "fell-back": Story(queued=lambda number: 0.2 * number),
-    "refused": Story(unavailable=lambda number: 0.2 * number),
-    "failed": Story(failures=steps((DAY_TEN, 1.0))),
-    "replaced": Story(failures=lambda number: 3.0 if number >= DAY_TEN else None),
-    "late": Story(there=lambda number: number >= DAY_TEN),
-    "stale": Story(there=lambda number: number < SAMPLES - 2 * A_DAY),
-    "gone-before": Story(there=lambda number: number < 2),
-    "gap": Story(there=lambda number: not DAY_TEN < number < DAY_TEN + 5 * A_DAY),
-    "idle": Story(created=nothing),
-    "few": Story(created=lambda number: number / 10),
-    "lacking": Story(lacks=frozenset({'outcome="unavailable"'})),
-    "nameless": Story(lacks=frozenset({"connection_errors"})),
-    "slow": Story(slow=0.05),
-}
-
-
-def open_metrics() -> str:
-    """The month of every job, series by series, as promtool reads it."""
-    lines = []
-    by_text = {text: (values, story) for job, story in STORIES.items() for text, values in story.series(job).items()}
-    for text in sorted(by_text):
-        values, story = by_text[text]
-        for number in range(SAMPLES):
-            value = values(number) if story.there(number) else None
-            if value is not None:
-                t = int(END.timestamp()) + (number - SAMPLES + 1) * STEP_SECONDS
-                lines.append(f"{text} {value:g} {t}")
-    return "\n".join([*lines, "# EOF", ""])
 
 
 class Page:
@@ -277,6 +176,10 @@ def arguments(watching: Watching, folder: Path, job: str, *more: object, text: s
         ("lacking", 3, 'outcome="unavailable",job="lacking"} is not there, which is not zero'),
         ("nameless", 3, 'connection_errors_total{job="nameless"} is not there, which is not zero'),
         ("nobody", 3, "is not there, which is not zero"),
+        ("rolling", 0, "4 rows passed"),
+        ("rolling.unseen", 3, "of the period, and no up tells whether it came or went meanwhile"),
+        ("half-blind", 3, "i1 of job half-blind has samples of"),
+        ("half-dead", 3, "i1 of job half-dead was to be scraped in 100 % of the period and never answered"),
     ],
 )
 def test_a_month_of_production(watching: Watching, tmp_path: Path, job: str, code: int, said: str) -> None:
@@ -319,6 +222,7 @@ SLOS = """
 name = "latency-p99"
 quantile = 0.99
 maximum_seconds = 0.5
+feature = "pool_metrics"
 
 [[expression]]
 name = "oldest"
@@ -326,6 +230,7 @@ promql = 'max(max_over_time({oldest}{{job="{job}"}}[$period]))'
 exposure_promql = 'sum(increase(datastorage_events_total{{job="{job}"}}[$period]))'
 maximum_seconds = {bound}
 minimum_operations = 1000
+feature = "recovery"
 """
 
 

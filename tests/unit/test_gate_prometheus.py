@@ -147,6 +147,16 @@ def test_an_instance_that_is_taken_away_lacks_nothing_after_it(site: Site, tmp_p
     assert done.exit_code == 0, done.output
 
 
+@pytest.mark.parametrize(("beside", "code"), [(1, 0), (2, 3)], ids=["starting-and-ending", "not-answering"])
+def test_an_instance_of_some_hours_may_be_silent_for_a_moment_as_it_comes_and_goes(
+    site: Site, tmp_path: Path, beside: int, code: int
+) -> None:
+    short = instance("b", there=within(400, 410), scraped=within(400 - beside, 410 + beside))
+    done = asked(site, tmp_path, instance("a"), short)
+    assert done.exit_code == code, done.output
+    assert (f"b of job audit has samples of {ERRORS} in 83.33 % of the time" in done.stdout) is (code == 3)
+
+
 def test_where_nothing_tells_a_replaced_instance_from_a_missing_one_another_series_may(
     site: Site, tmp_path: Path
 ) -> None:
@@ -175,6 +185,22 @@ def test_an_instance_that_never_answered_is_missing(
     done = asked(site, tmp_path, instance("a"), silent, text="[prometheus]\nmatchers = 'env!=\"test\"'\n")
     assert done.exit_code == code, done.output
     assert ("b of job audit was to be scraped in 100 % of the period and never answered" in done.stdout) is (code == 3)
+
+
+SERIES = {
+    **{
+        one: f'datastorage_events_total{{outcome="{one}",instance="a"}}' for one in ("created", "queued", "unavailable")
+    },
+    "connection_errors": f'{ERRORS}{{instance="a"}}',
+    "partition_write_failures": f'{FAILURES}{{instance="a"}}',
+}
+
+
+def test_of_an_instance_that_no_selector_asks_for_nothing_is_missing(site: Site, tmp_path: Path) -> None:
+    silent: dict[str, Values] = {'up{instance="b",job="audit"}': nothing}
+    text = "[series]\n" + "".join(f"{key} = '{value}'\n" for key, value in SERIES.items())
+    done = asked(site, tmp_path, instance("a"), silent, text=text)
+    assert done.exit_code == 0, done.output
 
 
 def test_how_much_may_be_missing_of_each_can_be_said(site: Site, tmp_path: Path) -> None:
