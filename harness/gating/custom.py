@@ -7,6 +7,7 @@ import re
 import promql_parser as promql
 
 from ..errors import UsageError
+from ..tables import Table
 from . import statistics
 from .slo import (
     Comparison,
@@ -20,7 +21,6 @@ from .slo import (
     a_unit,
     percent_text,
 )
-from .tables import Table
 
 PERIOD_WORD = "$period"
 """Stands in an expression for the period that is judged."""
@@ -190,7 +190,7 @@ def _feature(table: Table) -> Feature | None:
     if "feature" not in table:
         return None
     name = table.text("feature")
-    Table.of(f"{table.place} feature", {name: 0}, _FEATURES)
+    Table.of(f"{table.place} feature", {name: 0}, _FEATURES, table.page)
     return _FEATURES[name]
 
 

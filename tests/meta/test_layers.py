@@ -7,7 +7,7 @@ import pytest
 from ._sources import Source, sources
 
 LAYERS = (
-    ("values", "blast", "events", "errors", "registry", "redaction", "targets", "noise", "_wait"),
+    ("values", "blast", "events", "errors", "registry", "redaction", "targets", "noise", "tables", "_wait"),
     (
         [
             "fault",
