@@ -24,9 +24,9 @@ from ..errors import HistoryError
 from ..history import FILE_NAME as HISTORY
 from ..ledger import FOLDER as LEDGER
 from ..ledger import Ledger
-from .judged import read_suite, stored_suites
+from .judged import read_suite
 from .latest import FILES as SUITE_FILES
-from .stored import StoredRun, stored_runs
+from .stored import StoredRun, stored_runs, stored_suites
 
 ALL_RUNS = sys.maxsize
 FAILED_DAYS = 7
