@@ -171,7 +171,7 @@ def run(
 def replay(run_name: str, step: bool, **stack: Any) -> None:
     """Repeat a stored run: the same schedule, the same seed, a new environment.
 
-    RUN is a path, a name or a part of one, or `last`.
+    RUN is a path, a name or a part of one, or `last`: the newest run of the newest suite, or a run that began after it.
     """
     from .report.stored import find_run
     from .session import replay_of
@@ -189,7 +189,7 @@ def replay(run_name: str, step: bool, **stack: Any) -> None:
 def check(run_name: str, reports: Path) -> None:
     """Judge a stored run again, also one whose runner was killed, and write its reports anew.
 
-    RUN is a path, a name or a part of one, or `last`.
+    RUN is a path, a name or a part of one, or `last`: the newest run of the newest suite, or a run that began after it.
     """
     from .report.console import Console
     from .report.stored import find_run
@@ -212,6 +212,9 @@ def check(run_name: str, reports: Path) -> None:
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def list_(what: str, scenarios: Path, reports: Path, as_json: bool) -> None:
     """List scenarios, faults or checkers, each with a sentence, or the stored runs, newest first.
+
+    Where a run is to be named, `last` is the newest run of the newest suite, or a run that began after it; where a
+    suite may be named as well, it is that whole suite, or the run that began after it.
 
     Faults come with their family, what they need of a stack, the SQLSTATEs they cause and the PostgreSQL versions.
     """

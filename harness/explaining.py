@@ -19,7 +19,8 @@ _PATH = click.Path(path_type=Path)
 def explain(run_name: str, event: tuple[str, ...], reports: Path, as_json: bool) -> None:
     """Tell the whole story of one event: sent, answered, queued, stored, with the faults around it.
 
-    RUN is a path, a name or a part of one, or `last`.  EVENT_ID is an id, the beginning of one, or `operation N`.
+    RUN is a path, a name or a part of one, or `last`: the newest run of the newest suite, or a run that began after it.
+    EVENT_ID is an id, the beginning of one, or `operation N`.
 
     \b
     harness explain last 6f1c2a

@@ -41,6 +41,23 @@ def _runs_kept(ctx: click.Context, param: click.Parameter, value: str) -> int:
     raise click.BadParameter(f"{value!r} is no number of runs; give 1 or more, or all.", ctx, param)
 
 
+def keep_runs_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the option that says how much stays stored."""
+    option = click.option(
+        "--keep-runs",
+        metavar="N|all",
+        callback=_runs_kept,
+        default=str(KEPT_RUNS),
+        show_default=True,
+        envvar="HARNESS_KEEP_RUNS",
+        show_envvar=True,
+        help="Afterwards remove the oldest runs beyond so many, and sweeps and selftests once newer ones of their sort "
+        "have so many. What did not pass stays for 7 days more; open ledgers, whatever is in use and anything that is "
+        "not the harness's own always stay.",
+    )
+    return option(command)
+
+
 def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that :class:`Outputs` takes."""
     options = (
@@ -50,17 +67,7 @@ def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Write a JSON line for each thing that happens, while it does [-: to standard output, and what people "
             "read to standard error].",
         ),
-        click.option(
-            "--keep-runs",
-            metavar="N|all",
-            callback=_runs_kept,
-            default=str(KEPT_RUNS),
-            show_default=True,
-            envvar="HARNESS_KEEP_RUNS",
-            show_envvar=True,
-            help="Afterwards remove the oldest runs beyond so many. What did not pass stays for 7 days more; open "
-            "ledgers, living runs and anything that is not the harness's own always stay.",
-        ),
+        keep_runs_option,
         click.option(
             "--open",
             "open_page",

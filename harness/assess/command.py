@@ -37,7 +37,8 @@ def assess(
 ) -> None:
     """Say of each feature of the readiness assessment whether it can ship, by what stored runs prove.
 
-    Without names every judged run below the reports counts: of each scenario the newest, and every run that failed.
+    Without names every judged run below the reports counts: of each scenario the newest, and every run that failed.  A
+    name is a path, a name or a part of one, `last` (the newest suite, or a run that began after it) or `last-suite`.
     A feature ships only when all its scenarios passed and everybody who had to look could; UNKNOWN, no run and nothing
     checked are a hold, as a broken promise is.
 

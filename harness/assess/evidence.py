@@ -18,8 +18,8 @@ from pathlib import Path
 from ..discovery import Scenarios
 from ..errors import HistoryError, UsageError
 from ..gate import Exit
-from ..report.judged import SUITE_FILE, Judged, find_stored, read_judged, read_suite, stored_suites
-from ..report.stored import stored_runs
+from ..report.judged import Judged, find_stored, read_judged, read_suite
+from ..report.stored import SUITE_FILE, stored_runs, stored_suites
 from ..report.summary import ids_text
 from ..values import Promise
 from .features import FEATURES, Feature

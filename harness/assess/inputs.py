@@ -5,13 +5,13 @@ What is not given stays unknown; nothing has a default.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
+from ..tables import Table
 from ..targets.model import read_toml
 from .features import FEATURES
 
@@ -70,61 +70,39 @@ def load_inputs(path: Path | None) -> Inputs:
         return Inputs()
     path = path or DEFAULT_FILE
     raw = read_toml(path, "file of inputs", "Name one with --inputs, or leave it out.", _PAGE, UsageError)
-    _known(path, "", raw, _KEYS)
-    recovery = _table(path, "recovery", raw.get("recovery", {}))
-    _known(path, "recovery.", recovery, _OF_RECOVERY)
-    features = _table(path, "features", raw.get("features", {}))
-    _known(path, "features.", features, {one.name for one in FEATURES})
+    top = Table.of(str(path), raw, _KEYS, _PAGE)
+    recovery = top.inner("recovery", _OF_RECOVERY)
+    features = top.inner("features", {one.name for one in FEATURES})
     return Inputs(
         path=path,
-        unit=_text(path, "unit", raw.get("unit", "")),
-        manual_minutes=_minutes(path, recovery.get("manual_minutes")),
-        source=_text(path, "recovery.source", recovery.get("source", "")),
-        features={name: _feature(path, name, table) for name, table in features.items()},
+        unit=_text(top, "unit"),
+        manual_minutes=_minutes(recovery),
+        source=_text(recovery, "source"),
+        features={name: _feature(path, name, given) for name, given in features.raw.items()},
     )
 
 
-def _feature(path: Path, name: str, raw: Any) -> FeatureInputs:
-    table = _table(path, f"features.{name}", raw)
-    _known(path, f"features.{name}.", table, set(_OF_FEATURE))
-    values = {key: _number(path, f"features.{name}.{key}", value) for key, value in table.items()}
+def _text(table: Table, key: str) -> str:
+    return table.text(key) if key in table else ""
+
+
+def _feature(path: Path, name: str, given: Any) -> FeatureInputs:
+    table = Table.of(f"{path} [features.{name}]", given, _OF_FEATURE, _PAGE)
+    values = {key: table.from_zero(key) for key in _OF_FEATURE if key in table}
     if values.get("cost") == 0:
-        raise UsageError(f"{path}: features.{name}.cost is 0, by which no score can be divided; leave it out. {_PAGE}")
+        raise table.wrong(f"cost is 0, by which no score can be divided; leave it out. {_PAGE}")
     return FeatureInputs(**values)
 
 
-def _minutes(path: Path, raw: Any) -> tuple[float, float] | None:
-    if raw is None:
+def _minutes(recovery: Table) -> tuple[float, float] | None:
+    if "manual_minutes" not in recovery:
         return None
-    if not isinstance(raw, list) or len(raw) != 2:
-        raise UsageError(f"{path}: recovery.manual_minutes must be two numbers, from and to, as [15, 35]. {_PAGE}")
-    low, high = (_number(path, "recovery.manual_minutes", one) for one in raw)
+    given = recovery.raw["manual_minutes"]
+    if not isinstance(given, list) or len(given) != 2:
+        raise recovery.wrong(f"manual_minutes must be two numbers, from and to, as [15, 35]. {_PAGE}")
+    names = ("the first of manual_minutes", "the second of manual_minutes")
+    both = Table(recovery.place, dict(zip(names, given, strict=True)), _PAGE)
+    low, high = (both.from_zero(name) for name in names)
     if low > high:
-        raise UsageError(f"{path}: recovery.manual_minutes = [{low:g}, {high:g}] falls; give the smaller one first.")
+        raise recovery.wrong(f"manual_minutes = [{low:g}, {high:g}] falls; give the smaller one first.")
     return low, high
-
-
-def _number(path: Path, key: str, raw: Any) -> float:
-    if isinstance(raw, bool) or not isinstance(raw, int | float) or not math.isfinite(raw) or raw < 0:
-        raise UsageError(f"{path}: {key} must be a number from 0 on, not {raw!r}. {_PAGE}")
-    return float(raw)
-
-
-def _text(path: Path, key: str, raw: Any) -> str:
-    if not isinstance(raw, str):
-        raise UsageError(f"{path}: {key} must be a string, not {raw!r}. {_PAGE}")
-    return raw
-
-
-def _table(path: Path, key: str, raw: Any) -> dict[str, Any]:
-    if not isinstance(raw, dict):
-        raise UsageError(f"{path}: [{key}] must be a table. {_PAGE}")
-    return raw
-
-
-def _known(path: Path, prefix: str, table: Mapping[str, Any], known: set[str]) -> None:
-    unknown = sorted(set(table) - known)
-    if unknown:
-        raise UsageError(
-            f"{path}: unknown key {prefix}{unknown[0]}; known here are {', '.join(sorted(known))}. {_PAGE}"
-        )

@@ -24,11 +24,11 @@ def compare(
     """Compare two stored runs, or two suites scenario by scenario: what is worse in RUN_B than in RUN_A?
 
     Verdicts and findings, clocks, latencies outside blast radii, isolation, answers and key series, side by side.
-    Each is a path, a name or a part of one, `last` (the newest run) or `last-suite`.  A run beside a suite is compared
-    with the suite's run of its scenario.
+    Each is a path, a name or a part of one, `last` (the newest suite, or a run that began after it) or `last-suite`.  A
+    run beside a suite is compared with the suite's run of its scenario.
 
     \b
-    harness compare 20261201-december last           one scenario, before and after
+    harness compare 20261201-december last           one scenario, before and now
     harness compare baseline-suite last-suite        everything that both have
     harness compare main/reports/SUITE last-suite --fail-on-regression
 

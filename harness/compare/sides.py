@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UsageError
-from ..report.judged import SUITE_FILE, Judged, SuiteEntry, find_stored, read_judged, read_suite
+from ..report.judged import Judged, SuiteEntry, find_stored, read_judged, read_suite
+from ..report.stored import SUITE_FILE
 from ..report.summary import shown_path
 
 _SEVERITY = {"PASS": 0, "FAIL": 2}

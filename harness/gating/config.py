@@ -13,12 +13,13 @@ from typing import Any
 
 from ..errors import UsageError
 from ..lint.selectors import Condition
+from ..tables import Table
 from ..targets.model import read_toml
 from . import custom
 from .slo import BROKEN, JUDGED, LOST, CountSlo, Feature, Operations, Selector, ShareSlo, Slo, Unit
-from .tables import PAGE, Table, tables
 
 DEFAULT_FILE = Path("gate.toml")
+_PAGE = "docs/how-to/gate.md explains each."
 PERSISTENCE, FALLBACK, ERRORS, FAILURES = (
     "persistence_success",
     "dlq_fallback",
@@ -108,26 +109,20 @@ def load_config(path: Path | None) -> GateConfig:
     """Read the file, or the bounds of the assessment without one; raises :class:`UsageError` for anything wrong."""
     if path is None:
         return _config(None, "the defaults", {})
-    raw = read_toml(path, "gate file", "Give the path of a gate.toml with --config.", PAGE, UsageError)
+    raw = read_toml(path, "gate file", "Give the path of a gate.toml with --config.", _PAGE, UsageError)
     return _config(path, str(path), raw)
 
 
 def _config(path: Path | None, place: str, raw: dict[str, Any]) -> GateConfig:
-    top = Table.of(place, raw, _TOP)
-    names = Table.of(f"{place} [series]", raw.get("series", {}), _SERIES)
+    top = Table.of(place, raw, _TOP, _PAGE)
+    names = top.inner("series", _SERIES)
     series = {key: custom.selector(names, key, usual) for key, usual in _SERIES.items()}
     slos: list[Slo] = [
-        *_success_metrics(place, raw, series),
-        *(custom.share(one) for one in tables(f"{place} [[share]]", raw.get("share", []), custom.SHARE_KEYS)),
-        *(
-            custom.latency(one, series["request_seconds"])
-            for one in tables(f"{place} [[latency]]", raw.get("latency", []), custom.LATENCY_KEYS)
-        ),
-        *(custom.count(one) for one in tables(f"{place} [[count]]", raw.get("count", []), custom.COUNT_KEYS)),
-        *(
-            custom.expression(one)
-            for one in tables(f"{place} [[expression]]", raw.get("expression", []), custom.EXPRESSION_KEYS)
-        ),
+        *_success_metrics(top, series),
+        *(custom.share(one) for one in top.rows("share", custom.SHARE_KEYS)),
+        *(custom.latency(one, series["request_seconds"]) for one in top.rows("latency", custom.LATENCY_KEYS)),
+        *(custom.count(one) for one in top.rows("count", custom.COUNT_KEYS)),
+        *(custom.expression(one) for one in top.rows("expression", custom.EXPRESSION_KEYS)),
     ]
     known = [one.name for one in slos]
     for name in known:
@@ -135,24 +130,22 @@ def _config(path: Path | None, place: str, raw: dict[str, Any]) -> GateConfig:
             raise top.wrong(f"two metrics are named {name}; rename one of them.")
     optional = top.texts("optional", ())
     for name in optional:
-        Table.of(f"{place} optional", {name: 0}, known)
+        Table.of(f"{place} optional", {name: 0}, known, _PAGE)
     return GateConfig(
         path=path,
         slos=tuple(slos),
         optional=frozenset(optional),
-        known_defects=tuple(
-            _known_defect(one) for one in tables(f"{place} [[known_defect]]", raw.get("known_defect", []), _DEFECT_KEYS)
-        ),
-        prometheus=_prometheus(place, raw),
+        known_defects=tuple(_known_defect(one) for one in top.rows("known_defect", _DEFECT_KEYS)),
+        prometheus=_prometheus(top),
         traffic=(series["created"], series["queued"]),
         up=series["up"],
     )
 
 
-def _success_metrics(place: str, raw: dict[str, Any], series: dict[str, Selector]) -> list[Slo]:
+def _success_metrics(top: Table, series: dict[str, Selector]) -> list[Slo]:
     """The four of the assessment, with the feature that each asks for (docs/how-to/gate.md says why)."""
     created, queued, refused = series["created"], series["queued"], series["unavailable"]
-    kept = Table.of(f"{place} [{PERSISTENCE}]", raw.get(PERSISTENCE, {}), {"above_percent", "minimum_operations"})
+    kept = top.inner(PERSISTENCE, {"above_percent", "minimum_operations"})
     below = _bad_share(kept.number("above_percent", 99.9, below=100))
     persistence = ShareSlo(
         name=PERSISTENCE,
@@ -164,7 +157,7 @@ def _success_metrics(place: str, raw: dict[str, Any], series: dict[str, Selector
         feature=Feature.ISOLATION,
         inverted=True,
     )
-    fell = Table.of(f"{place} [{FALLBACK}]", raw.get(FALLBACK, {}), {"below_percent", "minimum_operations"})
+    fell = top.inner(FALLBACK, {"below_percent", "minimum_operations"})
     below = fell.number("below_percent", 0.1, below=100) / 100
     fallback = ShareSlo(
         name=FALLBACK,
@@ -175,7 +168,7 @@ def _success_metrics(place: str, raw: dict[str, Any], series: dict[str, Selector
         operations=Operations.QUEUED,
         feature=Feature.RECOVERY,
     )
-    lost = Table.of(f"{place} [{ERRORS}]", raw.get(ERRORS, {}), {"below_per_day", "minimum_share_of_day"})
+    lost = top.inner(ERRORS, {"below_per_day", "minimum_share_of_day"})
     errors = CountSlo(
         name=ERRORS,
         counter=series["connection_errors"],
@@ -185,7 +178,7 @@ def _success_metrics(place: str, raw: dict[str, Any], series: dict[str, Selector
         minimum_share=lost.share("minimum_share_of_day", 1.0),
         feature=Feature.POOL_METRICS,
     )
-    failed = Table.of(f"{place} [{FAILURES}]", raw.get(FAILURES, {}), {"maximum_per_month"})
+    failed = top.inner(FAILURES, {"maximum_per_month"})
     failures = CountSlo(
         name=FAILURES,
         counter=series["partition_write_failures"],
@@ -215,9 +208,9 @@ def _known_defect(table: Table) -> KnownDefect:
     )
 
 
-def _prometheus(place: str, raw: dict[str, Any]) -> PrometheusOptions:
+def _prometheus(top: Table) -> PrometheusOptions:
     usual = PrometheusOptions()
-    table = Table.of(f"{place} [prometheus]", raw.get("prometheus", {}), {"matchers", "minimum_coverage_share"})
+    table = top.inner("prometheus", {"matchers", "minimum_coverage_share"})
     asked: tuple[Condition, ...] = ()
     if "matchers" in table:
         text = table.text("matchers").strip().removeprefix("{").removesuffix("}")

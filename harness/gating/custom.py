@@ -7,6 +7,7 @@ import re
 import promql_parser as promql
 
 from ..errors import UsageError
+from ..tables import Table
 from . import statistics
 from .slo import (
     Comparison,
@@ -20,7 +21,6 @@ from .slo import (
     a_unit,
     percent_text,
 )
-from .tables import PAGE, Table
 
 PERIOD_WORD = "$period"
 """Stands in an expression for the period that is judged."""
@@ -189,10 +189,11 @@ def _name(table: Table) -> str:
 def _feature(table: Table) -> Feature:
     if "feature" not in table:
         raise table.wrong(
-            f"feature is missing: a failed metric names what to prioritise; it is one of {', '.join(_FEATURES)}. {PAGE}"
+            "feature is missing: a failed metric names what to prioritise; it is one of "
+            f"{', '.join(_FEATURES)}. {table.page}"
         )
     name = table.text("feature")
-    Table.of(f"{table.place} feature", {name: 0}, _FEATURES)
+    Table.of(f"{table.place} feature", {name: 0}, _FEATURES, table.page)
     return _FEATURES[name]
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from ..errors import UsageError
 from ..redaction import masked
 from ..report.gateshapes import GATE_FORMAT
-from ..report.judged import RESULT_FILE, SUITE_FILE
+from ..report.judged import RESULT_FILE
+from ..report.stored import SUITE_FILE
 from .config import DEFAULT_FILE, GateConfig, load_config
 from .findings import JudgedFinding, gathered, judged, stale
 from .outcome import Baseline, Outcome, baseline_from_json, baseline_of, excused, rows_about_runs

@@ -16,8 +16,8 @@ from ..errors import HarnessError, HistoryError
 from ..history import FILE_NAME
 from ..redaction import masked
 from ..report.jsonfile import NamedFinding
-from ..report.judged import RESULT_FILE, SUITE_FILE, find_stored, newest, read_result, read_suite
-from ..report.stored import LAST
+from ..report.judged import RESULT_FILE, find_stored, read_result, read_suite
+from ..report.stored import SUITE_FILE
 from ..values import Promise
 
 
@@ -48,7 +48,7 @@ class StoredVerdict:
 
 
 def choose(reports: Path, names: Sequence[str]) -> Chosen:
-    """Find every run that is meant: of ``last`` the newest suite, or a run that began after it.
+    """Find every run that is meant, all those of a suite.
 
     Raises :class:`harness.errors.HarnessError` for a name that means none, or several things.
     """
@@ -56,7 +56,7 @@ def choose(reports: Path, names: Sequence[str]) -> Chosen:
     problems: list[str] = []
     notes: list[str] = []
     for name in names:
-        place = newest(reports) if name == LAST else find_stored(reports, name)
+        place = find_stored(reports, name)
         if (place / SUITE_FILE).is_file():
             suite = _runs_of_suite(place)
             folders |= dict.fromkeys(folder.resolve() for folder in suite.folders)

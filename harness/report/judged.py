@@ -8,19 +8,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from ..errors import HistoryError, UsageError
 from ..history import FILE_NAME
 from ..results import Clocks
-from .stored import LAST, StoredRun, find_run, stored_runs
+from .stored import LAST, LAST_SUITE, SUITE_FILE, find_run, newest, stored_suites
 
 RESULT_FILE = "result.json"
-SUITE_FILE = "suite.json"
-LAST_SUITE = "last-suite"
-"""What one types for the newest suite."""
 _NAMED = 5
 _FILES = (SUITE_FILE, RESULT_FILE, FILE_NAME)
 _SHAPE = ("load", "schedule", "service_environment", "judge_latency", "min_strict_events", "min_latency_samples")
@@ -216,55 +212,15 @@ def _read(path: Path, remedy: str) -> dict[str, Any] | None:
     return data
 
 
-def stored_suites(reports: Path) -> list[Path]:
-    """Return the folders of all suites below ``reports``, newest first: their names begin with their times.
-
-    The copy of the newest in ``latest/`` is none of them.
-    """
-    folders = (path.parent for path in reports.glob(f"*-suite-*/{SUITE_FILE}"))
-    return sorted(folders, key=lambda folder: folder.name, reverse=True)
-
-
-def newest(reports: Path) -> Path:
-    """Return the folder of the newest suite, or of a run that began after that had ended.
-
-    A suite of which no run has a history is one all the same: the one before it must not pass in its place.  Raises
-    :class:`UsageError` where nothing is stored.
-    """
-    runs = stored_runs(reports)
-    last = max(((_ended_at(folder), folder) for folder in stored_suites(reports)), default=None)
-    if last is not None and (not runs or _began_at(runs[0]) <= last[0]):
-        return last[1]
-    return runs[0].folder if runs else find_run(reports, LAST)
-
-
-def _ended_at(suite: Path) -> datetime:
-    """When a suite had ended: it is named by the time when it began, and knows how long it took; else by its file."""
-    path = suite / SUITE_FILE
-    try:
-        began = datetime.strptime(suite.name[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
-        took_seconds = float(json.loads(path.read_text(encoding="utf-8"))["seconds"])
-        # The name has whole seconds only.
-        return began + timedelta(seconds=took_seconds + 1)
-    except (OSError, ValueError, KeyError, TypeError, OverflowError):
-        return datetime.fromtimestamp(path.stat().st_mtime, UTC)
-
-
-def _began_at(run: StoredRun) -> datetime:
-    """When a run began; one whose time nobody can read began before all others."""
-    try:
-        moment = datetime.fromisoformat(run.started_at)
-    except ValueError:
-        return datetime.min.replace(tzinfo=UTC)
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-
-
 def find_stored(reports: Path, name: str) -> Path:
-    """Find a stored run or suite as :func:`harness.report.stored.find_run` does, or ``last-suite``.
+    """Find a stored run or suite as :func:`harness.report.stored.find_run` finds a run, or ``last-suite``.
 
+    Of ``last`` the whole suite is meant where that is the newest.
     A run that could not be set up, which has a verdict and no history, is found by its path or its whole name.  A part
     of a name that fits a run means the run.  Raises :class:`UsageError`.
     """
+    if name == LAST:
+        return newest(reports)
     if name == LAST_SUITE:
         suites = stored_suites(reports)
         if not suites:
@@ -275,7 +231,7 @@ def find_stored(reports: Path, name: str) -> Path:
         if any((folder / file).is_file() for file in _FILES):
             return folder
     suites = [path for path in stored_suites(reports) if name in path.name]
-    if name == LAST or not suites or any(name in path.parent.name for path in reports.glob(f"*/{FILE_NAME}")):
+    if not suites or any(name in path.parent.name for path in reports.glob(f"*/{FILE_NAME}")):
         return find_run(reports, name)
     if len(suites) == 1:
         return suites[0]

@@ -4,6 +4,7 @@ What is removed is old, was made by the harness, and is nobody's to look at any 
 the rest of their suites, those of the command that just ended, for a while those that did not pass, and always: a run
 whose ledger is open (it may hold the only way to undo a damage), one that is being played, judged or healed, and a
 folder with anything in it that the harness did not put there.  What has no name of the harness's is not even counted.
+Sweeps and selftests are bounded by the runs in them, each sort by itself; the newest of a sort stays.
 """
 
 from __future__ import annotations
@@ -20,13 +21,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ..columnar import FOLDER as COLUMNS
-from ..errors import HistoryError
+from ..errors import HistoryError, SetupError
 from ..history import FILE_NAME as HISTORY
 from ..ledger import FOLDER as LEDGER
 from ..ledger import Ledger
-from .judged import read_suite, stored_suites
+from ..stacks.cache import user_cache
+from .judged import read_suite
 from .latest import FILES as SUITE_FILES
-from .stored import StoredRun, stored_runs
+from .series import CPU_FILE, RUNS, SERIES, Series
+from .stored import StoredRun, stored_runs, stored_suites
 
 ALL_RUNS = sys.maxsize
 FAILED_DAYS = 7
@@ -38,7 +41,9 @@ _NAMED = 5
 _AGAIN, _KEPT = "-again", "-kept"
 _NAME = rf"\d{{8}}-\d{{6}}-.+-[0-9a-f]{{4}}({_AGAIN})*({_KEPT})?"
 _MADE = re.compile(_NAME)
-_DOOMED = re.compile(rf"\.{_NAME}\.removed")
+_SERIES_NAME = rf"(?:{'|'.join(sort.noun for sort in SERIES)})-\d{{8}}-\d{{6}}-(?:.+-)?[0-9a-f]{{4}}"
+_MADE_SERIES = re.compile(_SERIES_NAME)
+_DOOMED = re.compile(rf"\.(?:{_NAME}|{_SERIES_NAME})\.removed")
 _REPORTS = ("result.json", "junit.xml", "report.html", "summary.md", "report-errors.txt", "measured.json")
 _LOGS = ("service.log", "service-start.log", "postgres.log", "toxiproxy.log", "locust.log", "harness-error.txt")
 RUN_FILES = frozenset((HISTORY, LEDGER, COLUMNS, f"{COLUMNS}.new", *_REPORTS, *_LOGS))
@@ -51,6 +56,7 @@ class Removed:
 
     runs: tuple[str, ...] = ()
     suites: tuple[str, ...] = ()
+    series: tuple[str, ...] = ()
     spared: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -60,6 +66,7 @@ class Removed:
         for names, one, several in (
             (self.runs, "run", "runs"),
             (self.suites, "page of a suite", "pages of suites"),
+            (self.series, "sweep or selftest", "sweeps and selftests"),
         ):
             if names:
                 noun = one if len(names) == 1 else several
@@ -77,9 +84,9 @@ def _listed(names: Collection[str]) -> str:
 
 
 def prune(reports: Path, keep: int, *, spare: Collection[str] = (), now: datetime | None = None) -> Removed:
-    """Remove the oldest runs below ``reports`` beyond the ``keep`` newest, and the oldest suites alike.
+    """Remove the oldest runs below ``reports`` beyond the ``keep`` newest, and suites, sweeps and selftests alike.
 
-    ``spare``: names of runs and suites that stay whatever their age.  Never raises for what cannot be removed: it says
+    ``spare``: names of folders that stay whatever their age.  Never raises for what cannot be removed: it says
     so.
     """
     if keep >= ALL_RUNS or not reports.is_dir():
@@ -99,7 +106,14 @@ def prune(reports: Path, keep: int, *, spare: Collection[str] = (), now: datetim
             else:
                 removed.append(run.folder.name)
     suites = [suite.name for suite in _surplus_suites(reports, keep, spare) if not _gone(suite)]
-    return Removed(tuple(removed), tuple(suites), tuple(spared))
+    series: list[str] = []
+    for sort, folder in _surplus_series(reports, keep, spare):
+        reason = _series_removed(sort, folder)
+        if reason:
+            spared.append((folder.name, reason))
+        else:
+            series.append(folder.name)
+    return Removed(runs=tuple(removed), suites=tuple(suites), series=tuple(series), spared=tuple(spared))
 
 
 def _is_made(folder: Path) -> bool:
@@ -163,8 +177,8 @@ def _removed(folder: Path) -> str:
         return f"it cannot be looked into ({error.strerror})"
 
 
-def _why_it_stays(folder: Path) -> str:
-    strangers = sorted(foreign_entries(folder))
+def _why_it_stays(folder: Path, known: Collection[str] = RUN_FILES) -> str:
+    strangers = sorted(foreign_entries(folder, known))
     if strangers:
         return f"it holds {_listed(strangers)}, which the harness did not put there"
     try:
@@ -178,9 +192,9 @@ def _why_it_stays(folder: Path) -> str:
     return ""
 
 
-def foreign_entries(folder: Path) -> Iterator[str]:
-    """Yield what lies in a run's folder and is none of what the harness puts there."""
-    return (path.name for path in folder.iterdir() if path.name not in RUN_FILES)
+def foreign_entries(folder: Path, known: Collection[str] = RUN_FILES) -> Iterator[str]:
+    """Yield what lies in a folder, a run's unless another's files are ``known``, and the harness did not put there."""
+    return (path.name for path in folder.iterdir() if path.name not in known)
 
 
 def _changed_within(folder: Path, seconds: float) -> bool:
@@ -188,11 +202,15 @@ def _changed_within(folder: Path, seconds: float) -> bool:
     return datetime.now(UTC).timestamp() - newest < seconds
 
 
-@contextlib.contextmanager
-def lock_of(folder: Path) -> Iterator[bool]:
+def lock_of(folder: Path) -> contextlib.AbstractContextManager[bool]:
     """Hold the lock of a run's ledger, and tell whether nobody else has it; there may be none."""
+    return _locked(folder / LEDGER / "lock")
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[bool]:
     try:
-        descriptor = os.open(folder / LEDGER / "lock", os.O_RDWR | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         yield True
         return
@@ -234,3 +252,62 @@ def _surplus_suites(reports: Path, keep: int, spare: Collection[str]) -> Iterato
             known = {path.name for path in folder.iterdir()} <= own and read_suite(folder).name == folder.name
             if known and folder.name not in spare:
                 yield folder
+
+
+def _surplus_series(reports: Path, keep: int, spare: Collection[str]) -> Iterator[tuple[Series, Path]]:
+    """Yield sweeps and selftests, oldest first, that come after so many runs of newer ones of their sort.
+
+    One without a run counts as one, so that their number is bounded as well.
+    """
+    for sort in SERIES:
+        counted = 0
+        doomed: list[Path] = []
+        for folder in sort.stored(reports):
+            if not _MADE_SERIES.fullmatch(folder.name) or folder.is_symlink():
+                continue
+            if counted >= keep and folder.name not in spare:
+                doomed.append(folder)
+            counted += max(1, len(_runs_of(folder)))
+        yield from ((sort, folder) for folder in reversed(doomed))
+
+
+def _runs_of(folder: Path) -> list[Path]:
+    try:
+        return sorted((folder / RUNS).iterdir())
+    except OSError:
+        return []
+
+
+def _series_removed(sort: Series, folder: Path) -> str:
+    """Remove a sweep or selftest with its target files, which may have tokens; return why it stays, or nothing."""
+    try:
+        with _locked(folder / sort.lines) as free:
+            reason = _why_series_stays(sort, folder) if free else "another command adds to it, or it is another user's"
+            reason = reason or _gone(folder)
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        return f"it cannot be looked into ({error.strerror})"
+    if not reason:
+        with contextlib.suppress(SetupError):
+            shutil.rmtree(user_cache() / sort.cache / folder.name, ignore_errors=True)
+    return reason
+
+
+def _why_series_stays(sort: Series, folder: Path) -> str:
+    strangers = sorted(foreign_entries(folder, sort.files))
+    if strangers:
+        return f"it holds {_listed(strangers)}, which the harness did not put there"
+    answered = any((folder / name).exists() for name in sort.answers)
+    if not answered and _changed_within(folder, _JUDGING_SECONDS):
+        return "it has no answer yet, and was written to within the last hour"
+    for run in _runs_of(folder):
+        if not run.is_dir() or run.is_symlink():
+            return f"it holds {RUNS}/{run.name}, which the harness did not put there"
+        reason = _why_it_stays(run, RUN_FILES | {CPU_FILE})
+        if reason:
+            return f"of its run {run.name}: {reason}"
+        with lock_of(run) as free:
+            if not free:
+                return f"its run {run.name} is being healed, or is another user's"
+    return ""

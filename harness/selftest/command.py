@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from ..outputs import keep_runs_option
+
 _PATH = click.Path(path_type=Path)
 
 
@@ -45,6 +47,7 @@ _PATH = click.Path(path_type=Path)
     help="Begin nothing after so long; resume later.",
 )
 @click.option("--reports", type=_PATH, default=Path("reports"), show_default=True, help="Where it is stored.")
+@keep_runs_option
 @click.option("--pg-bindir", type=_PATH, help="Use the PostgreSQL (15 to 18) whose programs are here.")
 @click.option("--publish", type=_PATH, multiple=True, metavar="FILE", help="Put the score between the marks of FILE.")
 def selftest(

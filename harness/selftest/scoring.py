@@ -20,6 +20,8 @@ from ..discovery import Scenarios, load_scenarios
 from ..ending import complete
 from ..errors import RunAborted, UsageError
 from ..guard import halt_file, refuse_when_halted
+from ..report.keeping import ALL_RUNS, prune
+from ..report.series import SELFTEST
 from ..report.summary import shown_path
 from ..results import RunResult
 from ..stacks import host
@@ -31,7 +33,7 @@ from .matrix import Matrix, best_caught, build_matrix, is_to_keep
 from .plan import QUICK_BUDGET_SECONDS, Plan, Progress, Selection, left_of, make_plan, weight_seconds
 from .play import PlayOptions, play
 from .records import Record, Task, record_of
-from .store import Store, create, find, fingerprint, load, same_state
+from .store import Store, create, fingerprint, load, same_state
 
 Say = Callable[[str], None]
 _PIPE_COLUMNS = 200
@@ -43,6 +45,7 @@ class Wish:
     """What the command line asks for beside the selection."""
 
     reports: Path
+    keep_runs: int = ALL_RUNS
     catalogue: Path | None = None
     resume: str = ""
     force: bool = False
@@ -102,13 +105,16 @@ def score(wish: Wish, chosen: Mapping[str, Any], say: Say) -> int:
     for path in wish.publish:
         path.write_text(page.published(page.marks_of(path), work.store.header, matrix), encoding="utf-8")
         say(f"published in {path}")
+    removed = prune(wish.reports, wish.keep_runs, spare={work.store.folder.name})
+    if removed.text:
+        say(removed.text)
     say(matrix.score)
     return int(matrix.exit)
 
 
 def _work(wish: Wish, chosen: Mapping[str, Any]) -> Work:
     """Find or make the store, and lay out its plan."""
-    store = load(find(wish.reports, wish.resume)) if wish.resume else None
+    store = load(SELFTEST.find(wish.reports, wish.resume)) if wish.resume else None
     catalogue = load_catalogue(wish.catalogue or (Path(store.header.catalogue) if store else DEFAULT_CATALOGUE))
     scenarios = load_scenarios(catalogue.scenarios)
     selection = replace(store.header.selection if store else Selection(), **chosen)

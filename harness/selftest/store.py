@@ -23,6 +23,7 @@ from typing import IO, Any
 from .. import __version__
 from ..errors import HistoryError, UsageError
 from ..report.base import write_text
+from ..report.series import RUNS, SELFTEST
 from ..stacks.cache import user_cache
 from ..suite import new_run_id
 from .catalogue import Catalogue
@@ -32,10 +33,6 @@ from .records import Record
 FORMAT = 1
 """Version of the files that are JSON; it grows when a field changes its meaning or goes."""
 
-LAST = "last"
-HEADER_FILE = "selftest.json"
-RUNS_FILE = "runs.jsonl"
-_PREFIX = "selftest-"
 _NAMED = 5
 _HARNESS = Path(__file__).parents[1]
 _SHOWING = (Path("report"), Path("selftest/page.py"))
@@ -84,7 +81,7 @@ class Header:
                 mixed=tuple(data["mixed"]),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise HistoryError(f"its {HEADER_FILE} cannot be read ({error!r})") from error
+            raise HistoryError(f"its {SELFTEST.header} cannot be read ({error!r})") from error
 
 
 def fingerprint(catalogue: Catalogue) -> dict[str, str]:
@@ -122,19 +119,19 @@ class Store:
     @property
     def runs_folder(self) -> Path:
         """Where the runs' own folders are."""
-        return self.folder / "runs"
+        return self.folder / RUNS
 
     @property
     def targets_folder(self) -> Path:
         """Where the target files are: not among the reports, since a target file may hold tokens."""
-        return user_cache() / "selftests" / self.folder.name
+        return user_cache() / SELFTEST.cache / self.folder.name
 
     @contextmanager
     def opened(self) -> Iterator[None]:
         """Hold the folder, so that one process at a time adds to it; raises :class:`UsageError` when one does."""
         self.runs_folder.mkdir(exist_ok=True)
         self.targets_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with (self.folder / RUNS_FILE).open("a+", encoding="utf-8") as file:
+        with (self.folder / SELFTEST.lines).open("a+", encoding="utf-8") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
@@ -170,15 +167,15 @@ class Store:
         return write_text(self.folder / name, text)
 
     def _write_header(self) -> None:
-        partial = self.folder / f"{HEADER_FILE}.new"
+        partial = self.folder / f"{SELFTEST.header}.new"
         partial.write_text(json.dumps(self.header.to_json(), indent=2) + "\n", encoding="utf-8")
-        partial.replace(self.folder / HEADER_FILE)
+        partial.replace(self.folder / SELFTEST.header)
 
 
 def create(reports: Path, catalogue: Catalogue, selection: Selection, *, seed: int, pg_bindir: str) -> Store:
     """Make the folder of a new selftest; raises :class:`UsageError` where nothing can be written."""
     name = new_run_id("selftest").replace("-selftest-", "-")
-    folder = reports / f"{_PREFIX}{name}"
+    folder = reports / f"{SELFTEST.prefix}{name}"
     try:
         folder.mkdir(parents=True)
     except OSError as error:
@@ -200,25 +197,11 @@ def create(reports: Path, catalogue: Catalogue, selection: Selection, *, seed: i
     )
 
 
-def find(reports: Path, name: str) -> Path:
-    """Find a stored selftest by path, by name below ``reports``, or as ``last``; raises :class:`UsageError`."""
-    for exact in (Path(name), reports / name):
-        if name != LAST and (exact / HEADER_FILE).is_file():
-            return exact
-    known = sorted(path.parent for path in reports.glob(f"{_PREFIX}*/{HEADER_FILE}"))
-    if name == LAST and known:
-        return known[-1]
-    shown = ", ".join(path.name for path in known[-_NAMED:]) or "none"
-    raise UsageError(
-        f"There is no selftest {name!r} below {reports}; stored are: {shown}. Without --resume one begins."
-    )
-
-
 def load(folder: Path) -> Store:
     """Read a stored selftest; raises :class:`HistoryError` naming the file and the remedy."""
     try:
-        header = Header.from_json(json.loads((folder / HEADER_FILE).read_text(encoding="utf-8")))
-        runs = folder / RUNS_FILE
+        header = Header.from_json(json.loads((folder / SELFTEST.header).read_text(encoding="utf-8")))
+        runs = folder / SELFTEST.lines
         lines = runs.read_text(encoding="utf-8").splitlines(keepends=True) if runs.is_file() else []
         # A line without its end was being written when the process was killed: that run is played again.
         records = [Record.from_json(json.loads(line)) for line in lines if line.endswith("\n")]

@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from ..outputs import keep_runs_option
+
 _PATH = click.Path(path_type=Path)
 
 
@@ -31,6 +33,7 @@ def sweep() -> None:
 @click.option("--pg-bindir", type=_PATH, help="Use the PostgreSQL (15 to 18) whose programs are here.")
 @click.option("--resume", default="", metavar="last|FOLDER", help="Go on with a stored sweep; what is done stays done.")
 @click.option("--reports", type=_PATH, default=Path("reports"), show_default=True, help="Where it is stored.")
+@keep_runs_option
 @click.option("--json", "as_json", is_flag=True, help="As JSON; progress goes to standard error anyway.")
 def pool(*, as_json: bool, **wish: Any) -> None:
     """Answer "should we raise the maximum of the connection pool?": sizes against waits, latency and errors.

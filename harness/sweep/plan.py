@@ -22,6 +22,7 @@ from .. import __version__
 from ..discovery import Scenarios
 from ..errors import HistoryError, UsageError
 from ..faults.network import Latency
+from ..report.series import RUNS, SWEEP
 from ..scenario import Scenario
 from ..schedule import Schedule
 from ..stacks.cache import user_cache
@@ -31,11 +32,6 @@ from ..targets.written import write_changed
 
 FORMAT = 1
 """Version of the files that are JSON; it grows when a field changes its meaning or goes."""
-LAST = "last"
-HEADER_FILE = "sweep.json"
-POINTS_FILE = "points.jsonl"
-_PREFIX = "sweep-"
-_NAMED = 5
 MOST_CONNECTIONS = 1000
 
 
@@ -173,12 +169,12 @@ class Store:
     @property
     def runs_folder(self) -> Path:
         """Where the runs are."""
-        return self.folder / "runs"
+        return self.folder / RUNS
 
     @property
     def targets_folder(self) -> Path:
         """Where the target files of the sizes are."""
-        return user_cache() / "sweeps" / self.folder.name
+        return user_cache() / SWEEP.cache / self.folder.name
 
     def left(self) -> list[Task]:
         """Return what is still to play."""
@@ -189,7 +185,7 @@ class Store:
     def opened(self) -> Iterator[None]:
         """Hold the folder, so that one process at a time adds to it; raises :class:`UsageError` when one does."""
         self.runs_folder.mkdir(exist_ok=True)
-        with (self.folder / POINTS_FILE).open("a", encoding="utf-8") as file:
+        with (self.folder / SWEEP.lines).open("a", encoding="utf-8") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
@@ -214,7 +210,7 @@ class Store:
 
 def create(reports: Path, question: Question) -> Store:
     """Make the folder of a new sweep; raises :class:`UsageError` where nothing can be written."""
-    folder = reports / f"{_PREFIX}{new_run_id('pool')}"
+    folder = reports / f"{SWEEP.prefix}{new_run_id('pool')}"
     try:
         folder.mkdir(parents=True)
     except OSError as error:
@@ -227,30 +223,18 @@ def create(reports: Path, question: Question) -> Store:
         "harness": __version__,
         "question": question.to_json(),
     }
-    (folder / HEADER_FILE).write_text(json.dumps(header, indent=2) + "\n", encoding="utf-8")
+    (folder / SWEEP.header).write_text(json.dumps(header, indent=2) + "\n", encoding="utf-8")
     return Store(folder, question, [])
-
-
-def find(reports: Path, name: str) -> Path:
-    """Find a stored sweep by path, by name below ``reports``, or as ``last``; raises :class:`UsageError`."""
-    for exact in (Path(name), reports / name):
-        if name != LAST and (exact / HEADER_FILE).is_file():
-            return exact
-    known = sorted(path.parent for path in reports.glob(f"{_PREFIX}*/{HEADER_FILE}"))
-    if name == LAST and known:
-        return known[-1]
-    shown = ", ".join(path.name for path in known[-_NAMED:]) or "none"
-    raise UsageError(f"There is no sweep {name!r} below {reports}; stored are: {shown}. Without --resume one begins.")
 
 
 def load(folder: Path) -> Store:
     """Read a stored sweep; raises :class:`HistoryError` naming the file and the remedy."""
     try:
-        header = json.loads((folder / HEADER_FILE).read_text(encoding="utf-8"))
+        header = json.loads((folder / SWEEP.header).read_text(encoding="utf-8"))
         if header["format"] != FORMAT:
             raise HistoryError(f"it has format {header['format']}, and this version reads format {FORMAT}")
         question = Question.from_json(header["question"])
-        points = folder / POINTS_FILE
+        points = folder / SWEEP.lines
         lines = points.read_text(encoding="utf-8").splitlines() if points.is_file() else []
     except (OSError, ValueError, KeyError, TypeError, HistoryError) as error:
         raise HistoryError(f"The sweep {folder} cannot be resumed: {error}. Begin one without --resume.") from error

@@ -20,6 +20,8 @@ from ..errors import UsageError
 from ..guard import refuse_when_halted
 from ..redaction import masked
 from ..report.base import write_text
+from ..report.keeping import ALL_RUNS, prune
+from ..report.series import SWEEP
 from ..report.summary import latency_text, shown_path
 from ..results import RunResult
 from ..session import REFERENCE_TARGET
@@ -27,7 +29,7 @@ from ..targets.model import Target, load_target
 from . import page, shown
 from .answer import answers_of
 from .measuring import Figures, Point, figures_of, measure
-from .plan import Played, Question, Store, Task, create, find, load, scenario_of, sizes_of
+from .plan import Played, Question, Store, Task, create, load, scenario_of, sizes_of
 from .play import Course, Say, play
 from .shown import Result
 
@@ -43,6 +45,7 @@ class Wish:
     """What the command line asks for; every None means the default, or what a resumed sweep has."""
 
     reports: Path
+    keep_runs: int = ALL_RUNS
     sizes: str | None = None
     users: int | None = None
     delay_ms: int | None = None
@@ -59,7 +62,7 @@ class Wish:
     @property
     def chosen(self) -> tuple[str, ...]:
         """What was given of what a resumed sweep has already, as options."""
-        fixed = [name for name in self.__dict__ if name not in ("reports", "resume")]
+        fixed = [name for name in self.__dict__ if name not in ("reports", "resume", "keep_runs")]
         return tuple(f"--{name.replace('_', '-')}" for name in fixed if getattr(self, name) is not None)
 
 
@@ -80,6 +83,9 @@ def sweep(wish: Wish, say: Say, display: Display) -> Result:
             result = _result(store, measured)
             _write(store, result)
     say(f"page: {shown_path(store.folder / 'pool.html')} (also pool.json)")
+    removed = prune(wish.reports, wish.keep_runs, spare={store.folder.name})
+    if removed.text:
+        say(removed.text)
     return result
 
 
@@ -91,7 +97,7 @@ def _prepared(wish: Wish, say: Say, display: Display) -> tuple[Store, Course]:
                 f"--resume goes on with what the sweep was begun with; leave {', '.join(wish.chosen)} out, or begin a "
                 "new one."
             )
-        store = load(find(wish.reports, wish.resume))
+        store = load(SWEEP.find(wish.reports, wish.resume))
         question = store.question
         base, scenarios = _base(Path(question.target)), load_scenarios(Path(question.scenarios))
     else:

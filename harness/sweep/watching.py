@@ -20,10 +20,10 @@ from ..display import Display
 from ..events import FaultMark, PhaseMark
 from ..probes.connections import connection_limit
 from ..probes.cpu import cpu_seconds, machine_seconds
+from ..report.series import CPU_FILE
 from ..runner import RunObserver
 from ..stacks.base import Environment
 
-CPU_FILE = "cpu.json"
 _INTERVAL_SECONDS = 1.0
 _LOAD, _FINAL = 4, 8
 """Steps of the lifecycle: the load begins, and the load has ended."""

@@ -7,7 +7,19 @@ import pytest
 from ._sources import Source, sources
 
 LAYERS = (
-    ("values", "blast", "events", "errors", "registry", "redaction", "vocabulary", "targets", "noise", "_wait"),
+    (
+        "values",
+        "blast",
+        "events",
+        "errors",
+        "registry",
+        "redaction",
+        "vocabulary",
+        "targets",
+        "noise",
+        "tables",
+        "_wait",
+    ),
     (
         [
             "fault",

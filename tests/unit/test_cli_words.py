@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -23,6 +25,7 @@ from harness.ending import complete, heard
 from harness.errors import ScenarioError, TargetError, UsageError
 from harness.history import FILE_NAME
 from harness.jsonlines import encode
+from harness.report.judged import find_stored
 from harness.report.stored import find_run, stored_runs
 from harness.session import Left, Session, SessionOptions, SilentDisplay, load_began, replay_of
 from harness.stacks.toxiproxy_binary import find_go
@@ -227,6 +230,49 @@ def test_a_run_is_found_by_all_that_one_may_type(tmp_path: Path) -> None:
     assert find_run(tmp_path, "two-b") == two
     with pytest.raises(UsageError, match="no run below"):
         find_run(tmp_path / "empty", "last")
+
+
+def suite_of(reports: Path, name: str, *runs: str, seconds: float = 60.0) -> Path:
+    folder = reports / name
+    folder.mkdir()
+    told = [{"run": run, "scenario": "x", "folder": run, "verdict": "PASS"} for run in runs]
+    (folder / "suite.json").write_text(json.dumps({"suite": name, "seconds": seconds, "runs": told}))
+    return folder
+
+
+def test_last_means_the_newest_suite_or_a_run_after_it_and_where_one_run_is_meant_its_newest(tmp_path: Path) -> None:
+    for second in (1, 2):
+        began = f"2025-12-05T10:00:0{second}+00:00"
+        store(tmp_path, f"20251205-10000{second}-one-aaaa", started_at=began)
+    # Another command played this one meanwhile, and its suite is older.
+    store(tmp_path, "20251205-100030-other-bbbb", started_at="2025-12-05T10:00:30+00:00")
+    suite_of(tmp_path, "20251205-095900-suite-bbbb", "20251205-100030-other-bbbb", seconds=0.0)
+    suite = suite_of(tmp_path, "20251205-100000-suite-aaaa", "20251205-100001-one-aaaa", "20251205-100002-one-aaaa")
+    assert find_stored(tmp_path, "last") == find_stored(tmp_path, "last-suite") == suite
+    assert find_run(tmp_path, "last").name == "20251205-100002-one-aaaa"
+    alone = store(tmp_path, "20251205-110000-lab-cccc", started_at="2025-12-05T11:00:00+00:00")
+    assert find_stored(tmp_path, "last") == find_run(tmp_path, "last") == alone
+    assert find_stored(tmp_path, "last-suite") == suite
+
+
+def test_last_is_no_older_run_where_nothing_of_the_newest_suite_was_played(tmp_path: Path) -> None:
+    store(tmp_path, "20251201-100000-one-aaaa", started_at="2025-12-01T10:00:00+00:00")
+    suite = suite_of(tmp_path, "20251205-100000-suite-aaaa", "20251205-100001-one-aaaa")
+    assert find_stored(tmp_path, "last") == suite
+    with pytest.raises(UsageError, match="20251205-100000-suite-aaaa was played last, and no run of it has a history"):
+        find_run(tmp_path, "last")
+
+
+def test_every_command_that_takes_a_stored_run_says_the_same_of_last() -> None:
+    takes = {name for name, command in cli.commands.items() if _takes_a_run(command)}
+    assert takes == {"assess", "check", "compare", "explain", "gate", "replay"}
+    means = re.compile(r"`last`:? (is )?\(?the newest (run of the newest )?suite, or a run that began after it")
+    for name in (*takes, "list"):
+        assert means.search(" ".join(invoke(name, "--help").output.split())), name
+
+
+def _takes_a_run(command: click.Command) -> bool:
+    return any("RUN" in (each.metavar or "") for each in command.params if isinstance(each, click.Argument))
 
 
 def test_a_suite_is_answered_with_its_runs(tmp_path: Path) -> None:

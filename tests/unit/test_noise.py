@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.checkers._common import quantile as judged_quantile
 from harness.noise import (
     BLOCK_SECONDS,
     MIN_BLOCKS,
@@ -163,3 +164,10 @@ def test_mostly_up_is_the_sign_test() -> None:
     assert mostly_up(7, 0) == pytest.approx(1 / 128)
     assert mostly_up(5, 5) == pytest.approx(0.623, abs=0.001)
     assert mostly_up(0, 0) == 1.0
+
+
+def test_the_quantile_that_judges_is_the_next_larger_one_where_the_share_is_a_whole_number() -> None:
+    hundred = [float(number) for number in range(1, 101)]
+    assert (nearest_rank(hundred, 0.99), judged_quantile(hundred, 0.99)) == (99.0, 100.0)
+    assert nearest_rank(hundred[:99], 0.99) == judged_quantile(hundred[:99], 0.99) == 99.0
+    assert nearest_rank(hundred[:7], 0.5) == judged_quantile(hundred[:7], 0.5) == 4.0

@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 
 from harness.checking import CheckResult
 from harness.cli import cli
+from harness.report.series import SELFTEST
 from harness.selftest import page, scoring
 from harness.selftest.catalogue import load_catalogue
 from harness.selftest.records import Task
@@ -338,3 +339,13 @@ def test_the_score_is_published_between_marks_and_replaces_what_was_there(lab: L
     refused, played = lab.run("--publish", str(unmarked))
     assert (refused.exit_code, played.tasks) == (2, [])
     assert "<!-- selftest:score -->" in refused.stderr
+
+
+def test_older_selftests_make_room_and_the_last_line_is_the_score_all_the_same(lab: Lab) -> None:
+    lab.run(checks=lambda task: [PASSED])
+    assert {path.name for path in lab.store.iterdir()} <= SELFTEST.files
+    old = lab.store.rename(lab.reports / "selftest-20200101-000000-aaaa")
+    done, _ = lab.run("--keep-runs", "1")
+    assert f"Removed 1 old sweep or selftest (--keep-runs): {old.name}." in done.stdout
+    assert last_line(done).startswith("detected 2 of 2 defects")
+    assert lab.store.name > old.name

@@ -16,11 +16,12 @@ from harness.checking import STOOD_STILL, CheckResult
 from harness.discovery import load_scenarios
 from harness.errors import UsageError
 from harness.faults.network import Latency
+from harness.report.series import CPU_FILE, SWEEP
 from harness.session import REFERENCE_TARGET
 from harness.sweep.measuring import AS_IT_IS, figures_of, measure
 from harness.sweep.plan import Played as Line
-from harness.sweep.plan import Task, create, find, load, scenario_of, sizes_of, tasks_of, write_target
-from harness.sweep.watching import CPU_FILE, CpuSample, Watched, cpu_between, read_watched
+from harness.sweep.plan import Task, create, load, scenario_of, sizes_of, tasks_of, write_target
+from harness.sweep.watching import CpuSample, Watched, cpu_between, read_watched
 from harness.targets.model import load_target
 from tests.unit.histories import STARTED_AT, History, gauge
 from tests.unit.stored_samples import store
@@ -101,7 +102,7 @@ def test_what_is_stored_is_read_back_and_not_played_again(tmp_path: Path) -> Non
     # What a killed process left of a line.
     with (begun.folder / "points.jsonl").open("a") as file:
         file.write('{"round": 1, "si')
-    again = load(find(tmp_path, "last"))
+    again = load(SWEEP.find(tmp_path, "last"))
     assert again.question == QUESTION
     assert again.played == [Line(first, "run-1")]
     assert again.left() == list(tasks_of(QUESTION)[1:])
@@ -129,10 +130,10 @@ def test_two_processes_do_not_add_to_one_sweep(tmp_path: Path) -> None:
 
 def test_a_sweep_that_is_not_there_is_answered_with_those_that_are(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="stored are: none"):
-        find(tmp_path, "last")
+        SWEEP.find(tmp_path, "last")
     begun = create(tmp_path, QUESTION)
     with pytest.raises(UsageError, match=begun.folder.name):
-        find(tmp_path, "other")
+        SWEEP.find(tmp_path, "other")
 
 
 def silent(history: History) -> History:

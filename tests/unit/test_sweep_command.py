@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from click.testing import CliRunner, Result
 
 from harness.checking import CheckResult, Finding
 from harness.cli import cli
+from harness.report.series import SWEEP
 from harness.sweep import sweeping
 from harness.sweep.plan import Task
 from harness.values import Promise
@@ -141,3 +143,17 @@ def test_the_json_goes_alone_to_standard_output(lab: Lab) -> None:
     data = json.loads(lab.run(Played(alike), "--sizes", "50", "--json").stdout)
     assert data["question"]["sizes"] == [25, 50]
     assert data["left"] == []
+
+
+def test_older_sweeps_make_room_and_the_one_that_is_gone_on_with_stays(lab: Lab) -> None:
+    lab.run(Played(alike, ends_after=1), "--sizes", "50", "--seed", "3")
+    assert {path.name for path in lab.folder.iterdir()} <= SWEEP.files
+    ended = lab.folder.rename(lab.reports / "sweep-20200102-000000-pool-aaaa")
+    older = lab.reports / "sweep-20200101-000000-pool-bbbb"
+    shutil.copytree(ended, older)
+    resumed = lab.run(Played(alike), "--resume", str(ended), "--keep-runs", "1")
+    assert resumed.exit_code == 0, resumed.output
+    assert f"Removed 1 old sweep or selftest (--keep-runs): {older.name}." in resumed.stderr
+    new = lab.run(Played(alike), "--sizes", "50", "--keep-runs", "2")
+    assert f"(--keep-runs): {ended.name}." in new.stderr
+    assert lab.folder.name > ended.name

@@ -1,4 +1,4 @@
-"""Reading one table of a TOML file: every key is known, of one type and within its bounds, or the user is told."""
+"""Tables: reading TOML that people write; every key is known, of one type and within its bounds, or they are told."""
 
 from __future__ import annotations
 
@@ -8,27 +8,38 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from ..errors import UsageError
-
-PAGE = "docs/how-to/gate.md explains each."
+from .errors import UsageError
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table whose keys are all known; ``place`` names file and table in what is said of it."""
+    """A table whose keys are all known; ``place`` names file and table in what is said of it, ``page`` who explains."""
 
     place: str
     raw: Mapping[str, Any]
+    page: str
 
     @classmethod
-    def of(cls, place: str, raw: Any, known: Collection[str]) -> Table:
+    def of(cls, place: str, raw: Any, known: Collection[str], page: str) -> Table:
         """Take it, or raise :class:`UsageError` for what is no table and for a key that is not known."""
         if not isinstance(raw, dict):
-            raise UsageError(f"{place} must be a table. {PAGE}")
+            raise UsageError(f"{place} must be a table. {page}")
         for key in raw:
             if key not in known:
-                raise UsageError(f"{place}: unknown key {key}; {_nearest(key, known)} {PAGE}")
-        return cls(place, raw)
+                raise UsageError(f"{place}: unknown key {key}; {_nearest(key, known)} {page}")
+        return cls(place, raw, page)
+
+    def inner(self, key: str, known: Collection[str]) -> Table:
+        """The table within this one; one that is not given is empty."""
+        return Table.of(f"{self.place} [{key}]", self.raw.get(key, {}), known, self.page)
+
+    def rows(self, key: str, known: Collection[str]) -> list[Table]:
+        """The array of tables within this one, each with its number in its place; one that is not given is empty."""
+        place, given = f"{self.place} [[{key}]]", self.raw.get(key, [])
+        if not isinstance(given, list):
+            said = f"{place} must be written with two brackets, [[…]], since there may be several. {self.page}"
+            raise UsageError(said)
+        return [Table.of(f"{place} {number}", one, known, self.page) for number, one in enumerate(given, 1)]
 
     def __contains__(self, key: str) -> bool:
         """Tell whether a key is given."""
@@ -108,15 +119,8 @@ class Table:
         if key in self.raw:
             return self.raw[key]
         if default is None:
-            raise self.wrong(f"{key} is missing; it is {what}. {PAGE}")
+            raise self.wrong(f"{key} is missing; it is {what}. {self.page}")
         return default
-
-
-def tables(place: str, raw: Any, known: Collection[str]) -> list[Table]:
-    """Read an array of tables, each with its number in its place."""
-    if not isinstance(raw, list):
-        raise UsageError(f"{place} must be written with two brackets, [[…]], since there may be several. {PAGE}")
-    return [Table.of(f"{place} {number}", one, known) for number, one in enumerate(raw, 1)]
 
 
 def _nearest(key: str, known: Collection[str]) -> str:
