@@ -24,6 +24,7 @@ from pathlib import Path
 
 import harness.faults  # noqa: F401  (fills the registry)
 from harness._wait import pause, wait_until
+from harness.ending import heard
 from harness.errors import HarnessError
 from harness.fault import Fault, fault_to_json
 from harness.ledger import FOLDER, EntryState, Ledger
@@ -168,7 +169,7 @@ def main() -> None:
     """Measure; exit 1 when anything was left."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
     bindir = Path(sys.argv[2]) if len(sys.argv) > 2 else None
-    with tempfile.TemporaryDirectory(prefix="bench-kills-", dir="/tmp") as place:
+    with heard(), tempfile.TemporaryDirectory(prefix="bench-kills-", dir="/tmp") as place:
         Path(place).chmod(0o755)
         if not asyncio.run(measure(rounds, Path(place), bindir)):
             raise SystemExit(1)

@@ -20,6 +20,7 @@ from pathlib import Path
 import harness.faults  # noqa: F401  (scenarios name faults)
 from harness._wait import pause, wait_until
 from harness.discovery import load_scenarios
+from harness.ending import heard
 from harness.errors import DeadlineExceeded
 
 ROUNDS, AT_ONCE = 100, 2
@@ -62,9 +63,16 @@ async def one_round(number: int, name: str, bindir: list[str], dice: random.Rand
         stderr=asyncio.subprocess.DEVNULL,
     )
     moment = dice.uniform(0.3, LATEST_KILL_SECONDS)
-    await pause(moment)
-    alive = len(started_in(place))
-    killed = process.returncode is None
+    try:
+        await pause(moment)
+        alive = len(started_in(place))
+        killed = process.returncode is None
+    except BaseException:
+        # Told to end: what was made for this round goes as well; the reaper empties the rest.
+        process.kill()
+        await process.wait()
+        shutil.rmtree(home, ignore_errors=True)
+        raise
     if killed:
         process.kill()
     await process.wait()
@@ -108,4 +116,5 @@ async def main(rounds: int, bindir: list[str]) -> int:
 if __name__ == "__main__":
     given = sys.argv[1:]
     path = ["--pg-bindir", given[1]] if len(given) > 1 else []
-    sys.exit(asyncio.run(main(int(given[0]) if given else ROUNDS, path)))
+    with heard():
+        sys.exit(asyncio.run(main(int(given[0]) if given else ROUNDS, path)))

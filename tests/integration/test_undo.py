@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import shutil
 import signal
@@ -28,6 +29,7 @@ from harness.faults.sessions import LimitRoleConnections, TerminateBackends
 from harness.faults.storage import CorruptHeap, CorruptIndex
 from harness.history import FILE_NAME, read_history
 from harness.ledger import FOLDER, EntryState, Ledger, open_ledgers
+from harness.stacks.external_parts import living
 from harness.values import Month
 from tests.integration.undo_lab import ROOT, TOKEN, UndoLab, undo_lab
 
@@ -222,6 +224,41 @@ def started_run(lab: UndoLab, *arguments: str) -> tuple[subprocess.Popen[str], P
 def closed(folder: Path) -> bool:
     record = Ledger(folder / FOLDER).record
     return record is not None and not record.open
+
+
+_OWNER = """
+import asyncio, sys
+from pathlib import Path
+from tests.integration.undo_lab import undo_lab
+
+async def main():
+    async with undo_lab(Path(sys.argv[1])) as lab:
+        print(lab.pid_file.read_text().strip(), flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+def test_a_lab_whose_owner_was_killed_leaves_no_service() -> None:
+    folder = Path(tempfile.mkdtemp(prefix="undo-test-", dir="/tmp"))
+    folder.chmod(0o755)
+    command = [sys.executable, "-c", _OWNER, str(folder)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as owner:
+        assert owner.stdout is not None
+        service = int(owner.stdout.readline())
+        assert living(service)
+        owner.kill()
+
+    async def gone() -> bool:
+        return not living(service)
+
+    try:
+        asyncio.run(wait_until(gone, what="the lab's reaper to end the service", deadline_seconds=30))
+    finally:
+        if living(service):
+            os.kill(service, signal.SIGKILL)
+        shutil.rmtree(folder)
 
 
 def test_a_whole_run_is_killed_and_the_watchdog_heals(lab: UndoLab, whole: None) -> None:

@@ -32,6 +32,7 @@ from harness.stacks.base import Environment
 from harness.stacks.embedded import EmbeddedOptions, EmbeddedStack
 from harness.stacks.external_parts import pid_in
 from harness.stacks.postgres_server import EmbeddedPostgres
+from harness.stacks.reaper import ROOT_VARIABLE
 from harness.stacks.toxiproxy_process import ToxiproxyProxy
 from harness.targets.model import load_target
 from tests.integration.faults_lab import TARGET
@@ -310,7 +311,9 @@ async def undo_lab(folder: Path, bindir: Path | None = None) -> AsyncIterator[Un
         given = psycopg.conninfo.make_conninfo(database.admin_conninfo, application_name="")
         clean = " ".join(part for part in given.split() if not part.startswith(("password=", "application_name=")))
         port = _free_port()
-        start, pid_file = _service_script(folder, database.service_url(proxy.port), port)
+        start, pid_file = _service_script(
+            folder, database.service_url(proxy.port), port, str(environment.reopen["root"])
+        )
         target = folder / "target.toml"
         target.write_text(
             f'name = "lab"\nurl = "http://127.0.0.1:{port}"\nallow_faults = true\n[external]\n'
@@ -339,8 +342,11 @@ def _write_passwords(path: Path, database: EmbeddedPostgres) -> tuple[str, ...]:
     return tuple(str(one["password"]) for one in known)
 
 
-def _service_script(folder: Path, database_url: str, port: int) -> tuple[Path, Path]:
-    """Write what starts the reference service in the background, as its owner would."""
+def _service_script(folder: Path, database_url: str, port: int, root: str) -> tuple[Path, Path]:
+    """Write what starts the reference service in the background, as its owner would.
+
+    It outlives every runner, but not the lab: it has the mark by which the lab's reaper ends it with the other parts.
+    """
     pid_file, script = folder / "service.pid", folder / "start-service.sh"
     settings = {
         "DATABASE_URL": database_url,
@@ -350,6 +356,7 @@ def _service_script(folder: Path, database_url: str, port: int) -> tuple[Path, P
         "EVENT_MAX_AGE_DAYS": "3650",
         "EVENT_MAX_AHEAD_DAYS": "3650",
         "PYTHONPATH": str(ROOT),
+        ROOT_VARIABLE: root,
     }
     exports = "\n".join(f"export {key}={shlex.quote(value)}" for key, value in settings.items())
     log = shlex.quote(str(folder / "service.log"))
