@@ -17,6 +17,9 @@ from typing import Any
 
 from .errors import UsageError
 
+FAULTS_DEFAULT = "_harness_default"
+"""How the name of a default partition ends that a fault made; one of another name is somebody else's."""
+
 _LABEL = re.compile(r"(\d{4})_(\d{2})\Z")
 
 

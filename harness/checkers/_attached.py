@@ -17,7 +17,7 @@ from ..blast import Write
 from ..checking import Finding
 from ..oracle import CREATED, QUEUED
 from ..rundata import FaultWindow, Operation, Run
-from ..values import Month, Promise
+from ..values import FAULTS_DEFAULT, Month, Promise
 from ._common import Canary, between_lives, epoch, event_ids, in_flight, reaches, recovery_edge, shared
 
 DEFAULT = "default"
@@ -84,10 +84,12 @@ def _remade(looks: Looks) -> Iterator[Finding]:
 
 
 def _defaults(looks: Looks) -> Iterator[Finding]:
+    """A default is the service's doing, also while a fault acts: a fault's own is known by its name."""
     for since, sample in looks.pairs():
         for child in sample.children:
             if child.month == DEFAULT:
-                if not looks.acted(since, sample.t + sample.seconds, None):
+                of_a_fault = child.name.endswith(FAULTS_DEFAULT)
+                if not of_a_fault or not looks.acted(since, sample.t + sample.seconds, None):
                     said = f"{child.name} was attached as a default partition while the run went on."
                     taken = in_flight(looks.run, sample.t, sample.t + sample.seconds)
                     yield Finding(Promise.CONSERVATION, said, taken, sample.t)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from .. import events as ev
 from ..checking import CHECKERS, CONDENSABLE, CheckResult, Finding, nothing_more
 from ..errors import UsageError
 from ..rundata import Run
-from ..values import Month, Promise
+from ..values import FAULTS_DEFAULT, Month, Promise
 from ._attached import attached_findings
 
 NAME = "partition-hygiene"
@@ -30,11 +31,11 @@ def partition_hygiene(run: Run) -> CheckResult:
     if not partitions:
         return CheckResult(NAME, meanwhile, ("The final read lists no partition, so nothing was judged.",))
     wrong = list(_wrong(run, partitions))
-    findings = (*meanwhile, *(finding for month, finding in wrong if not _unrepaired(run, month)))
+    findings = (*meanwhile, *(one.finding for one in wrong if not one.is_excused))
     unknowns = tuple(
-        f"{finding.summary} A fault that was never seen repaired may have left it so."
-        for month, finding in wrong
-        if _unrepaired(run, month)
+        f"{one.finding.summary} A fault that was never seen repaired may have left it so."
+        for one in wrong
+        if one.is_excused
     )
     return CheckResult(NAME, findings, unknowns, facts={"partitions": float(len(partitions)), **looks})
 
@@ -52,26 +53,36 @@ def _whole_month(partition: ev.PartitionRow) -> bool:
     return found is not None and found.groups() == (month.first_day.isoformat(), month.end.isoformat())
 
 
-def _wrong(run: Run, partitions: list[ev.PartitionRow]) -> Iterator[tuple[str, Finding]]:
-    """What is wrong with the partitions at the end, by month; "" for a default, which concerns all of them."""
+@dataclass(frozen=True)
+class _Wrong:
+    """What is wrong with the partitions at the end, and whether it may still be as a fault made it."""
+
+    finding: Finding
+    is_excused: bool
+
+
+def _wrong(run: Run, partitions: list[ev.PartitionRow]) -> Iterator[_Wrong]:
     by_month: dict[str, list[str]] = defaultdict(list)
     for partition in partitions:
         if not partition.month:
             said = f"{partition.name} is a default partition: rows land there instead of in the queue."
-            yield "", Finding(Promise.CONSERVATION, said, run.rows_in(""))
+            made_by_a_fault = partition.name.endswith(FAULTS_DEFAULT)
+            finding = Finding(Promise.CONSERVATION, said, run.rows_in(""))
+            yield _Wrong(finding, made_by_a_fault and _unrepaired(run, ""))
             continue
         by_month[partition.month].append(partition.name)
         if not _whole_month(partition):
             said = f"{partition.name} ({partition.month}) has bounds {partition.bounds}, not those of its month."
-            yield partition.month, Finding(Promise.ISOLATION, said, run.rows_in(partition.month))
+            finding = Finding(Promise.ISOLATION, said, run.rows_in(partition.month))
+            yield _Wrong(finding, _unrepaired(run, partition.month))
     for month, names in by_month.items():
         if len(names) > 1:
             said = f"{month} has more than one partition: {', '.join(sorted(names))}."
-            yield month, Finding(Promise.ISOLATION, said, run.rows_in(month))
+            yield _Wrong(Finding(Promise.ISOLATION, said, run.rows_in(month)), _unrepaired(run, month))
 
 
 def _unrepaired(run: Run, label: str) -> bool:
-    """Tell whether the catalog may still be as a fault made it: one that nobody saw repaired."""
+    """Tell whether a fault that reaches the month (any for "") was never seen repaired."""
     return any(
         window.probed is None and (not label or window.radius.months is None or label in map(str, window.radius.months))
         for window in run.windows

@@ -20,7 +20,7 @@ from ..errors import FaultError, FaultNotConfirmed, HealFailed
 from ..fault import FAULTS, DestroyedRows, Scene
 from ..probes.postgres import TABLE, failure_of, insert_canary, open_probe, partitions_of
 from ..stacks.base import Capability, Environment
-from ..values import Month
+from ..values import FAULTS_DEFAULT, Month
 from ._moving import count_rows, foreign_rows, move_rows, table_exists
 from ._sql import (
     PARENT,
@@ -42,7 +42,7 @@ from ._sql import (
     saved_months,
 )
 
-_DEFAULT_NAME = f"{TABLE}_harness_default"
+_DEFAULT_NAME = f"{TABLE}{FAULTS_DEFAULT}"
 
 
 @FAULTS.register("detach-with-default")

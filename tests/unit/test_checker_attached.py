@@ -31,12 +31,20 @@ Tables = dict[str, int]
 ALL: Tables = {month.label: number for number, month in enumerate((DECEMBER, *AHEAD), 100)}
 
 
-def looked(seen: Callable[[float], Tables] = lambda t: ALL, history: History | None = None) -> History:
+def looked(
+    seen: Callable[[float], Tables] = lambda t: ALL,
+    history: History | None = None,
+    default: str = "audit_events_default",
+) -> History:
     """The good run, whose catalog is looked at every second: months to oids by time, none for an empty answer."""
     history = history or good()
     for t in range(int(END)):
         tables = seen(float(t))
-        children = tuple(ev.AttachedTable(oid, f"audit_events_{month}_{oid}", month) for month, oid in tables.items())
+        named = [
+            (oid, month, default if month == "default" else f"audit_events_{month}_{oid}")
+            for month, oid in tables.items()
+        ]
+        children = tuple(ev.AttachedTable(oid, name, month) for oid, month, name in named)
         history.add(ev.PartitionsSample(float(t), children, "" if tables else "57P03", 0.01))
     return history
 
@@ -74,10 +82,16 @@ def test_a_month_made_anew_between_an_unreadable_look_and_the_heal_is_not_told_f
     assert check("partition-hygiene", history).verdict is Verdict.PASS
 
 
-def test_a_default_partition_that_appears_by_itself_is_a_finding_and_a_faults_own_is_none() -> None:
+@pytest.mark.parametrize("since", [INJECTING, 13.0, HEALING])
+def test_a_default_partition_that_appears_is_a_finding_also_where_a_fault_acts_on_the_catalog(since: float) -> None:
     rest = {**ALL, "default": 7}
-    assert promises("partition-hygiene", looked(lambda t: rest if t > 13 else ALL)) == {Promise.CONSERVATION}
-    assert promises("partition-hygiene", looked(lambda t: rest if INJECTING < t < PROBED else ALL)) == set()
+    assert promises("partition-hygiene", looked(lambda t: rest if t > since else ALL)) == {Promise.CONSERVATION}
+
+
+def test_a_default_partition_that_a_fault_made_is_none_while_it_is_on() -> None:
+    rest = {**ALL, "default": 7}
+    history = looked(lambda t: rest if INJECTING < t < PROBED else ALL, default="audit_events_harness_default")
+    assert promises("partition-hygiene", history) == set()
 
 
 def test_months_due_ahead_are_there_but_for_a_look_at_a_bad_moment_or_a_fault() -> None:

@@ -345,7 +345,8 @@ def test_a_wrong_partition_is_a_finding(extra: ev.PartitionRow) -> None:
 @pytest.mark.parametrize(
     ("extra", "unsure"),
     [
-        (ev.PartitionRow("audit_events_default", "", "DEFAULT"), True),
+        (ev.PartitionRow("audit_events_harness_default", "", "DEFAULT"), True),
+        (ev.PartitionRow("audit_events_default", "", "DEFAULT"), False),
         (ev.PartitionRow("audit_events_2025_12_b", "2025_12", "FOR VALUES IN ('2025-12-01')"), True),
         (ev.PartitionRow("audit_events_2026_02", "2026_02", "FOR VALUES IN ('2026-02-01')"), False),
     ],
