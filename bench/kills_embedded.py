@@ -27,6 +27,8 @@ ROUNDS, AT_ONCE = 100, 2
 LATEST_KILL_SECONDS = 16.0
 """Most scenarios are healed by then; a round whose runner had ended by itself does not count."""
 GONE_SECONDS = 30.0
+_ATTACHED = 6
+"""Which column of the kernel's list tells how many processes are attached to a segment."""
 ROOT = Path(__file__).parents[1]
 
 
@@ -44,8 +46,9 @@ def started_in(place: Path) -> list[int]:
 
 
 def segments() -> set[str]:
-    """Shared memory of System V by key and id."""
-    return {" ".join(line.split()[:2]) for line in Path("/proc/sysvipc/shm").read_text().splitlines()[1:]}
+    """Shared memory of System V that nobody is attached to, by key and id: that of a server at work is not left."""
+    lines = [line.split() for line in Path("/proc/sysvipc/shm").read_text().splitlines()[1:]]
+    return {" ".join(fields[:2]) for fields in lines if fields[_ATTACHED] == "0"}
 
 
 async def one_round(number: int, name: str, bindir: list[str], dice: random.Random) -> tuple[str, bool]:

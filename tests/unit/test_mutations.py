@@ -6,12 +6,12 @@ import ast
 import importlib
 import sys
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from bench._forked import Swap
+from bench._forked import Swap, Told
 from bench._mutants import Kind, Module, Mutant, find, mutated
 from bench.mutations import (
     FALSE_ALARMS,
@@ -22,6 +22,7 @@ from bench.mutations import (
     compares,
     failures,
     in_turns,
+    looked_at_again,
     rule_modules,
     table,
 )
@@ -224,6 +225,32 @@ def test_a_rule_that_nobody_misses_and_a_checker_without_a_property_are_failures
     guard = Outcome(at("run.blind"), "property", "tests/property/test_a.py::b")
     assert guard.mutant.kind is Kind.GUARD
     assert failures([Row("order", [guard], "made.rules")]) == unproved, "it only says nothing"
+
+
+def test_what_another_test_noticed_first_is_judged_by_what_is_planted_for_the_checker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mine, another = f"{PLANTED}[a late row]", f"{PLANTED}[a lost row]"
+    mutant = at("late")
+    row = Row("order", [Outcome(mutant, "property", f"{another}: gone")], "made.others", frozenset({"a late row"}))
+    assert not row.proved
+    asked: list[list[str]] = []
+
+    def judged(which: Mutant, tests: Sequence[Timed]) -> Callable[[], Told]:
+        assert which == mutant
+        asked.append([test.nodeid for test in tests])
+        return lambda: {"code": code, "failed": f"{mine}: missed" if code else ""}
+
+    monkeypatch.setattr("bench.mutations._judged", judged)
+    lines = frozenset({("rules", line) for line in range(100)})
+    tests = [Timed(mine, 1.0, lines), Timed(another, 0.1, lines), Timed(f"{PLANTED}[elsewhere]", 0.1, lines)]
+    code = 0
+    assert looked_at_again(row, tests, 1) == row, "it notices nothing, so another's word stays"
+    code = 1
+    again = looked_at_again(row, tests, 1)
+    assert again.proved
+    assert [one.by for one in again.outcomes] == [f"{mine}: missed"]
+    assert asked == [[mine], [mine]]
 
 
 @pytest.mark.parametrize(
