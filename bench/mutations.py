@@ -5,7 +5,8 @@
 For every registered checker it finds the conditions of its module, and of the modules that its rules live in, that
 decide about a finding or an unknown (bench/_mutants.py), and replaces one of them by what makes no complaint.  The
 property tests that run the changed line judge the mutant, cheapest first, then the unit tests that do; the first
-failure ends it.  ``--all`` adds every other condition, replaced by True and by False in turn.
+failure ends it.  Where that leaves a checker unproved, since other tests were first, the anomalies planted for it judge
+once more, for its verdict alone.  ``--all`` adds every other condition, replaced by True and by False in turn.
 
 Exit code 1 when no property test notices that a checker lacks one of its comparisons, in its own module or, where an
 anomaly is planted for the checker (tests/property/planted.py), in one that its rules live in; or when a condition that
@@ -235,8 +236,11 @@ class Row:
 
     def noticed_comparisons(self) -> list[Outcome]:
         """What a property test noticed, of the mutants that lack a comparison."""
-        comparing = [one for one in self.outcomes if one.mutant.kind is not Kind.GUARD or compares(one.mutant.text)]
-        return [one for one in comparing if one.noticed == "property"]
+        return [
+            one
+            for one in self.outcomes
+            if one.noticed == "property" and (one.mutant.kind is not Kind.GUARD or compares(one.mutant.text))
+        ]
 
     def line(self) -> str:
         """The line."""
@@ -250,8 +254,8 @@ def looked_at_again(row: Row, tests: Sequence[Timed], jobs: int) -> Row:
     Which of several tests that notice a mutant is the first depends on how fast each was this time.
     """
     its = [test for test in tests if test.nodeid in row.meant]
-    due = [(one, [test for test in its if test.runs(one.mutant)]) for one in row.noticed_comparisons()]
-    due = [(one, wanted) for one, wanted in due if wanted]
+    chosen = [(one, [test for test in its if test.runs(one.mutant)]) for one in row.noticed_comparisons()]
+    due = [(one, wanted) for one, wanted in chosen if wanted]
     tasks = [_judged(one.mutant, wanted) for one, wanted in due]
     hows = [(due[number][0], _how(ended)) for number, ended in run_forked(tasks, jobs=jobs, seconds=MUTANT_SECONDS)]
     again = {one.mutant: dataclasses.replace(one, by=how) for one, how in hows if how}
